@@ -1,0 +1,133 @@
+//! Where an image comes from, and what an image says about running it.
+
+use crate::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ImageSource {
+    /// `image: NAME` without `build`.
+    Pull {
+        reference: String,
+        #[serde(default)]
+        policy: PullPolicy,
+    },
+    /// `build:` or `x-juchu.image`.
+    Build(BuildSpec),
+    /// `x-juchu.component: NAME`, a recipe of the catalogue.
+    Component {
+        name: String,
+        /// Other keys under `x-juchu` that the recipe reads, as they were.
+        #[serde(default)]
+        options: serde_json::Value,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    Always,
+    #[default]
+    Missing,
+    Never,
+}
+
+/// How to make an image from a directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildSpec {
+    /// Absolute; may be absent when `image` states everything.
+    pub context: Option<PathBuf>,
+    #[serde(default)]
+    pub builder: Builder,
+    /// Path of the Dockerfile as declared, relative to the context; `None` when not declared.
+    #[serde(default)]
+    pub dockerfile: Option<PathBuf>,
+    #[serde(default)]
+    pub dockerfile_inline: Option<String>,
+    #[serde(default)]
+    pub target: Option<String>,
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// `x-juchu.image`: what detection cannot know, or the whole image stated by hand.
+    #[serde(default)]
+    pub image: NativeImage,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builder {
+    /// Dockerfile where one is present, else native.
+    #[default]
+    Auto,
+    Native,
+    Dockerfile,
+}
+
+/// `x-juchu.image`, all parts optional; what is stated wins over what is detected.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NativeImage {
+    /// `static`, `python`, `node`, `rust`, `binary`; detected when absent.
+    pub kind: Option<String>,
+    /// Debian packages beside those the kind needs.
+    pub packages: Vec<String>,
+    /// Archive: `{ mirror: URL, suite: trixie }`.
+    pub archive: Option<ArchiveSpec>,
+    /// `{ "/in/image": "path/in/context" }`.
+    pub files: BTreeMap<String, String>,
+    /// Numeric or named user the program runs as; `app` (uid 10001) when absent.
+    pub user: Option<String>,
+    pub entrypoint: Option<Vec<String>>,
+    pub command: Option<Vec<String>>,
+    pub environment: BTreeMap<String, String>,
+    pub working_dir: Option<String>,
+    /// Ports such as `8000` or `53/udp`.
+    pub expose: Vec<String>,
+    pub volumes: Vec<String>,
+    pub stop_signal: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveSpec {
+    /// Base URL, for a mirror or a dated snapshot.
+    pub mirror: Option<String>,
+    /// Base URL of the security archive; derived for the default mirror.
+    pub security: Option<String>,
+    pub suite: Option<String>,
+}
+
+/// An image that is there: in the layout on this host, addressed by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltImage {
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Uncompressed layer digests (`diff_ids`), lowest first.
+    pub layers: Vec<Digest>,
+    pub config: ImageConfig,
+    /// What to say about where it came from: reference, builder, suite.
+    pub origin: String,
+}
+
+/// The run-time part of an OCI image configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageConfig {
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    pub environment: BTreeMap<String, String>,
+    /// As in the image: `uid`, `uid:gid`, `name`, `name:group` or empty.
+    pub user: String,
+    pub working_dir: String,
+    /// `(port, "tcp" | "udp")`.
+    pub ports: Vec<(u16, String)>,
+    pub volumes: Vec<String>,
+    pub stop_signal: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// A health check that comes with the image.
+    pub healthcheck: Option<crate::service::Healthcheck>,
+}

@@ -1,0 +1,169 @@
+//! One running copy of a service: what the engine is told, and what it sees.
+
+use crate::image::ImageConfig;
+use crate::service::{ProcessSettings, Resources};
+use crate::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Everything an engine needs to create one instance; nothing in it is left to choose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    pub id: InstanceId,
+    pub stack: StackName,
+    pub service: ServiceName,
+    /// 1-based number among the replicas of its service.
+    pub slot: u32,
+    pub release: ReleaseId,
+    /// Hash of everything that makes two instances interchangeable.
+    pub spec_hash: Digest,
+    /// Manifest digest of the image, for people and for keeping it from being collected.
+    pub image: Digest,
+    /// Uncompressed layer digests, lowest first.
+    pub layers: Vec<Digest>,
+    pub image_config: ImageConfig,
+    /// Entry point and command together, resolved.
+    pub argv: Vec<String>,
+    /// Image, service and platform values together.
+    pub environment: BTreeMap<String, String>,
+    pub process: ProcessSettings,
+    pub resources: Resources,
+    pub mounts: Vec<ResolvedMount>,
+    /// Content placed as read-only files (configs and secrets).
+    pub files: Vec<PlacedFile>,
+    pub network: InstanceNetwork,
+    pub hostname: String,
+    pub stop_signal: String,
+    pub stop_grace_ms: u64,
+    pub log_max_bytes: u64,
+    pub log_max_files: u32,
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedMount {
+    pub source: crate::mount::MountSource,
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// A file whose content lies in the engine's protected store, by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedFile {
+    /// Absolute host path of the content.
+    pub source: PathBuf,
+    pub target: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum InstanceNetwork {
+    Host,
+    None,
+    /// Joins the network of another instance.
+    Instance {
+        id: InstanceId,
+    },
+    /// Own network namespace with one link per network, the first carrying the default route.
+    Links {
+        links: Vec<Link>,
+        dns: Vec<IpAddr>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub network: NetworkSpec,
+    pub address: IpAddr,
+}
+
+/// A network of this host: one bridge, one subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Interface name of the bridge, at most 15 characters.
+    pub bridge: String,
+    /// Address of the bridge itself, which is also default route and name server.
+    pub gateway: IpAddr,
+    pub prefix_len: u8,
+    /// No way out.
+    pub internal: bool,
+    /// Virtual addresses of the services on this network, held by the bridge.
+    pub virtual_addresses: Vec<IpAddr>,
+}
+
+/// What an engine sees of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    pub spec: InstanceSpec,
+    pub state: InstanceState,
+    /// How often it was started, the first time included.
+    pub starts: u32,
+    /// Starts in a row that ended within ten seconds.
+    pub quick_failures: u32,
+    /// TCP ports on which something inside listens on all addresses or its own.
+    pub listening: Vec<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Prepared, never started.
+    Created,
+    Running {
+        pid: i32,
+        since: Timestamp,
+    },
+    Exited(Exit),
+    /// Its supervisor vanished without a record (power cut, reboot).
+    Lost,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code; 128 + signal when ended by one, as shells say it.
+    pub code: i32,
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// The kernel ended it for lack of memory.
+    #[serde(default)]
+    pub oom: bool,
+    /// It was stopped on purpose.
+    #[serde(default)]
+    pub requested: bool,
+    /// It never ran: why.
+    #[serde(default)]
+    pub start_error: Option<String>,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+}
+
+/// What health checks say of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// No check is declared.
+    #[default]
+    Unchecked,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+impl Exit {
+    /// One phrase for people: `exited with code 3`, `killed by signal 9 (out of memory)`.
+    pub fn describe(&self) -> String {
+        match (self.signal, &self.start_error) {
+            (_, Some(error)) => format!("could not start: {error}"),
+            (Some(signal), _) if self.oom => format!("killed by signal {signal} (out of memory)"),
+            (Some(signal), _) => format!("killed by signal {signal}"),
+            (None, _) if self.oom => format!("exited with code {} after running out of memory", self.code),
+            (None, _) => format!("exited with code {}", self.code),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! One declared service. Optional fields mean "not declared"; defaults are applied by the reader
+//! named in the field's comment, so that a diff shows what a person wrote.
+
+use crate::image::ImageSource;
+use crate::mount::{FileGrant, Mount};
+use crate::{Bytes, Cpus, DurationMs, NetworkName, ServiceName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: ServiceName,
+    pub image: ImageSource,
+    /// `os/arch[/variant]`, when declared.
+    #[serde(default)]
+    pub platform: Option<String>,
+    /// Replaces the image's command.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's entry point (and clears its command).
+    #[serde(default)]
+    pub entrypoint: Option<Vec<String>>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+    #[serde(default)]
+    pub expose: Vec<ExposedPort>,
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    #[serde(default)]
+    pub configs: Vec<FileGrant>,
+    #[serde(default)]
+    pub secrets: Vec<FileGrant>,
+    #[serde(default)]
+    pub depends_on: BTreeMap<ServiceName, Dependency>,
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
+    #[serde(default)]
+    pub network_mode: NetworkMode,
+    /// Networks joined when `network_mode` is `stack`; never empty then.
+    #[serde(default)]
+    pub networks: BTreeMap<NetworkName, Attachment>,
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// 1 unless `deploy.replicas` or `scale` says otherwise.
+    pub replicas: u32,
+    #[serde(default)]
+    pub resources: Resources,
+    #[serde(default)]
+    pub update: UpdateConfig,
+    #[serde(default)]
+    pub process: ProcessSettings,
+    /// How long a stop may take before it is forced (Compose: 10 s).
+    pub stop_grace: DurationMs,
+    #[serde(default)]
+    pub stop_signal: Option<String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub policy: ServicePolicy,
+}
+
+/// What the kernel is asked for when the program starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessSettings {
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    pub container_name: Option<String>,
+    pub init: bool,
+    pub read_only: bool,
+    pub tty: bool,
+    pub stdin_open: bool,
+    pub privileged: bool,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub group_add: Vec<String>,
+    /// Name → (soft, hard); -1 is "unlimited".
+    pub ulimits: BTreeMap<String, (i64, i64)>,
+    pub sysctls: BTreeMap<String, String>,
+    /// Host name → addresses.
+    pub extra_hosts: BTreeMap<String, Vec<String>>,
+    pub dns: Vec<IpAddr>,
+    pub dns_search: Vec<String>,
+    pub dns_opt: Vec<String>,
+    pub shm_size: Option<Bytes>,
+    pub devices: Vec<Device>,
+    pub oom_score_adj: Option<i32>,
+    pub no_new_privileges: bool,
+    /// `seccomp=unconfined` was asked for.
+    pub seccomp_unconfined: bool,
+    /// `pid: host`.
+    pub host_pid: bool,
+    /// `ipc: host`.
+    pub host_ipc: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub source: String,
+    pub target: String,
+    pub permissions: String,
+}
+
+/// A port of the service that people outside reach on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Port inside the instance.
+    pub target: u16,
+    /// Port on the host; 0 asks for any free one.
+    pub published: u16,
+    /// Address on the host; all of them when absent.
+    #[serde(default)]
+    pub host_ip: Option<IpAddr>,
+    #[serde(default)]
+    pub transport: Transport,
+    /// From `app_protocol` or `x-juchu`.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ExposedPort {
+    pub port: u16,
+    pub transport: Transport,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+/// What is spoken on a TCP port. `Auto` looks at the first bytes of each connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    #[default]
+    Auto,
+    Http,
+    Tcp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub condition: Condition,
+    /// When false, a missing or failing dependency is only a warning.
+    pub required: bool,
+    /// Restart this service when the dependency was replaced.
+    pub restart: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    ServiceStarted,
+    ServiceHealthy,
+    ServiceCompletedSuccessfully,
+}
+
+/// How the platform finds out that an instance works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    pub test: HealthTest,
+    /// 30 s unless declared.
+    #[serde(default)]
+    pub interval: Option<DurationMs>,
+    /// 30 s unless declared.
+    #[serde(default)]
+    pub timeout: Option<DurationMs>,
+    /// 3 unless declared.
+    #[serde(default)]
+    pub retries: Option<u32>,
+    /// 0 unless declared; failures within it do not count.
+    #[serde(default)]
+    pub start_period: Option<DurationMs>,
+    /// 5 s unless declared; the interval within the start period.
+    #[serde(default)]
+    pub start_interval: Option<DurationMs>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum HealthTest {
+    /// `disable: true` or `["NONE"]`: also switches off the image's own.
+    None,
+    /// `["CMD", …]`.
+    Exec { argv: Vec<String> },
+    /// `["CMD-SHELL", text]` or a plain string: `/bin/sh -c text`.
+    Shell { script: String },
+    /// `x-juchu.health: {http: …}`: a GET from the host; 2xx and 3xx are healthy.
+    Http { port: u16, path: String },
+    /// `x-juchu.health: {tcp: …}`: a connection from the host.
+    Tcp { port: u16 },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum NetworkMode {
+    /// On the stack's networks.
+    #[default]
+    Stack,
+    Host,
+    None,
+    /// Shares the network of another service.
+    Service {
+        service: ServiceName,
+    },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attachment {
+    pub aliases: Vec<String>,
+    pub ipv4_address: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RestartPolicy {
+    #[default]
+    No,
+    Always,
+    OnFailure {
+        #[serde(default)]
+        max_retries: Option<u32>,
+    },
+    UnlessStopped,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    pub cpus: Option<Cpus>,
+    /// `cpu_shares`, 2–262144.
+    pub cpu_shares: Option<u64>,
+    /// `cpuset`, such as `0-1`.
+    pub cpuset: Option<String>,
+    pub memory: Option<Bytes>,
+    pub memory_reservation: Option<Bytes>,
+    /// `memswap_limit`: memory and swap together; -1 is unlimited.
+    pub memory_swap: Option<i64>,
+    pub pids: Option<i64>,
+}
+
+/// `deploy.update_config`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdateConfig {
+    /// `start-first` unless a volume has one writer or a port is the host's.
+    pub order: Option<UpdateOrder>,
+    pub parallelism: Option<u32>,
+    pub delay: Option<DurationMs>,
+    pub monitor: Option<DurationMs>,
+    pub failure_action: Option<FailureAction>,
+    pub max_failure_ratio: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    StartFirst,
+    StopFirst,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureAction {
+    Continue,
+    Rollback,
+    Pause,
+}
+
+/// `x-juchu` of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServicePolicy {
+    /// Names resolve to the instances themselves; traffic does not pass the gateway.
+    pub direct: bool,
+    /// `restart` unless declared.
+    pub on_unhealthy: Option<OnUnhealthy>,
+    /// How long a new instance may take to become ready (default 60 s beyond its start period).
+    pub ready_timeout: Option<DurationMs>,
+    pub log: LogPolicy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnhealthy {
+    /// Take out of traffic, then restart.
+    Restart,
+    /// Take out of traffic, leave running.
+    Drain,
+    /// Go back to the last kept release.
+    Rollback,
+    None,
+}
+
+/// Caps of an instance's output on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogPolicy {
+    /// Size of one file (10 MiB).
+    pub max_size: Option<Bytes>,
+    /// Number of files kept (3).
+    pub max_files: Option<u32>,
+}

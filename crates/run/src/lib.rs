@@ -1,0 +1,3 @@
+//! The control loop and its ports: what runs instances, where images come from, who routes.
+
+pub mod engine;
