@@ -1,1 +1,12 @@
-//! Not written yet.
+//! The journal of everything that changed, and the views that follow from it.
+//!
+//! Every change is one entry of a hash chain, written in the same transaction as the view it
+//! changes; the views can be thrown away and rebuilt from the journal alone.
+
+pub mod ledger;
+pub mod record;
+pub mod view;
+
+pub use ledger::{Draft, Entry, HistoryQuery, Ledger, StoreError, VerifyReport};
+pub use record::v1::{Event, Intent, Outcome};
+pub use view::{Pending, StackView};

@@ -1,0 +1,3 @@
+//! The form of what is kept for ever. A version is never changed, only followed by another.
+
+pub mod v1;

@@ -1,0 +1,165 @@
+//! Version 1 of the journal's events.
+//!
+//! Values that may be secret (environment, configs, the resolved stack) are not in the journal:
+//! it refers by digest to content in the protected blob table.
+
+use model::image::BuiltImage;
+use model::{Digest, InstanceId, ReleaseId, ServiceName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Something that happened to one stack, or to the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// Somebody asked for a change and was told it is accepted; it will be carried out even when
+    /// the daemon dies now.
+    ChangeAccepted {
+        intent: Intent,
+        /// The resolved stack (a blob), for intents that declare one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stack: Option<Digest>,
+        /// The services concerned; all when empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        services: Vec<ServiceName>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+    /// `inputs` is what the image was a function of, so that an unchanged service is not rebuilt.
+    ImageBuilt {
+        service: ServiceName,
+        inputs: Digest,
+        image: BuiltImage,
+    },
+    /// `change` is the number of the `ChangeAccepted` entry that led to it.
+    ReleaseMade {
+        release: ReleaseId,
+        change: u64,
+        /// The release itself (a blob).
+        bundle: Digest,
+        differences: Vec<Difference>,
+    },
+    /// From now on this release is what the stack is steered to; `None` before the first.
+    ReleaseActivated {
+        release: Option<ReleaseId>,
+        change: u64,
+        reason: String,
+    },
+    /// A plan whose parent was the present one; its steps are carried out or found done.
+    PlanAccepted {
+        plan: u64,
+        parent: u64,
+        steps: Vec<String>,
+    },
+    StepDone {
+        plan: u64,
+        step: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The end of a change.
+    Concluded {
+        change: u64,
+        outcome: Outcome,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        release: Option<ReleaseId>,
+        reason: String,
+        took_ms: u64,
+    },
+    /// Seen on an instance: started, exited, healthy, unhealthy, removed.
+    InstanceSeen {
+        service: ServiceName,
+        instance: InstanceId,
+        what: Seen,
+        detail: String,
+    },
+    DaemonStarted {
+        version: String,
+        pid: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "intent", rename_all = "snake_case")]
+pub enum Intent {
+    /// Make it as declared; build only what changed.
+    Up,
+    /// Build anew and roll out.
+    Deploy,
+    Stop,
+    Start,
+    /// Everything that started before `at` is started again.
+    Restart {
+        at: Timestamp,
+    },
+    /// Remove the stack, with its volumes when asked.
+    Down {
+        volumes: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// In force and ready.
+    Kept,
+    /// Nothing was different.
+    Unchanged,
+    /// Not in force; what ran before goes on.
+    Failed,
+    RolledBack,
+    Undecided,
+    /// Another change took its place before it ended.
+    Superseded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    Started,
+    Exited,
+    CrashLoop,
+    Healthy,
+    Unhealthy,
+    Lost,
+    Removed,
+}
+
+/// One thing that differs between two releases; secret values appear as short fingerprints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// Such as `image`, `environment.DEBUG`, `replicas`, or `service` when it came or went.
+    pub field: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+impl Intent {
+    /// The word people know it by.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Intent::Up => "up",
+            Intent::Deploy => "deploy",
+            Intent::Stop => "stop",
+            Intent::Start => "start",
+            Intent::Restart { .. } => "restart",
+            Intent::Down { .. } => "down",
+        }
+    }
+}
+
+impl Outcome {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Outcome::Kept => "kept",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Failed => "failed",
+            Outcome::RolledBack => "rolled back",
+            Outcome::Undecided => "undecided",
+            Outcome::Superseded => "superseded",
+        }
+    }
+}
