@@ -1,3 +1,4 @@
 //! The control loop and its ports: what runs instances, where images come from, who routes.
 
+pub mod control;
 pub mod engine;

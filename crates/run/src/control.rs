@@ -1,0 +1,223 @@
+//! What people can ask of the control plane, and what they are told: the one interface behind the
+//! API, the console and the command line.
+//!
+//! The forms here are version 1 of the API; fields are added, never renamed.
+
+use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
+use async_trait::async_trait;
+use model::instance::Health;
+use model::{DurationMs, InstanceId, ReleaseId, Report, ServiceName, Stack, StackName, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::record::v1::{Difference, Intent, Outcome};
+use store::{Entry, HistoryQuery, VerifyReport};
+use tokio::sync::{mpsc, watch};
+
+#[async_trait]
+pub trait Control: Send + Sync {
+    /// Accepts a change durably. Refused with `ErrorKind::Conflict` while another is carried out.
+    async fn submit(&self, request: ChangeRequest) -> Result<Accepted, Report>;
+    /// What happens to a change, from its beginning, until `Progress::Concluded`.
+    async fn follow(&self, change: u64) -> Result<mpsc::Receiver<Progress>, Report>;
+    /// What `up` or `deploy` would do, doing nothing.
+    async fn preview(&self, request: ChangeRequest) -> Result<Preview, Report>;
+    async fn stacks(&self) -> Result<Vec<StackStatus>, Report>;
+    async fn stack(&self, name: &StackName) -> Result<StackStatus, Report>;
+    /// Grows whenever something a person could see has changed.
+    fn watch(&self) -> watch::Receiver<u64>;
+    async fn history(&self, query: HistoryQuery) -> Result<Vec<Entry>, Report>;
+    /// Lines of the instances of these services (all when empty), merged by time.
+    async fn logs(
+        &self,
+        stack: &StackName,
+        services: &[ServiceName],
+        query: LogQuery,
+    ) -> Result<mpsc::Receiver<ServiceLine>, Report>;
+    /// The argument vector by which the caller's terminal enters an instance.
+    async fn enter(
+        &self,
+        stack: &StackName,
+        service: &ServiceName,
+        slot: Option<u32>,
+        request: ExecRequest,
+        tty: bool,
+    ) -> Result<Vec<String>, Report>;
+    async fn verify(&self) -> Result<VerifyReport, Report>;
+    async fn lacks(&self) -> Result<Vec<Lack>, Report>;
+    async fn daemon(&self) -> Result<DaemonStatus, Report>;
+}
+
+/// Somebody wants something changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeRequest {
+    pub stack: StackName,
+    pub intent: Intent,
+    /// The resolved Compose file, for `up` and `deploy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Stack>,
+    /// All when empty.
+    #[serde(default)]
+    pub services: Vec<ServiceName>,
+    /// Who asks: filled in by the API from what it knows of the peer.
+    #[serde(default)]
+    pub actor: String,
+    #[serde(default)]
+    pub why: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub change: u64,
+}
+
+/// One step of a change's story, as NDJSON on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Progress {
+    Accepted {
+        change: u64,
+        at: Timestamp,
+    },
+    /// The differences against what is in force.
+    Planned {
+        differences: Vec<Difference>,
+        steps: Vec<String>,
+    },
+    /// A service moved on. Repeated with new text while it lasts.
+    Service {
+        service: ServiceName,
+        phase: Phase,
+        text: String,
+        at: Timestamp,
+    },
+    Warning {
+        text: String,
+    },
+    Concluded(Conclusion),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Waiting,
+    Building,
+    Starting,
+    Checking,
+    Ready,
+    Stopping,
+    Stopped,
+    Done,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conclusion {
+    pub change: u64,
+    pub outcome: Outcome,
+    /// One sentence.
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
+    pub took: DurationMs,
+    /// Where people reach it.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
+    /// Set when the outcome is a failure: what to print and the exit code's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// The last log lines of what failed.
+    #[serde(default)]
+    pub last_lines: Vec<ServiceLine>,
+}
+
+/// A published address of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    pub service: ServiceName,
+    /// `http://127.0.0.1:8080` or `tcp://127.0.0.1:5432`.
+    pub url: String,
+    /// Measured on this host when the change ended; absent when nothing answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_us: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    pub differences: Vec<Difference>,
+    /// What would be done, in order, as sentences.
+    pub steps: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StackStatus {
+    pub name: StackName,
+    pub state: State,
+    pub directory: String,
+    pub release: Option<ReleaseId>,
+    pub services: Vec<ServiceStatus>,
+    pub addresses: Vec<Address>,
+    /// What is going on, such as `deploy by root since 12:00:01`.
+    pub pending: Option<String>,
+    pub last_outcome: Option<(Outcome, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: ServiceName,
+    pub state: State,
+    /// One phrase: `2 of 2 ready`, `restarts in 3 s: exited with code 1`.
+    pub text: String,
+    pub replicas: u32,
+    pub ready: u32,
+    pub image: String,
+    pub instances: Vec<InstanceStatus>,
+    /// Host addresses, `0.0.0.0:8080->8000`.
+    pub ports: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    pub id: InstanceId,
+    pub slot: u32,
+    pub release: ReleaseId,
+    pub state: State,
+    pub health: Health,
+    pub text: String,
+    pub pid: Option<i32>,
+    pub since: Option<Timestamp>,
+    pub starts: u32,
+    pub memory_bytes: Option<u64>,
+    pub cpu_us: Option<u64>,
+}
+
+/// The state of a stack, service or instance, in the order of how much it wants attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Ready,
+    /// Ran to its end with success (a job).
+    Done,
+    Stopped,
+    Starting,
+    Stopping,
+    Unhealthy,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLine {
+    pub service: ServiceName,
+    pub slot: u32,
+    #[serde(flatten)]
+    pub line: LogLine,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    pub version: String,
+    pub pid: u32,
+    pub started: Timestamp,
+    /// The gateway's process; absent when it does not answer.
+    pub gateway_pid: Option<u32>,
+    pub home: String,
+}
