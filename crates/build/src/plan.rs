@@ -12,6 +12,9 @@ use std::sync::Arc;
 pub struct ImagePlan {
     /// Debian binary packages; their dependencies are resolved by `assemble`. Empty: no base layer.
     pub packages: Vec<String>,
+    /// Packages not to be drawn in by dependencies although one names them, such as
+    /// `postgresql-common`; beside those that only maintainer scripts need, which are never drawn in.
+    pub exclude: Vec<String>,
     pub archive: ArchiveChoice,
     /// Beside `root` and `nobody`, which are always there.
     pub users: Vec<User>,
