@@ -15,6 +15,7 @@ pub mod report;
 pub mod route;
 pub mod service;
 pub mod stack;
+pub mod subnet;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use id::{Digest, IdError, InstanceId, NetworkName, ReleaseId, ServiceName, StackName, VolumeName};
