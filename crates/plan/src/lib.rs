@@ -1,1 +1,24 @@
-//! Not written yet.
+//! The planner: what to do next, computed from what is declared and what is seen.
+//!
+//! Everything here is a pure function. The clock, the observations and the numbers that make ids
+//! unique are arguments; no choice that matters is left to whoever carries out the steps.
+
+mod depend;
+mod input;
+mod planner;
+mod ready;
+mod removal;
+mod restart;
+mod slot;
+mod step;
+
+pub mod address;
+pub mod compare;
+pub mod routes;
+pub mod spec;
+pub mod volume;
+
+pub use input::{Input, InstanceView, Settings};
+pub use planner::{Failure, Plan, Waiting, plan};
+pub use ready::{Readiness, readiness};
+pub use step::Step;

@@ -1,0 +1,73 @@
+//! Whether a service's dependencies let it be created, and in which order services stop.
+
+use crate::input::{Input, InstanceView};
+use crate::ready::{Readiness, readiness};
+use crate::spec::spec_hash;
+use model::instance::InstanceState;
+use model::service::{Condition, RestartPolicy};
+use model::{Release, Service, ServiceName};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    Open,
+    /// What is awaited.
+    Waits(String),
+    /// It will never open: why.
+    Shut(String),
+}
+
+/// May `service` be created now?
+pub fn gate(input: &Input<'_>, release: &Release, service: &Service) -> Gate {
+    for (name, dependency) in &service.depends_on {
+        let Some(target) = release.stack.services.get(name) else { continue };
+        match condition(input, release, target, dependency.condition) {
+            Gate::Open => {}
+            Gate::Shut(_) if !dependency.required => {}
+            closed => return closed,
+        }
+    }
+    Gate::Open
+}
+
+fn condition(input: &Input<'_>, release: &Release, target: &Service, condition: Condition) -> Gate {
+    let hash = spec_hash(release, target);
+    let instances: Vec<&InstanceView> = input
+        .instances
+        .iter()
+        .filter(|i| *i.service() == target.name && i.observed.spec.spec_hash == hash)
+        .collect();
+    let is =
+        |wanted: &[Readiness]| instances.iter().any(|i| wanted.contains(&readiness(target, i, input.now)));
+    let met = match condition {
+        Condition::ServiceStarted => instances.iter().any(|i| i.is_running()) || is(&[Readiness::Completed]),
+        Condition::ServiceHealthy => is(&[Readiness::Ready]),
+        Condition::ServiceCompletedSuccessfully => is(&[Readiness::Completed]),
+    };
+    if met || target.replicas == 0 {
+        return Gate::Open;
+    }
+    let failed_for_good = instances.iter().find_map(|i| match &i.observed.state {
+        InstanceState::Exited(exit)
+            if !exit.requested
+                && (exit.code != 0 || exit.start_error.is_some())
+                && target.restart == RestartPolicy::No =>
+        {
+            Some(exit.describe())
+        }
+        _ => None,
+    });
+    let word = match condition {
+        Condition::ServiceStarted => "started",
+        Condition::ServiceHealthy => "healthy",
+        Condition::ServiceCompletedSuccessfully => "completed",
+    };
+    match failed_for_good {
+        Some(reason) => Gate::Shut(format!("its dependency {} {reason}", target.name)),
+        None => Gate::Waits(format!("{} to be {word}", target.name)),
+    }
+}
+
+/// The services that depend on `name`, directly.
+pub fn dependents<'a>(release: &'a Release, name: &'a ServiceName) -> impl Iterator<Item = &'a ServiceName> {
+    release.stack.services.values().filter(move |s| s.depends_on.contains_key(name)).map(|s| &s.name)
+}

@@ -1,0 +1,243 @@
+//! From a declared service and its image to the exact specification of one instance.
+
+use crate::input::Settings;
+use model::instance::{InstanceNetwork, InstanceSpec, Link, NetworkSpec, PlacedFile, ResolvedMount};
+use model::mount::{FileGrant, MountSource};
+use model::release::NetworkAddresses;
+use model::service::{NetworkMode, ProcessSettings, UpdateOrder};
+use model::{Bytes, Digest, InstanceId, NetworkName, Release, Service, StackName};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Size of one log file unless declared.
+pub const LOG_SIZE: Bytes = Bytes::mib(10);
+/// Number of log files kept for an instance unless declared.
+pub const LOG_FILES: u32 = 3;
+/// What a program finds in `PATH` when its image does not say.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What must be equal for two instances to be interchangeable. Ports, replicas, health checks and
+/// policies are not in it: they change without a new instance.
+#[derive(Serialize)]
+struct Interchangeable<'a> {
+    image: &'a Digest,
+    command: &'a Option<Vec<String>>,
+    entrypoint: &'a Option<Vec<String>>,
+    environment: &'a BTreeMap<String, String>,
+    mounts: &'a [model::mount::Mount],
+    files: Vec<(&'static str, &'a FileGrant, Option<&'a Digest>)>,
+    network_mode: &'a NetworkMode,
+    networks: BTreeMap<&'a NetworkName, (&'a model::service::Attachment, Option<(Ipv4Addr, u8)>)>,
+    resources: &'a model::service::Resources,
+    process: &'a ProcessSettings,
+    stop_signal: &'a Option<String>,
+    log: &'a model::service::LogPolicy,
+    volumes: Vec<&'a model::stack::Volume>,
+}
+
+/// The hash that tells whether an instance is what the release wants of the service.
+pub fn spec_hash(release: &Release, service: &Service) -> Digest {
+    let networks = service.networks.iter().map(|(name, attachment)| {
+        let subnet = release.addresses.get(name).map(|a| (a.gateway, a.prefix_len));
+        (name, (attachment, subnet))
+    });
+    let volumes = service.mounts.iter().filter_map(|m| match &m.source {
+        MountSource::Volume { name, .. } => release.stack.volumes.values().find(|v| v.name == *name),
+        _ => None,
+    });
+    let content = Interchangeable {
+        image: &release.images[&service.name].manifest,
+        command: &service.command,
+        entrypoint: &service.entrypoint,
+        environment: &service.environment,
+        mounts: &service.mounts,
+        files: grants(service).map(|(kind, g)| (kind, g, release.files.get(&file_key(kind, g)))).collect(),
+        network_mode: &service.network_mode,
+        networks: networks.collect(),
+        resources: &service.resources,
+        process: &service.process,
+        stop_signal: &service.stop_signal,
+        log: &service.policy.log,
+        volumes: volumes.collect(),
+    };
+    Digest::of(&serde_json::to_vec(&content).expect("plain data always serialises"))
+}
+
+/// Configs and secrets of a service with the word for their kind.
+pub fn grants(service: &Service) -> impl Iterator<Item = (&'static str, &FileGrant)> {
+    let configs = service.configs.iter().map(|g| ("config", g));
+    configs.chain(service.secrets.iter().map(|g| ("secret", g)))
+}
+
+/// The key of a grant's content in `Release::files`.
+pub fn file_key(kind: &str, grant: &FileGrant) -> String {
+    format!("{kind}/{}", grant.source)
+}
+
+/// The identity and the addresses that one instance gets.
+pub struct Seat {
+    pub id: InstanceId,
+    pub slot: u32,
+    /// One for each network of the service, in its order.
+    pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
+    /// For `network_mode: service`, whose network it joins.
+    pub joins: Option<InstanceId>,
+}
+
+/// The whole specification of an instance of `service`.
+pub fn instance_spec(release: &Release, service: &Service, seat: Seat, settings: &Settings) -> InstanceSpec {
+    let image = &release.images[&service.name];
+    let config = &image.config;
+    let process = ProcessSettings {
+        user: service.process.user.clone().or_else(|| non_empty(&config.user)),
+        working_dir: service.process.working_dir.clone().or_else(|| non_empty(&config.working_dir)),
+        ..service.process.clone()
+    };
+    let log = &service.policy.log;
+    InstanceSpec {
+        hostname: process.hostname.clone().unwrap_or_else(|| seat.id.to_string()),
+        stack: release.stack.name.clone(),
+        service: service.name.clone(),
+        slot: seat.slot,
+        release: release.id,
+        spec_hash: spec_hash(release, service),
+        image: image.manifest.clone(),
+        layers: image.layers.clone(),
+        argv: argv(release, service),
+        environment: environment(release, service),
+        process,
+        resources: service.resources.clone(),
+        mounts: mounts(release, service),
+        files: files(release, service, settings),
+        network: network(release, service, &seat),
+        stop_signal: service
+            .stop_signal
+            .clone()
+            .or_else(|| config.stop_signal.clone())
+            .unwrap_or_else(|| "SIGTERM".to_owned()),
+        stop_grace_ms: service.stop_grace.0,
+        log_max_bytes: log.max_size.unwrap_or(LOG_SIZE).0,
+        log_max_files: log.max_files.unwrap_or(LOG_FILES).max(1),
+        labels: service.labels.clone(),
+        image_config: config.clone(),
+        id: seat.id,
+    }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Entry point and command together, by Compose's rule: a declared entry point clears the image's
+/// command.
+pub fn argv(release: &Release, service: &Service) -> Vec<String> {
+    let config = &release.images[&service.name].config;
+    let (head, tail) = match (&service.entrypoint, &service.command) {
+        (Some(entrypoint), command) => (entrypoint.clone(), command.clone().unwrap_or_default()),
+        (None, Some(command)) => (config.entrypoint.clone(), command.clone()),
+        (None, None) => (config.entrypoint.clone(), config.command.clone()),
+    };
+    head.into_iter().chain(tail).collect()
+}
+
+fn environment(release: &Release, service: &Service) -> BTreeMap<String, String> {
+    let mut all = release.images[&service.name].config.environment.clone();
+    all.extend(service.environment.clone());
+    all.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
+    all
+}
+
+/// Declared mounts, and an anonymous volume for each the image asks for; outer paths first.
+fn mounts(release: &Release, service: &Service) -> Vec<ResolvedMount> {
+    let mut all: Vec<ResolvedMount> = service
+        .mounts
+        .iter()
+        .map(|m| ResolvedMount { source: m.source.clone(), target: m.target.clone(), read_only: m.read_only })
+        .collect();
+    for target in &release.images[&service.name].config.volumes {
+        if !all.iter().any(|m| m.target.trim_end_matches('/') == target.trim_end_matches('/')) {
+            let source = MountSource::Anonymous;
+            all.push(ResolvedMount { source, target: target.clone(), read_only: false });
+        }
+    }
+    all.sort_by_key(|m| m.target.trim_end_matches('/').matches('/').count());
+    all
+}
+
+fn files(release: &Release, service: &Service, settings: &Settings) -> Vec<PlacedFile> {
+    grants(service)
+        .filter_map(|(kind, grant)| {
+            let digest = release.files.get(&file_key(kind, grant))?;
+            Some(PlacedFile {
+                source: settings.files.join(digest.hex()),
+                target: grant.target.clone(),
+                uid: grant.uid.unwrap_or(0),
+                gid: grant.gid.unwrap_or(0),
+                mode: grant.mode.unwrap_or(0o444),
+            })
+        })
+        .collect()
+}
+
+fn network(release: &Release, service: &Service, seat: &Seat) -> InstanceNetwork {
+    match (&service.network_mode, &seat.joins) {
+        (NetworkMode::Host, _) => InstanceNetwork::Host,
+        (NetworkMode::None, _) => InstanceNetwork::None,
+        (NetworkMode::Service { .. }, Some(id)) => InstanceNetwork::Instance { id: id.clone() },
+        (NetworkMode::Service { .. }, None) => InstanceNetwork::None,
+        (NetworkMode::Stack, _) => links(release, service, seat),
+    }
+}
+
+fn links(release: &Release, service: &Service, seat: &Seat) -> InstanceNetwork {
+    let mut joined: Vec<(&NetworkAddresses, Ipv4Addr)> = service
+        .networks
+        .keys()
+        .filter_map(|name| Some((release.addresses.get(name)?, *seat.addresses.get(name)?)))
+        .collect();
+    // The default route goes through the first network that has a way out.
+    joined.sort_by_key(|(network, _)| network.internal);
+    let gateway = joined.first().map(|(network, _)| IpAddr::V4(network.gateway));
+    let dns = gateway.into_iter().chain(service.process.dns.iter().copied()).collect();
+    let links = joined
+        .into_iter()
+        .map(|(network, address)| Link { network: network_spec(network), address: IpAddr::V4(address) })
+        .collect();
+    InstanceNetwork::Links { links, dns }
+}
+
+/// A network as the engine is told of it.
+pub fn network_spec(network: &NetworkAddresses) -> NetworkSpec {
+    let mut virtual_addresses: Vec<IpAddr> = network.services.values().map(|a| IpAddr::V4(*a)).collect();
+    virtual_addresses.sort();
+    NetworkSpec {
+        bridge: network.bridge.clone(),
+        gateway: IpAddr::V4(network.gateway),
+        prefix_len: network.prefix_len,
+        internal: network.internal,
+        virtual_addresses,
+    }
+}
+
+/// The id of an instance made by plan `number`: never the same for two instances of a host,
+/// because a stack's plan numbers only grow and its name is part of it.
+pub fn instance_id(stack: &StackName, service: &Service, slot: u32, number: u64, made: i64) -> InstanceId {
+    let digest = Digest::of(format!("{stack}\0{}\0{slot}\0{number}\0{made}", service.name).as_bytes());
+    InstanceId::new(digest.short()).expect("hexadecimal digits are a valid id")
+}
+
+/// Start-first unless something of the service can have one holder only.
+pub fn update_order(service: &Service) -> UpdateOrder {
+    let writes_volume = service.mounts.iter().any(|m| {
+        let shared = matches!(m.source, MountSource::Volume { .. } | MountSource::Bind { .. });
+        shared && !m.read_only
+    });
+    let fixed_address = service.networks.values().any(|a| a.ipv4_address.is_some());
+    let host = !matches!(service.network_mode, NetworkMode::Stack | NetworkMode::None);
+    match service.update.order {
+        Some(order) => order,
+        None if writes_volume || fixed_address || host => UpdateOrder::StopFirst,
+        None => UpdateOrder::StartFirst,
+    }
+}

@@ -1,0 +1,82 @@
+//! One idempotent action of a plan.
+
+use model::instance::{InstanceSpec, NetworkSpec};
+use model::{DurationMs, InstanceId, ServiceName, VolumeName};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    EnsureNetwork(NetworkSpec),
+    Create(Box<InstanceSpec>),
+    Start {
+        id: InstanceId,
+        service: ServiceName,
+        slot: u32,
+        reason: String,
+    },
+    /// Out of traffic first, then the stop signal, then force.
+    Stop {
+        id: InstanceId,
+        service: ServiceName,
+        slot: u32,
+        grace: DurationMs,
+        reason: String,
+    },
+    Remove {
+        id: InstanceId,
+        service: ServiceName,
+        slot: u32,
+    },
+    RemoveNetwork {
+        bridge: String,
+    },
+    RemoveVolume {
+        name: VolumeName,
+    },
+}
+
+impl Step {
+    /// Two steps with the same key never run at the same time; a plan made meanwhile that wants
+    /// the same again is waiting for the first.
+    pub fn key(&self) -> String {
+        match self {
+            Step::EnsureNetwork(network) => format!("network:{}", network.bridge),
+            Step::RemoveNetwork { bridge } => format!("network:{bridge}"),
+            Step::Create(spec) => format!("slot:{}/{}", spec.service, spec.slot),
+            Step::Start { id, .. } | Step::Stop { id, .. } | Step::Remove { id, .. } => {
+                format!("instance:{id}")
+            }
+            Step::RemoveVolume { name } => format!("volume:{name}"),
+        }
+    }
+
+    pub fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Step::Create(spec) => Some(&spec.service),
+            Step::Start { service, .. } | Step::Stop { service, .. } | Step::Remove { service, .. } => {
+                Some(service)
+            }
+            Step::EnsureNetwork(_) | Step::RemoveNetwork { .. } | Step::RemoveVolume { .. } => None,
+        }
+    }
+
+    /// One sentence for people and for the journal.
+    pub fn describe(&self) -> String {
+        match self {
+            Step::EnsureNetwork(network) => {
+                format!("make network {} ({}/{})", network.bridge, network.gateway, network.prefix_len)
+            }
+            Step::Create(spec) => format!(
+                "create {}#{} as {} from image {}",
+                spec.service,
+                spec.slot,
+                spec.id,
+                spec.image.short()
+            ),
+            Step::Start { id, service, slot, reason } => format!("start {service}#{slot} ({id}): {reason}"),
+            Step::Stop { id, service, slot, reason, .. } => format!("stop {service}#{slot} ({id}): {reason}"),
+            Step::Remove { id, service, slot } => format!("remove {service}#{slot} ({id})"),
+            Step::RemoveNetwork { bridge } => format!("remove network {bridge}"),
+            Step::RemoveVolume { name } => format!("remove volume {name}"),
+        }
+    }
+}
