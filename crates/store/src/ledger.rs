@@ -13,6 +13,7 @@ pub struct Draft {
     pub actor: String,
     pub event: Event,
     /// Content the event refers to by digest, stored beside the journal in the same transaction.
+    /// Hand over all of it each time; what is there already costs nothing.
     pub blobs: Vec<Vec<u8>>,
 }
 
@@ -49,7 +50,7 @@ pub struct VerifyReport {
     pub head: Digest,
     /// First entry whose hash does not follow, if any.
     pub broken_at: Option<u64>,
-    /// Blobs that are referred to and missing or altered.
+    /// Blobs that are altered, or missing although a view's releases or pending change need them.
     pub bad_blobs: Vec<Digest>,
     /// Views that differ from what the journal says, by stack.
     pub bad_views: Vec<StackName>,
@@ -100,4 +101,23 @@ pub enum StoreError {
     Locked(std::path::PathBuf),
     #[error("the journal is closed")]
     Closed,
+    /// Nothing of the call was written.
+    #[error("{what} of {size} bytes is over the limit of {limit}")]
+    TooLarge { what: &'static str, size: usize, limit: usize },
+    #[error("the stored content {0} is damaged")]
+    DamagedBlob(Digest),
+    /// Views are rebuilt from the journal when it is opened, or by `rebuild_views`.
+    #[error("the view of stack {stack} cannot be read")]
+    DamagedView {
+        stack: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{what} {path}")]
+    File {
+        what: &'static str,
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }

@@ -7,6 +7,11 @@ pub mod ledger;
 pub mod record;
 pub mod view;
 
+pub mod concern;
+pub mod fold;
+pub mod sqlite;
+
 pub use ledger::{Draft, Entry, HistoryQuery, Ledger, StoreError, VerifyReport};
 pub use record::v1::{Event, Intent, Outcome};
+pub use sqlite::{PruneReport, SqliteLedger};
 pub use view::{Pending, StackView};

@@ -90,7 +90,12 @@ impl StackView {
                     pending.release = Some(*release);
                 }
             }
-            Event::ReleaseActivated { release, .. } => self.active = *release,
+            Event::ReleaseActivated { release, change, .. } => {
+                self.active = *release;
+                if let Some(pending) = self.pending.as_mut().filter(|p| p.change == *change) {
+                    pending.release = *release;
+                }
+            }
             Event::PlanAccepted { plan, .. } => self.last_plan = *plan,
             Event::Concluded { change, outcome, release, reason, .. } => {
                 return self.conclude(*change, *outcome, *release, reason);
