@@ -9,7 +9,20 @@ use std::collections::BTreeSet;
 /// Stands for "the whole stack" where services are listed.
 pub const WHOLE_STACK: &str = "";
 
-/// The event's type as in its JSON.
+/// All kinds of events.
+pub const KINDS: [&str; 9] = [
+    "change_accepted",
+    "image_built",
+    "release_made",
+    "release_activated",
+    "plan_accepted",
+    "step_done",
+    "concluded",
+    "instance_seen",
+    "daemon_started",
+];
+
+/// The event's type as in its JSON, one of [`KINDS`].
 pub const fn kind(event: &Event) -> &'static str {
     match event {
         Event::ChangeAccepted { .. } => "change_accepted",

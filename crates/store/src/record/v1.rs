@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Something that happened to one stack, or to the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "an event lives for one append; a box would only be in the way")]
 pub enum Event {
     /// Somebody asked for a change and was told it is accepted; it will be carried out even when
     /// the daemon dies now.

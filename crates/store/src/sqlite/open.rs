@@ -140,3 +140,20 @@ pub fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_the_writer_waits_for_the_disk() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let connection = open_for_writing(&directory.path().join("journal.db")).expect("open");
+        let setting = |name: &str| -> String {
+            let query = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+            connection.query_row(&query, [], |r| r.get(0)).expect("a setting")
+        };
+        assert_eq!(setting("journal_mode"), "wal");
+        assert_eq!(setting("synchronous"), "2", "FULL");
+    }
+}

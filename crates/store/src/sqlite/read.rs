@@ -132,3 +132,67 @@ fn select(query: &HistoryQuery) -> (String, Vec<Value>) {
     );
     (text, values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::v1::{Event, Seen};
+    use crate::{Draft, Ledger, SqliteLedger};
+    use model::{InstanceId, ServiceName, StackName, Timestamp};
+    use rusqlite::StatementStatus;
+
+    fn draft(service: &str) -> Draft {
+        let event = Event::InstanceSeen {
+            service: ServiceName::new(service).expect("valid"),
+            instance: InstanceId::new("a1").expect("valid"),
+            what: Seen::Started,
+            detail: String::new(),
+        };
+        let stack = Some(StackName::new("shop").expect("valid"));
+        Draft { stack, actor: "juchu".into(), event, blobs: vec![] }
+    }
+
+    fn queries() -> Vec<HistoryQuery> {
+        let stack = StackName::new("shop").ok();
+        let service = ServiceName::new("web").ok();
+        let mut queries = Vec::new();
+        for stack in [None, stack] {
+            for service in [None, service.clone()] {
+                for changes_only in [false, true] {
+                    let (stack, service) = (stack.clone(), service.clone());
+                    queries.push(HistoryQuery { stack, service, changes_only, limit: 20, after: None });
+                }
+            }
+        }
+        queries
+    }
+
+    /// Steps of SQLite's virtual machine for each query.
+    fn steps(connection: &Connection) -> Vec<i32> {
+        let cost = |query: &HistoryQuery| {
+            let (text, values) = select(query);
+            let mut statement = connection.prepare(&text).expect("prepare");
+            let mut rows = statement.query(params_from_iter(values)).expect("query");
+            while rows.next().expect("a row").is_some() {}
+            drop(rows);
+            statement.get_status(StatementStatus::VmStep)
+        };
+        queries().iter().map(cost).collect()
+    }
+
+    #[test]
+    fn the_cost_of_a_query_follows_from_its_limit() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("journal.db");
+        let ledger = SqliteLedger::open(&path).expect("a new journal");
+        let connection = open::open_for_reading(&path).expect("open");
+        let append = |count: usize| {
+            let drafts = (0..count).map(|i| draft(["web", "db"][i % 2])).collect();
+            ledger.append(Timestamp(0), drafts).expect("append");
+        };
+        append(100);
+        let few = steps(&connection);
+        append(10_000);
+        assert_eq!(steps(&connection), few, "a journal a hundred times as long costs the same");
+    }
+}
