@@ -1,1 +1,16 @@
-//! Not written yet.
+//! Development only: what tests of real processes, networks and mounts need to be brief and to
+//! clean up after themselves, even when they fail.
+
+mod busybox;
+mod needs;
+mod netns;
+mod process;
+mod temp;
+mod wait;
+
+pub use busybox::busybox_static;
+pub use needs::{needs, require_root};
+pub use netns::{Netns, NetnsGuard};
+pub use process::{ProcessGuard, StrangerGuard};
+pub use temp::TempDir;
+pub use wait::{free_port, wait_for, wait_until};
