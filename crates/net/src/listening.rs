@@ -70,6 +70,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_listens_on_nothing() {
-        assert_eq!(listening(-1), []);
+        assert_eq!(listening(-1), Vec::<u16>::new());
     }
 }

@@ -80,7 +80,7 @@ pub fn create_bridge(name: &str, hardware_address: [u8; 6], mtu: u32) -> Message
     Message::new(libc::RTM_NEWLINK, CREATE, &link_header(0, 0, 0), attributes)
 }
 
-/// Both ends of a veth in one request: the host's end is down, the peer is up in its namespace.
+/// Both ends of a veth in one request, the peer in its namespace; both are down.
 pub fn create_veth(
     name: &str,
     peer: &str,
@@ -93,7 +93,7 @@ pub fn create_veth(
         .bytes(libc::IFLA_ADDRESS, &peer_mac)
         .u32(libc::IFLA_MTU, mtu)
         .u32(libc::IFLA_NET_NS_FD, namespace.as_raw_fd().cast_unsigned());
-    let data = Attributes::new().nest_with_header(VETH_INFO_PEER, &link_header(0, UP, UP), peer);
+    let data = Attributes::new().nest_with_header(VETH_INFO_PEER, &link_header(0, 0, 0), peer);
     let attributes = Attributes::new()
         .text(libc::IFLA_IFNAME, name)
         .u32(libc::IFLA_MTU, mtu)
