@@ -15,7 +15,7 @@ pub enum ImageSource {
         policy: PullPolicy,
     },
     /// `build:` or `x-juchu.image`.
-    Build(BuildSpec),
+    Build(Box<BuildSpec>),
     /// `x-juchu.component: NAME`, a recipe of the catalogue.
     Component {
         name: String,

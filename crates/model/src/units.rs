@@ -138,7 +138,7 @@ impl Cpus {
     /// Compose's form: a decimal number such as `0.5`.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         match text.trim().parse::<f64>() {
-            Ok(n) if n >= 0.0 && n < 1e6 => Ok(Self((n * 1000.0).round() as u32)),
+            Ok(n) if (0.0..1e6).contains(&n) => Ok(Self((n * 1000.0).round() as u32)),
             _ => Err(UnitError {
                 what: "number of processors",
                 value: text.to_owned(),

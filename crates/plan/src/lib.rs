@@ -21,4 +21,5 @@ pub mod volume;
 pub use input::{Input, InstanceView, Settings};
 pub use planner::{Failure, Plan, Waiting, plan};
 pub use ready::{Readiness, readiness};
+pub use restart::CRASH_LOOP;
 pub use step::Step;

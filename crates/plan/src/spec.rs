@@ -1,6 +1,7 @@
 //! From a declared service and its image to the exact specification of one instance.
 
 use crate::input::Settings;
+use model::image::ImageConfig;
 use model::instance::{InstanceNetwork, InstanceSpec, Link, NetworkSpec, PlacedFile, ResolvedMount};
 use model::mount::{FileGrant, MountSource};
 use model::release::NetworkAddresses;
@@ -17,6 +18,9 @@ pub const LOG_FILES: u32 = 3;
 /// What a program finds in `PATH` when its image does not say.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How a service is on a network, and the gateway and prefix that tell its subnet.
+type Joined<'a> = (&'a model::service::Attachment, Option<(Ipv4Addr, u8)>);
+
 /// What must be equal for two instances to be interchangeable. Ports, replicas, health checks and
 /// policies are not in it: they change without a new instance.
 #[derive(Serialize)]
@@ -28,7 +32,7 @@ struct Interchangeable<'a> {
     mounts: &'a [model::mount::Mount],
     files: Vec<(&'static str, &'a FileGrant, Option<&'a Digest>)>,
     network_mode: &'a NetworkMode,
-    networks: BTreeMap<&'a NetworkName, (&'a model::service::Attachment, Option<(Ipv4Addr, u8)>)>,
+    networks: BTreeMap<&'a NetworkName, Joined<'a>>,
     resources: &'a model::service::Resources,
     process: &'a ProcessSettings,
     stop_signal: &'a Option<String>,
@@ -104,7 +108,7 @@ pub fn instance_spec(release: &Release, service: &Service, seat: Seat, settings:
         spec_hash: spec_hash(release, service),
         image: image.manifest.clone(),
         layers: image.layers.clone(),
-        argv: argv(release, service),
+        argv: argv_of(service, config),
         environment: environment(release, service),
         process,
         resources: service.resources.clone(),
@@ -131,8 +135,7 @@ fn non_empty(text: &str) -> Option<String> {
 
 /// Entry point and command together, by Compose's rule: a declared entry point clears the image's
 /// command.
-pub fn argv(release: &Release, service: &Service) -> Vec<String> {
-    let config = &release.images[&service.name].config;
+pub fn argv_of(service: &Service, config: &ImageConfig) -> Vec<String> {
     let (head, tail) = match (&service.entrypoint, &service.command) {
         (Some(entrypoint), command) => (entrypoint.clone(), command.clone().unwrap_or_default()),
         (None, Some(command)) => (config.entrypoint.clone(), command.clone()),

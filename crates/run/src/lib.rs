@@ -1,4 +1,22 @@
 //! The control loop and its ports: what runs instances, where images come from, who routes.
+//!
+//! [`controller::Controller`] is what others hold; [`world`] is the loop itself. The decisions are
+//! those of the crate `plan`; here they are journaled, carried out and told.
 
 pub mod control;
+pub mod controller;
 pub mod engine;
+pub mod ports;
+
+mod health;
+mod making;
+mod measure;
+mod merge;
+mod preflight;
+mod preview;
+mod status;
+mod story;
+mod world;
+
+pub use controller::Controller;
+pub use world::Parts;

@@ -1,0 +1,244 @@
+//! The control plane as others hold it: wishes go to the loop, reading goes past it.
+
+use crate::control::{
+    Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, Preview, Progress, ServiceLine, StackStatus,
+};
+use crate::engine::{ExecRequest, Lack, LogQuery};
+use crate::preview;
+use crate::story::Stories;
+use crate::world::{Message, Parts, Snapshot, World};
+use async_trait::async_trait;
+use model::{DurationMs, ErrorKind, InstanceId, Report, ServiceName, StackName, Timestamp};
+use std::sync::Arc;
+use store::record::v1::Event;
+use store::{Draft, Entry, HistoryQuery, VerifyReport};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Wishes and reports that may wait for the loop.
+const INBOX: usize = 1024;
+/// Lines of merged logs that may wait for a reader.
+const LINES_AHEAD: usize = 256;
+
+pub struct Controller {
+    parts: Arc<Parts>,
+    stories: Arc<Stories>,
+    messages: mpsc::Sender<Message>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    revision: watch::Receiver<u64>,
+    started: Timestamp,
+}
+
+impl Controller {
+    /// Reads what the journal says and starts the loop on the present runtime.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, Report> {
+        let parts = Arc::new(parts);
+        let stories = Arc::new(Stories::default());
+        let started = parts.machine.now();
+        let event = Event::DaemonStarted { version: parts.version.clone(), pid: std::process::id() };
+        let draft = Draft { stack: None, actor: "juchu".to_owned(), event, blobs: Vec::new() };
+        let journal = |error: store::StoreError| Report::from_error(ErrorKind::Environment, &error);
+        parts.ledger.append(started, vec![draft]).map_err(journal)?;
+        let (messages, inbox) = mpsc::channel(INBOX);
+        let (health_reports, reports) = mpsc::channel(INBOX);
+        let (published, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+        let world = World::open(
+            Arc::clone(&parts),
+            Arc::clone(&stories),
+            messages.clone(),
+            published,
+            health_reports,
+        )?;
+        tokio::spawn(world.run(inbox, reports));
+        let revision = revisions(snapshot.clone());
+        Ok(Arc::new(Self { parts, stories, messages, snapshot, revision, started }))
+    }
+
+    fn find(&self, stack: &StackName) -> Result<Arc<Snapshot>, Report> {
+        let snapshot = self.snapshot.borrow().clone();
+        if snapshot.stacks.iter().any(|s| s.name == *stack) {
+            return Ok(snapshot);
+        }
+        let names: Vec<&str> = snapshot.stacks.iter().map(|s| s.name.as_str()).collect();
+        let report = Report::usage(format!("there is no stack {stack}"));
+        Err(match names.is_empty() {
+            true => report.hint("juchu up"),
+            false => report.hint(format!("the stacks are {}", names.join(", "))),
+        })
+    }
+
+    /// The instances of these services, newest last.
+    fn instances(
+        &self,
+        stack: &StackName,
+        services: &[ServiceName],
+    ) -> Result<Vec<(InstanceId, ServiceName, u32, bool)>, Report> {
+        let snapshot = self.find(stack)?;
+        let known = snapshot.releases.get(stack).map(|r| &r.stack.services);
+        if let Some(unknown) = services.iter().find(|s| known.is_none_or(|k| !k.contains_key(*s))) {
+            let names: Vec<&str> = known.into_iter().flatten().map(|(n, _)| n.as_str()).collect();
+            return Err(Report::usage(format!("there is no service {unknown} in the stack {stack}"))
+                .hint(format!("its services are {}", names.join(", "))));
+        }
+        let of_stack = snapshot.observed.iter().filter(|o| o.spec.stack == *stack);
+        let wanted = of_stack.filter(|o| services.is_empty() || services.contains(&o.spec.service));
+        Ok(wanted
+            .map(|o| {
+                let running = matches!(o.state, model::instance::InstanceState::Running { .. });
+                (o.spec.id.clone(), o.spec.service.clone(), o.spec.slot, running)
+            })
+            .collect())
+    }
+
+    fn engine_report(error: &crate::engine::EngineError) -> Report {
+        Report::from_error(ErrorKind::Environment, error)
+    }
+}
+
+/// The revision alone, for those who only want to know that something changed.
+fn revisions(mut snapshot: watch::Receiver<Arc<Snapshot>>) -> watch::Receiver<u64> {
+    let (sender, receiver) = watch::channel(snapshot.borrow().revision);
+    tokio::spawn(async move {
+        while snapshot.changed().await.is_ok() {
+            let revision = snapshot.borrow_and_update().revision;
+            if sender.send(revision).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[async_trait]
+impl Control for Controller {
+    async fn submit(&self, request: ChangeRequest) -> Result<Accepted, Report> {
+        let (answer, waiting) = oneshot::channel();
+        let stopping = || Report::environment("the daemon is stopping").hint("run the command again");
+        let message = Message::Submit(Box::new(request), answer);
+        self.messages.send(message).await.map_err(|_| stopping())?;
+        let change = waiting.await.map_err(|_| stopping())??;
+        Ok(Accepted { change })
+    }
+
+    async fn follow(&self, change: u64) -> Result<mpsc::Receiver<Progress>, Report> {
+        let query =
+            HistoryQuery { after: Some(change), changes_only: true, limit: 500, ..HistoryQuery::default() };
+        let entries = self.history(query).await?;
+        let ended = entries.iter().find_map(|entry| match &entry.event {
+            Event::Concluded { change: of, outcome, release, reason, took_ms } if *of == change => {
+                Some(Conclusion {
+                    change,
+                    outcome: *outcome,
+                    reason: reason.clone(),
+                    release: *release,
+                    took: DurationMs(*took_ms),
+                    addresses: Vec::new(),
+                    report: None,
+                    last_lines: Vec::new(),
+                })
+            }
+            _ => None,
+        });
+        Ok(self.stories.follow(change, ended))
+    }
+
+    async fn preview(&self, request: ChangeRequest) -> Result<Preview, Report> {
+        let snapshot = self.snapshot.borrow().clone();
+        preview::preview(&self.parts, &snapshot, request).await
+    }
+
+    async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {
+        let mut stacks = self.snapshot.borrow().stacks.clone();
+        for instance in stacks.iter_mut().flat_map(|s| &mut s.services).flat_map(|s| &mut s.instances) {
+            if instance.pid.is_some() {
+                if let Ok(usage) = self.parts.engine.usage(&instance.id).await {
+                    instance.memory_bytes = usage.memory_bytes;
+                    instance.cpu_us = usage.cpu_us;
+                }
+            }
+        }
+        Ok(stacks)
+    }
+
+    async fn stack(&self, name: &StackName) -> Result<StackStatus, Report> {
+        self.find(name)?;
+        let stacks = self.stacks().await?;
+        stacks
+            .into_iter()
+            .find(|s| s.name == *name)
+            .ok_or_else(|| Report::usage(format!("the stack {name} was removed")))
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.revision.clone()
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<Vec<Entry>, Report> {
+        let ledger = Arc::clone(&self.parts.ledger);
+        let read = tokio::task::spawn_blocking(move || ledger.history(&query)).await;
+        read.expect("the journal's call does not panic")
+            .map_err(|e| Report::from_error(ErrorKind::Internal, &e))
+    }
+
+    async fn logs(
+        &self,
+        stack: &StackName,
+        services: &[ServiceName],
+        query: LogQuery,
+    ) -> Result<mpsc::Receiver<ServiceLine>, Report> {
+        let instances = self.instances(stack, services)?;
+        let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+        let mut sources = Vec::new();
+        for (id, service, slot, _) in instances {
+            match self.parts.engine.logs(&id, query.clone()).await {
+                Ok(lines) => sources.push((service, slot, lines)),
+                // It was removed since the snapshot.
+                Err(crate::engine::EngineError::UnknownInstance(_)) => {}
+                Err(error) => return Err(Self::engine_report(&error)),
+            }
+        }
+        tokio::spawn(crate::merge::merge(sources, query, sender));
+        Ok(receiver)
+    }
+
+    async fn enter(
+        &self,
+        stack: &StackName,
+        service: &ServiceName,
+        slot: Option<u32>,
+        request: ExecRequest,
+        tty: bool,
+    ) -> Result<Vec<String>, Report> {
+        let instances = self.instances(stack, std::slice::from_ref(service))?;
+        let fits = |(_, _, s, running): &&(InstanceId, ServiceName, u32, bool)| {
+            *running && slot.is_none_or(|w| w == *s)
+        };
+        match instances.iter().rfind(fits) {
+            Some((id, ..)) => Ok(self.parts.engine.enter(id, &request, tty)),
+            None => Err(Report::usage(format!("no instance of {service} runs"))
+                .hint(format!("juchu start {service}"))
+                .hint(format!("juchu logs {service}"))),
+        }
+    }
+
+    async fn verify(&self) -> Result<VerifyReport, Report> {
+        let ledger = Arc::clone(&self.parts.ledger);
+        let verified = tokio::task::spawn_blocking(move || ledger.verify()).await;
+        verified
+            .expect("the journal's call does not panic")
+            .map_err(|e| Report::from_error(ErrorKind::Internal, &e))
+    }
+
+    async fn lacks(&self) -> Result<Vec<Lack>, Report> {
+        Ok(self.parts.engine.lacks().await)
+    }
+
+    async fn daemon(&self) -> Result<DaemonStatus, Report> {
+        Ok(DaemonStatus {
+            version: self.parts.version.clone(),
+            pid: std::process::id(),
+            started: self.started,
+            gateway_pid: self.parts.router.pid().await,
+            home: self.parts.home.display().to_string(),
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! The other ports of the control loop: where images come from, who routes, what time it is.
+
+use async_trait::async_trait;
+use model::image::BuiltImage;
+use model::route::{ApplyReport, RouteTable};
+use model::subnet::Cidr;
+use model::{Digest, DurationMs, InstanceId, Report, Service, Stack, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Called with one line of text whenever a build has something to say.
+pub type Say = Arc<dyn Fn(String) + Send + Sync>;
+
+/// Where images come from: builders, recipes, registries.
+#[async_trait]
+pub trait Images: Send + Sync {
+    /// Fills in what a component's recipe knows and the file did not say: health check, volumes.
+    fn complete(&self, stack: &mut Stack) -> Result<(), Report>;
+    /// What the image of this service is a function of, without asking anybody outside.
+    async fn inputs(&self, service: &Service) -> Result<Digest, Report>;
+    /// Builds or fetches the image; it is in the store, unpacked, when this returns.
+    async fn obtain(
+        &self,
+        service: &Service,
+        say: Say,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<BuiltImage, Report>;
+    /// Whether everything of the image is still in the store.
+    async fn holds(&self, image: &BuiltImage) -> bool;
+    /// Images no release refers to any more may go; called now and then with what is in use.
+    async fn keep_only(&self, used: Vec<BuiltImage>);
+}
+
+/// Who carries connections.
+#[async_trait]
+pub trait Router: Send + Sync {
+    async fn apply(&self, table: &RouteTable) -> Result<ApplyReport, Report>;
+    /// Waits until nothing goes to this instance any more, or the limit has passed.
+    async fn drained(&self, instance: &InstanceId, limit: DurationMs);
+    async fn pid(&self) -> Option<u32>;
+}
+
+/// What the loop asks of the machine beside its engine.
+pub trait Machine: Send + Sync {
+    fn now(&self) -> Timestamp;
+    /// Subnets in use on this host, by addresses and routes.
+    fn subnets(&self) -> Vec<Cidr>;
+    /// Why nothing could listen there, if so.
+    fn port_in_use(&self, address: std::net::SocketAddr) -> Option<String>;
+}

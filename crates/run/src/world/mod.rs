@@ -1,0 +1,209 @@
+//! The loop: everything known, one turn after the other.
+//!
+//! ```text
+//! something changed ─▶ observe ─▶ plan each stack ─▶ journal ─▶ routes ─▶ steps (side by side) ─┐
+//!        ▲──────────────────── a step ended, an instance ended, a timer, a wish ◀───────────────┘
+//! ```
+//! One task owns the world; builds, steps and health checks run beside it and report back.
+
+mod change;
+mod conclude;
+mod open;
+mod routing;
+mod stack;
+mod watching;
+
+use crate::control::{ChangeRequest, StackStatus};
+use crate::engine::{Engine, EngineError};
+use crate::health::HealthReport;
+use crate::making::Made;
+use crate::ports::{Images, Machine, Router};
+use crate::story::Stories;
+use model::instance::{NetworkSpec, Observed};
+use model::route::RouteTable;
+use model::{InstanceId, Report, StackName, Timestamp};
+use stack::StackState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Draft, Entry, Ledger};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How often the world is looked at when nothing was heard.
+const IDLE_LOOK: Duration = Duration::from_secs(5);
+/// How often while something is becoming ready, since nobody announces an open port.
+const BUSY_LOOK: Duration = Duration::from_millis(40);
+
+/// What the loop stands on.
+pub struct Parts {
+    pub ledger: Arc<dyn Ledger>,
+    pub engine: Arc<dyn Engine>,
+    pub images: Arc<dyn Images>,
+    pub router: Arc<dyn Router>,
+    pub machine: Arc<dyn Machine>,
+    pub settings: plan::Settings,
+    pub version: String,
+    pub home: PathBuf,
+}
+
+/// What reaches the loop from beside it.
+pub(crate) enum Message {
+    Submit(Box<ChangeRequest>, oneshot::Sender<Result<u64, Report>>),
+    Made { stack: StackName, change: u64, result: Box<Result<Made, Report>> },
+    StepEnded { stack: StackName, key: String, plan: u64, step: u32, result: Result<(), EngineError> },
+    Measured { stack: StackName, change: u64, addresses: Vec<crate::control::Address> },
+    Health(HealthReport),
+}
+
+/// What people read without asking the loop.
+#[derive(Default)]
+pub struct Snapshot {
+    pub revision: u64,
+    pub stacks: Vec<StackStatus>,
+    /// What is in force, for previews and for reading logs of what exists.
+    pub releases: BTreeMap<StackName, Arc<model::Release>>,
+    pub observed: Vec<Observed>,
+}
+
+pub(crate) struct World {
+    pub parts: Arc<Parts>,
+    pub stories: Arc<Stories>,
+    pub messages: mpsc::Sender<Message>,
+    pub published: watch::Sender<Arc<Snapshot>>,
+    pub stacks: BTreeMap<StackName, StackState>,
+    pub observed: Vec<Observed>,
+    pub health: BTreeMap<InstanceId, watching::Watched>,
+    pub health_reports: mpsc::Sender<HealthReport>,
+    pub networks: BTreeMap<String, NetworkSpec>,
+    pub table: RouteTable,
+    /// Published ports that asked for any free one, and what they got.
+    pub bound: BTreeMap<SocketAddr, SocketAddr>,
+    pub unbound: BTreeSet<IpAddr>,
+    pub seen: Option<BTreeMap<InstanceId, watching::Seen>>,
+}
+
+impl World {
+    pub fn now(&self) -> Timestamp {
+        self.parts.machine.now()
+    }
+
+    /// Writes entries down without holding up the runtime's other tasks.
+    pub async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Entry>, Report> {
+        let (ledger, now) = (Arc::clone(&self.parts.ledger), self.now());
+        let written = tokio::task::spawn_blocking(move || ledger.append(now, drafts)).await;
+        written
+            .expect("the journal's call does not panic")
+            .map_err(|error| Report::from_error(model::ErrorKind::Environment, &error).hint("juchu doctor"))
+    }
+
+    /// Appends for one stack and folds the entries into its view.
+    pub async fn record(
+        &mut self,
+        stack: &StackName,
+        actor: &str,
+        events: Vec<(store::Event, Vec<Vec<u8>>)>,
+    ) -> Result<Vec<u64>, Report> {
+        let draft =
+            |(event, blobs)| Draft { stack: Some(stack.clone()), actor: actor.to_owned(), event, blobs };
+        let entries = self.append(events.into_iter().map(draft).collect()).await?;
+        for entry in &entries {
+            let view = match self.stacks.remove(stack) {
+                Some(state) => state,
+                None => StackState::new(stack.clone()),
+            };
+            if let Some(state) = view.folded(entry) {
+                self.stacks.insert(stack.clone(), state);
+            }
+        }
+        Ok(entries.iter().map(|e| e.seq).collect())
+    }
+
+    /// Runs until the last sender of messages is gone.
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Message>,
+        mut reports: mpsc::Receiver<HealthReport>,
+    ) {
+        let engine = Arc::clone(&self.parts.engine);
+        loop {
+            let pause = self.turn().await;
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.hear(message).await,
+                    None => return,
+                },
+                Some(report) = reports.recv() => self.hear(Message::Health(report)).await,
+                () = engine.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            // Whatever else came meanwhile belongs to the same turn.
+            while let Ok(message) = inbox.try_recv() {
+                self.hear(message).await;
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Message) {
+        match message {
+            Message::Submit(request, answer) => {
+                let result = self.submit(*request).await;
+                // Nobody waits any more: the change is accepted all the same.
+                let _ = answer.send(result);
+            }
+            Message::Made { stack, change, result } => self.made(&stack, change, *result).await,
+            Message::StepEnded { stack, key, plan, step, result } => {
+                self.step_ended(&stack, &key, plan, step, result).await;
+            }
+            Message::Measured { stack, change, addresses } => self.measured(&stack, change, addresses).await,
+            Message::Health(report) => self.health_reported(report).await,
+        }
+    }
+
+    /// One round; says how long nothing needs to be looked at.
+    async fn turn(&mut self) -> Duration {
+        match self.parts.engine.observe().await {
+            Ok(observed) => self.observed = observed,
+            // The engine could not look; what was seen last still stands.
+            Err(error) => tell(&format!("observe: {error}")),
+        }
+        self.note_exits().await;
+        self.watch_health();
+        let names: Vec<StackName> = self.stacks.keys().cloned().collect();
+        let mut wake_at = None;
+        let mut ready_steps = Vec::new();
+        for name in &names {
+            let turned = self.turn_stack(name).await;
+            ready_steps.extend(turned.steps);
+            wake_at = earliest(wake_at, turned.wake_at);
+        }
+        self.route().await;
+        ready_steps.into_iter().for_each(|step| self.carry_out(step));
+        for name in &names {
+            self.conclude(name).await;
+        }
+        self.publish();
+        self.pause_until(wake_at)
+    }
+
+    fn pause_until(&self, wake_at: Option<Timestamp>) -> Duration {
+        let look = if self.stacks.values().any(|s| s.is_becoming_ready) { BUSY_LOOK } else { IDLE_LOOK };
+        match wake_at {
+            Some(at) => at.since(self.now()).as_std().clamp(Duration::from_millis(1), look),
+            None => look,
+        }
+    }
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The daemon's own log.
+pub(crate) fn tell(text: &str) {
+    eprintln!("{text}");
+}

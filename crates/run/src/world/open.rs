@@ -1,0 +1,112 @@
+//! The world as the journal left it, and as people are shown it.
+
+use super::stack::StackState;
+use super::{Message, Parts, Snapshot, World};
+use crate::control::{ServiceStatus, StackStatus, State};
+use crate::health::HealthReport;
+use crate::status::service_status;
+use crate::story::Stories;
+use model::route::RouteTable;
+use model::{ErrorKind, Release, ReleaseId, Report, StackName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use store::StackView;
+use tokio::sync::{mpsc, watch};
+
+impl World {
+    pub fn open(
+        parts: Arc<Parts>,
+        stories: Arc<Stories>,
+        messages: mpsc::Sender<Message>,
+        published: watch::Sender<Arc<Snapshot>>,
+        health_reports: mpsc::Sender<HealthReport>,
+    ) -> Result<Self, Report> {
+        let views = parts.ledger.stacks().map_err(|e| Report::from_error(ErrorKind::Internal, &e))?;
+        let mut world = Self {
+            parts,
+            stories,
+            messages,
+            published,
+            stacks: BTreeMap::new(),
+            observed: Vec::new(),
+            health: BTreeMap::new(),
+            health_reports,
+            networks: BTreeMap::new(),
+            table: RouteTable::empty(),
+            bound: BTreeMap::new(),
+            unbound: BTreeSet::new(),
+            seen: None,
+        };
+        for view in views {
+            let name = view.name.clone();
+            let state = world.restored(view)?;
+            world.stacks.insert(name, state);
+        }
+        Ok(world)
+    }
+
+    fn restored(&self, view: StackView) -> Result<StackState, Report> {
+        let load = |id: Option<ReleaseId>| -> Result<Option<Arc<Release>>, Report> {
+            match id.and_then(|id| view.releases.get(&id)) {
+                Some(digest) => Ok(Some(Arc::new(self.blob(digest)?))),
+                None => Ok(None),
+            }
+        };
+        let (active, kept) = (load(view.active)?, load(view.kept)?);
+        let mut state = StackState::from_view(view);
+        state.active = active;
+        state.kept = kept;
+        // What was begun before the daemon ended counts as done for the pending change.
+        state.acted = state.view.pending.is_some();
+        Ok(state)
+    }
+
+    /// Publishes what people may read, if it changed.
+    pub fn publish(&mut self) {
+        let stacks: Vec<StackStatus> =
+            self.stacks.keys().filter_map(|name| self.stack_status(name)).collect();
+        let releases: BTreeMap<StackName, Arc<Release>> = self
+            .stacks
+            .iter()
+            .filter_map(|(n, s)| Some((n.clone(), Arc::clone(s.active.as_ref()?))))
+            .collect();
+        let before = self.published.borrow().clone();
+        let same_releases = before.releases.len() == releases.len()
+            && before.releases.iter().all(|(n, r)| releases.get(n).is_some_and(|o| Arc::ptr_eq(o, r)));
+        if before.stacks == stacks && same_releases && before.observed == self.observed {
+            return;
+        }
+        let revision = before.revision + 1;
+        let snapshot = Snapshot { revision, stacks, releases, observed: self.observed.clone() };
+        self.published.send_replace(Arc::new(snapshot));
+    }
+
+    fn stack_status(&self, name: &StackName) -> Option<StackStatus> {
+        let state = &self.stacks[name];
+        let pending = state.view.pending.as_ref();
+        let release = state.active.as_deref();
+        if release.is_none() && pending.is_none() {
+            return None;
+        }
+        let now = self.now();
+        let instances = self.instances_of(name);
+        let services: Vec<ServiceStatus> = release
+            .iter()
+            .flat_map(|r| r.stack.services.values().map(move |s| (*r, s)))
+            .map(|(r, service)| {
+                let stopped = state.view.stopped.contains(&service.name);
+                service_status(service, r, &instances, &state.last_plan, stopped, now)
+            })
+            .collect();
+        Some(StackStatus {
+            name: name.clone(),
+            state: services.iter().map(|s| s.state).max().unwrap_or(State::Starting),
+            directory: release.map(|r| r.stack.directory.display().to_string()).unwrap_or_default(),
+            release: release.map(|r| r.id),
+            services,
+            addresses: self.addresses_of(name),
+            pending: pending.map(|p| format!("{} by {}", p.intent.word(), p.actor)),
+            last_outcome: state.view.last_outcome.as_ref().map(|(_, o, reason)| (*o, reason.clone())),
+        })
+    }
+}

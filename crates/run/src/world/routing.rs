@@ -1,0 +1,88 @@
+//! The route table: made anew each turn, handed to the gateway when it differs.
+
+use super::{World, tell};
+use crate::control::Address;
+use model::StackName;
+use model::route::ApplyReport;
+use model::service::{Protocol, Transport};
+use plan::InstanceView;
+use plan::routes::{Routed, table};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+impl World {
+    /// Applies the present routes if they changed. A gateway that does not answer is asked again.
+    pub async fn route(&mut self) {
+        let instances: Vec<(&StackName, Vec<InstanceView>)> =
+            self.stacks.keys().map(|name| (name, self.instances_of(name))).collect();
+        let routed: Vec<Routed<'_>> = instances
+            .iter()
+            .filter_map(|(name, instances)| {
+                let state = &self.stacks[*name];
+                let release =
+                    state.active.as_deref().filter(|_| !state.is_being_removed() || !instances.is_empty())?;
+                Some(Routed { release, instances, draining: &state.draining })
+            })
+            .collect();
+        let mut next = table(&routed, &self.unbound, self.table.revision, self.now());
+        if next == self.table {
+            return;
+        }
+        next.revision = next.revision.max(self.now().0.unsigned_abs()).max(self.table.revision + 1);
+        match self.parts.router.apply(&next).await {
+            Ok(report) => {
+                self.table = next;
+                self.note_bindings(&report);
+            }
+            Err(report) => tell(&report.to_string()),
+        }
+    }
+
+    fn note_bindings(&mut self, report: &ApplyReport) {
+        self.bound = report.bound.iter().copied().collect();
+        self.unbound.clear();
+        for failure in &report.failed {
+            let listener = self.table.listeners.iter().find(|l| l.address == failure.address);
+            match listener {
+                Some(listener) if listener.public => {
+                    let stack = listener.backend.split('/').next().unwrap_or_default();
+                    let text =
+                        format!("port {} cannot be published: {}", failure.address.port(), failure.error);
+                    let state = self.stacks.iter_mut().find(|(name, _)| name.as_str() == stack);
+                    if let Some((_, state)) = state {
+                        state.bind_failure = Some(text);
+                    }
+                }
+                Some(listener) => {
+                    self.unbound.insert(listener.address.ip());
+                }
+                None => tell(&format!("{}: {}", failure.address, failure.error)),
+            }
+        }
+    }
+
+    /// Where people reach a stack, before anything is measured.
+    pub fn addresses_of(&self, name: &StackName) -> Vec<Address> {
+        let Some(release) = self.stacks.get(name).and_then(|s| s.active.as_deref()) else {
+            return Vec::new();
+        };
+        let ports = release.stack.services.values().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
+        ports
+            .filter(|(_, p)| p.transport == Transport::Tcp)
+            .filter_map(|(service, port)| {
+                let host = port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let asked = SocketAddr::new(host, port.published);
+                let bound = self.bound.get(&asked).copied().unwrap_or(asked);
+                (bound.port() != 0).then(|| {
+                    let host = if bound.ip().is_unspecified() {
+                        IpAddr::V4(Ipv4Addr::LOCALHOST)
+                    } else {
+                        bound.ip()
+                    };
+                    let scheme = if port.protocol == Protocol::Tcp { "tcp" } else { "http" };
+                    let url = format!("{scheme}://{}", SocketAddr::new(host, bound.port()));
+                    Address { service: service.name.clone(), url, first_byte_us: None }
+                })
+            })
+            .collect()
+    }
+}

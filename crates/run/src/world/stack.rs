@@ -1,0 +1,364 @@
+//! One stack in the loop: its view, its plan, its steps on the way.
+
+use super::{Message, World, tell};
+use crate::control::{Phase, Progress};
+use crate::engine::{Engine, EngineError};
+use crate::ports::Router;
+use model::instance::Observed;
+use model::{DurationMs, InstanceId, Release, ServiceName, StackName, Timestamp};
+use plan::{InstanceView, Plan, Readiness, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use store::record::v1::Event;
+use store::{Entry, StackView};
+
+/// Failures of one step before the change that wants it fails.
+pub(crate) const STEP_TRIES: u32 = 3;
+/// Pause after a step failed, doubled each time.
+const STEP_PAUSE: DurationMs = DurationMs(500);
+/// Longest pause between two tries of a step.
+const STEP_PAUSE_MAX: DurationMs = DurationMs::from_secs(60);
+/// How long connections may finish when others can take new ones.
+const DRAIN_LIMIT: DurationMs = DurationMs::from_secs(10);
+/// How long when nobody else can.
+const DRAIN_LIMIT_ALONE: DurationMs = DurationMs(500);
+
+pub(crate) struct StackState {
+    pub view: StackView,
+    pub active: Option<Arc<Release>>,
+    /// The last kept release, which a failed change goes back to.
+    pub kept: Option<Arc<Release>>,
+    /// Bundles by release, as far as they were needed.
+    pub making: Option<Arc<AtomicBool>>,
+    pub in_flight: BTreeSet<String>,
+    pub step_errors: BTreeMap<String, StepError>,
+    /// Steps of a removal that are done and leave nothing to observe.
+    pub swept: BTreeSet<String>,
+    pub draining: BTreeSet<InstanceId>,
+    pub last_plan: Plan,
+    /// Something was done for the pending change.
+    pub acted: bool,
+    /// The pending change has ended and its addresses are being measured.
+    pub measuring: bool,
+    pub is_becoming_ready: bool,
+    /// A published port that the gateway could not listen on.
+    pub bind_failure: Option<String>,
+}
+
+pub(crate) struct StepError {
+    pub tries: u32,
+    pub text: String,
+    pub service: Option<ServiceName>,
+    /// Trying again cannot help.
+    pub lasting: bool,
+    pub retry_at: Timestamp,
+}
+
+/// A step that is journaled and waits for the routes before it is carried out.
+pub(crate) struct ReadyStep {
+    pub stack: StackName,
+    pub plan: u64,
+    pub number: u32,
+    pub step: Step,
+    pub drain_limit: DurationMs,
+}
+
+#[derive(Default)]
+pub(crate) struct Turned {
+    pub steps: Vec<ReadyStep>,
+    pub wake_at: Option<Timestamp>,
+}
+
+impl StackState {
+    pub fn new(name: StackName) -> Self {
+        Self::from_view(StackView::new(name))
+    }
+
+    pub fn from_view(view: StackView) -> Self {
+        Self {
+            view,
+            active: None,
+            kept: None,
+            making: None,
+            in_flight: BTreeSet::new(),
+            step_errors: BTreeMap::new(),
+            swept: BTreeSet::new(),
+            draining: BTreeSet::new(),
+            last_plan: Plan::default(),
+            acted: false,
+            measuring: false,
+            is_becoming_ready: false,
+            bind_failure: None,
+        }
+    }
+
+    /// With one entry folded into its view; `None` when the stack is gone.
+    pub fn folded(mut self, entry: &Entry) -> Option<Self> {
+        if matches!(entry.event, Event::ChangeAccepted { .. }) {
+            self.acted = false;
+            self.measuring = false;
+            self.step_errors.clear();
+            self.swept.clear();
+            self.bind_failure = None;
+        }
+        self.view = self.view.apply(entry.seq, entry.at, &entry.actor, &entry.event)?;
+        Some(self)
+    }
+
+    pub fn is_being_removed(&self) -> bool {
+        self.view.pending.as_ref().is_some_and(|p| matches!(p.intent, store::Intent::Down { .. }))
+    }
+
+    /// The pending change, when one is.
+    pub fn change(&self) -> Option<u64> {
+        self.view.pending.as_ref().map(|p| p.change)
+    }
+}
+
+impl World {
+    /// This stack's instances as the planner sees them.
+    pub fn instances_of(&self, stack: &StackName) -> Vec<InstanceView> {
+        let of_stack = self.observed.iter().filter(|o| o.spec.stack == *stack);
+        of_stack.map(|o| self.with_health(o)).collect()
+    }
+
+    fn with_health(&self, observed: &Observed) -> InstanceView {
+        let watched = self.health.get(&observed.spec.id);
+        InstanceView {
+            observed: observed.clone(),
+            health: watched.map(|w| w.health_of(observed)).unwrap_or_default(),
+            unhealthy_restarts: watched.map_or(0, |w| w.unhealthy_restarts),
+        }
+    }
+
+    /// Plans for one stack, writes the plan down, and gives the steps to be carried out.
+    pub async fn turn_stack(&mut self, name: &StackName) -> Turned {
+        self.begin_making(name);
+        let now = self.now();
+        let instances = self.instances_of(name);
+        let Some(state) = self.stacks.get(name) else { return Turned::default() };
+        let removing = state.is_being_removed();
+        let desired = if removing { None } else { state.active.clone() };
+        let last = state.active.clone().or_else(|| state.kept.clone());
+        let number = state.view.last_plan + 1;
+        let plan = plan::plan(&plan::Input {
+            stack: name,
+            desired: desired.as_deref(),
+            last: last.as_deref(),
+            remove_volumes: state
+                .view
+                .pending
+                .as_ref()
+                .is_some_and(|p| matches!(p.intent, store::Intent::Down { volumes: true })),
+            stopped: &state.view.stopped,
+            restart_before: &state.view.restart_before,
+            instances: &instances,
+            networks: &self.networks,
+            now,
+            number,
+            settings: &self.parts.settings,
+        });
+        let mut wake_at = plan.wake_at;
+        let mut wanted = Vec::new();
+        for step in &plan.steps {
+            let key = step.key();
+            match state.step_errors.get(&key) {
+                _ if state.in_flight.contains(&key) || state.swept.contains(&key) => {}
+                Some(error) if error.retry_at > now => {
+                    wake_at = super::earliest(wake_at, Some(error.retry_at))
+                }
+                _ => wanted.push(step.clone()),
+            }
+        }
+        let is_ready =
+            |i: &InstanceView| match desired.as_ref().and_then(|r| r.stack.services.get(i.service())) {
+                Some(service) => plan::readiness(service, i, now) == Readiness::Ready,
+                None => true,
+            };
+        let becoming = instances.iter().any(|i| i.is_running() && !is_ready(i));
+        let drains = self.drain_limits(&instances, &wanted);
+        let state = self.stacks.get_mut(name).expect("it was there a moment ago");
+        state.is_becoming_ready = becoming;
+        state.last_plan = plan;
+        self.tell_progress(name, &instances, now);
+        if wanted.is_empty() {
+            return Turned { steps: Vec::new(), wake_at };
+        }
+        let steps = self.accept_plan(name, number, wanted, drains).await;
+        Turned { steps, wake_at }
+    }
+
+    /// Journals the plan against its parent; only then its steps exist.
+    async fn accept_plan(
+        &mut self,
+        name: &StackName,
+        number: u64,
+        wanted: Vec<Step>,
+        drains: Vec<DurationMs>,
+    ) -> Vec<ReadyStep> {
+        let steps = wanted.iter().map(Step::describe).collect();
+        let event = Event::PlanAccepted { plan: number, parent: number - 1, steps };
+        if let Err(report) = self.record(name, "juchu", vec![(event, Vec::new())]).await {
+            // Nothing is done that is not written down.
+            tell(&report.to_string());
+            return Vec::new();
+        }
+        let Some(state) = self.stacks.get_mut(name) else { return Vec::new() };
+        state.acted = true;
+        let mut ready = Vec::with_capacity(wanted.len());
+        for (index, (step, drain_limit)) in wanted.into_iter().zip(drains).enumerate() {
+            state.in_flight.insert(step.key());
+            if let Step::Stop { id, .. } = &step {
+                state.draining.insert(id.clone());
+            }
+            ready.push(ReadyStep {
+                stack: name.clone(),
+                plan: number,
+                number: index as u32,
+                step,
+                drain_limit,
+            });
+        }
+        ready
+    }
+
+    /// Whoever is stopped may finish its connections, for longer when others can take new ones.
+    fn drain_limits(&self, instances: &[InstanceView], steps: &[Step]) -> Vec<DurationMs> {
+        let stopping: BTreeSet<&InstanceId> = steps
+            .iter()
+            .filter_map(|s| if let Step::Stop { id, .. } = s { Some(id) } else { None })
+            .collect();
+        let limit = |service: &ServiceName| {
+            let others = instances
+                .iter()
+                .any(|i| i.service() == service && i.is_running() && !stopping.contains(&i.observed.spec.id));
+            if others { DRAIN_LIMIT } else { DRAIN_LIMIT_ALONE }
+        };
+        steps.iter().map(|s| s.service().map_or(DRAIN_LIMIT_ALONE, limit)).collect()
+    }
+
+    /// Runs a step beside the loop.
+    pub fn carry_out(&self, ready: ReadyStep) {
+        let (parts, messages) = (Arc::clone(&self.parts), self.messages.clone());
+        tokio::spawn(async move {
+            let key = ready.step.key();
+            let result = execute(parts.engine.as_ref(), parts.router.as_ref(), &ready).await;
+            let ended =
+                Message::StepEnded { stack: ready.stack, key, plan: ready.plan, step: ready.number, result };
+            // The loop has ended: the step is found done, or done again, by the next one.
+            let _ = messages.send(ended).await;
+        });
+    }
+
+    pub async fn step_ended(
+        &mut self,
+        stack: &StackName,
+        key: &str,
+        plan: u64,
+        step: u32,
+        result: Result<(), EngineError>,
+    ) {
+        let now = self.now();
+        let error = result.as_ref().err().map(full_text);
+        if let (Ok(()), Some(bridge)) = (&result, key.strip_prefix("network:")) {
+            self.note_network(stack, bridge);
+        }
+        let Some(state) = self.stacks.get_mut(stack) else { return };
+        state.in_flight.remove(key);
+        if let Some(id) = key.strip_prefix("instance:") {
+            state.draining.retain(|d| d.as_str() != id);
+        }
+        match &result {
+            Ok(()) => {
+                state.step_errors.remove(key);
+                if key.starts_with("volume:") || (key.starts_with("network:") && state.is_being_removed()) {
+                    state.swept.insert(key.to_owned());
+                }
+            }
+            Err(error) => note_step_error(state, key, error, now),
+        }
+        let event = Event::StepDone { plan, step, error };
+        if let Err(report) = self.record(stack, "juchu", vec![(event, Vec::new())]).await {
+            tell(&report.to_string());
+        }
+    }
+
+    /// A network was made or removed: remember what is known of it.
+    fn note_network(&mut self, stack: &StackName, bridge: &str) {
+        let Some(state) = self.stacks.get(stack) else { return };
+        let wanted = state.active.as_ref().filter(|_| !state.is_being_removed());
+        let spec = wanted.and_then(|r| r.addresses.values().find(|a| a.bridge == bridge));
+        match spec {
+            Some(addresses) => {
+                let spec = plan::spec::network_spec(addresses);
+                self.networks.insert(bridge.to_owned(), spec);
+            }
+            None => {
+                self.networks.remove(bridge);
+            }
+        }
+    }
+
+    /// Tells followers of the pending change where each service stands.
+    fn tell_progress(&self, name: &StackName, instances: &[InstanceView], now: Timestamp) {
+        let Some(state) = self.stacks.get(name) else { return };
+        let (Some(change), Some(release)) = (state.change(), &state.active) else { return };
+        if state.making.is_some() {
+            return;
+        }
+        for service in release.stack.services.values() {
+            let (phase, text) = crate::status::phase_of(service, release, instances, &state.last_plan, now);
+            if phase != Phase::Waiting || state.acted {
+                self.stories.say_service(change, &service.name, phase, text, now);
+            }
+        }
+        for error in state.step_errors.values() {
+            let service = error.service.as_ref().map(|s| format!("{s}: ")).unwrap_or_default();
+            if error.tries == 1 {
+                self.stories.say(change, Progress::Warning { text: format!("{service}{}", error.text) });
+            }
+        }
+    }
+}
+
+fn note_step_error(state: &mut StackState, key: &str, error: &EngineError, now: Timestamp) {
+    let tries = state.step_errors.get(key).map_or(0, |e| e.tries) + 1;
+    let pause = DurationMs((STEP_PAUSE.0 << (tries - 1).min(10)).min(STEP_PAUSE_MAX.0));
+    let service = state.last_plan.steps.iter().find(|s| s.key() == key).and_then(Step::service).cloned();
+    let lasting = matches!(
+        error,
+        EngineError::Mount { .. }
+            | EngineError::Limit(..)
+            | EngineError::MissingLayer(_)
+            | EngineError::Start { .. }
+    );
+    let entry = StepError { tries, text: full_text(error), service, lasting, retry_at: now.plus(pause) };
+    state.step_errors.insert(key.to_owned(), entry);
+}
+
+pub(crate) fn full_text(error: &EngineError) -> String {
+    model::Report::from_error(model::ErrorKind::Internal, error).error
+}
+
+/// Carries out one step; doing it twice is the same as once.
+async fn execute(engine: &dyn Engine, router: &dyn Router, ready: &ReadyStep) -> Result<(), EngineError> {
+    match &ready.step {
+        Step::EnsureNetwork(network) => engine.ensure_network(network).await,
+        Step::RemoveNetwork { bridge } => engine.remove_network(bridge).await,
+        Step::Create(spec) => {
+            engine.create(spec).await?;
+            engine.start(&spec.id).await
+        }
+        Step::Start { id, .. } => engine.start(id).await,
+        Step::Stop { id, grace, .. } => {
+            router.drained(id, ready.drain_limit).await;
+            engine.stop(id, Some(*grace)).await
+        }
+        Step::Remove { id, .. } => match engine.remove(id).await {
+            Err(EngineError::UnknownInstance(_)) => Ok(()),
+            other => other,
+        },
+        Step::RemoveVolume { name } => engine.remove_volume(name).await,
+    }
+}

@@ -1,0 +1,154 @@
+//! Health checks of what runs, and exits that nobody asked for.
+
+use super::{World, tell};
+use crate::health::{self, HealthReport};
+use model::instance::{Health, InstanceState, Observed};
+use model::service::Healthcheck;
+use model::{InstanceId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::Draft;
+use store::record::v1::{Event, Seen as SeenWhat};
+use tokio::task::AbortHandle;
+
+/// The watch over one instance.
+pub(crate) struct Watched {
+    /// The run it is about.
+    starts: u32,
+    check: Option<Healthcheck>,
+    health: Health,
+    pub detail: String,
+    pub unhealthy_restarts: u32,
+    task: Option<AbortHandle>,
+}
+
+impl Watched {
+    /// Its health, if the instance is still in the run that was watched.
+    pub fn health_of(&self, observed: &Observed) -> Health {
+        match (&self.check, self.starts == observed.starts) {
+            (None, _) => Health::Unchecked,
+            (Some(_), true) => self.health,
+            (Some(_), false) => Health::Starting,
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// What was known of an instance in the last turn: the end of its last run, if it had ended.
+pub(crate) type Seen = Option<Timestamp>;
+
+impl World {
+    /// One watch for each running instance that has a check; none for the others.
+    pub fn watch_health(&mut self) {
+        let mut watched = BTreeMap::new();
+        for observed in &self.observed {
+            let id = &observed.spec.id;
+            let before = self.health.remove(id);
+            let running = matches!(observed.state, InstanceState::Running { .. });
+            let check = health::effective(self.declared_check(observed).as_ref(), observed);
+            let entry = match before {
+                Some(entry) if !running || (entry.starts == observed.starts && entry.check == check) => entry,
+                before => self.begin_watch(observed, check, before),
+            };
+            watched.insert(id.clone(), entry);
+        }
+        self.health = watched;
+    }
+
+    fn declared_check(&self, observed: &Observed) -> Option<Healthcheck> {
+        let release = self.stacks.get(&observed.spec.stack)?.active.as_ref()?;
+        release.stack.services.get(&observed.spec.service)?.healthcheck.clone()
+    }
+
+    fn begin_watch(
+        &self,
+        observed: &Observed,
+        check: Option<Healthcheck>,
+        before: Option<Watched>,
+    ) -> Watched {
+        let unhealthy_restarts = before.as_ref().map_or(0, |b| match b.health {
+            Health::Unhealthy => b.unhealthy_restarts + 1,
+            _ => b.unhealthy_restarts,
+        });
+        let running = matches!(observed.state, InstanceState::Running { .. });
+        let task = check.clone().filter(|_| running).map(|check| {
+            let (engine, reports) = (Arc::clone(&self.parts.engine), self.health_reports.clone());
+            tokio::spawn(health::watch(engine, check, observed.clone(), reports)).abort_handle()
+        });
+        Watched {
+            starts: observed.starts,
+            health: if check.is_some() { Health::Starting } else { Health::Unchecked },
+            check,
+            detail: String::new(),
+            unhealthy_restarts,
+            task,
+        }
+    }
+
+    pub async fn health_reported(&mut self, report: HealthReport) {
+        let Some(watched) = self.health.get_mut(&report.id).filter(|w| w.starts == report.starts) else {
+            return;
+        };
+        watched.health = report.health;
+        watched.detail = report.detail.clone();
+        let what = match report.health {
+            Health::Healthy => SeenWhat::Healthy,
+            Health::Unhealthy => SeenWhat::Unhealthy,
+            Health::Starting | Health::Unchecked => return,
+        };
+        let observed = self.observed.iter().find(|o| o.spec.id == report.id);
+        if let Some(observed) = observed.cloned() {
+            // What a probe printed may hold secrets: the journal says only that it failed.
+            let detail = if what == SeenWhat::Unhealthy { "its health check fails" } else { "" };
+            self.note(&observed, what, detail.to_owned()).await;
+        }
+    }
+
+    async fn note(&self, observed: &Observed, what: SeenWhat, detail: String) {
+        let event = Event::InstanceSeen {
+            service: observed.spec.service.clone(),
+            instance: observed.spec.id.clone(),
+            what,
+            detail,
+        };
+        let stack = self.stacks.contains_key(&observed.spec.stack).then(|| observed.spec.stack.clone());
+        let draft = Draft { stack, actor: "juchu".to_owned(), event, blobs: Vec::new() };
+        if let Err(report) = self.append(vec![draft]).await {
+            tell(&report.to_string());
+        }
+    }
+
+    /// Journals ends that nobody asked for, once each.
+    pub async fn note_exits(&mut self) {
+        let ended = |o: &Observed| match &o.state {
+            InstanceState::Exited(exit) => Some(exit.finished),
+            _ => None,
+        };
+        let present: BTreeMap<InstanceId, Seen> =
+            self.observed.iter().map(|o| (o.spec.id.clone(), ended(o))).collect();
+        // At the daemon's start everything is news, and nothing is.
+        let Some(before) = self.seen.replace(present) else { return };
+        let news: Vec<Observed> = self
+            .observed
+            .iter()
+            .filter(|o| ended(o).is_some() && before.get(&o.spec.id) != Some(&ended(o)))
+            .cloned()
+            .collect();
+        for observed in news {
+            let InstanceState::Exited(exit) = &observed.state else { continue };
+            if exit.requested {
+                continue;
+            }
+            let looping = observed.quick_failures == plan::CRASH_LOOP;
+            let what = if looping { SeenWhat::CrashLoop } else { SeenWhat::Exited };
+            self.note(&observed, what, exit.describe()).await;
+        }
+    }
+}
