@@ -149,12 +149,11 @@ impl Control for Controller {
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {
         let mut stacks = self.snapshot.borrow().stacks.clone();
         for instance in stacks.iter_mut().flat_map(|s| &mut s.services).flat_map(|s| &mut s.instances) {
-            if instance.pid.is_some() {
-                if let Ok(usage) = self.parts.engine.usage(&instance.id).await {
+            if instance.pid.is_some()
+                && let Ok(usage) = self.parts.engine.usage(&instance.id).await {
                     instance.memory_bytes = usage.memory_bytes;
                     instance.cpu_us = usage.cpu_us;
                 }
-            }
         }
         Ok(stacks)
     }

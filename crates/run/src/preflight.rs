@@ -21,14 +21,13 @@ pub fn check(
                 exists(path).map_err(|why| bind_missing(service.name.as_str(), path, &why))?;
             }
         }
-        if let NetworkMode::Service { service: target } = &service.network_mode {
-            if !stack.services.contains_key(target) {
+        if let NetworkMode::Service { service: target } = &service.network_mode
+            && !stack.services.contains_key(target) {
                 return Err(Report::usage(format!(
                     "service {}: network_mode names {target}, which is not declared",
                     service.name
                 )));
             }
-        }
     }
     files(stack)?;
     external(stack)?;

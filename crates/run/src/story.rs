@@ -64,11 +64,10 @@ impl Stories {
     pub fn follow(&self, change: u64, ended: Option<Conclusion>) -> mpsc::Receiver<Progress> {
         let (sender, receiver) = mpsc::channel(FOLLOWER_BACKLOG);
         self.with(change, |story| {
-            if story.lines.is_empty() {
-                if let Some(conclusion) = ended {
+            if story.lines.is_empty()
+                && let Some(conclusion) = ended {
                     story.lines.push(Progress::Concluded(conclusion));
                 }
-            }
             let mut over = false;
             for line in &story.lines {
                 over |= matches!(line, Progress::Concluded(_));
