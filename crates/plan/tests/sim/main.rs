@@ -1,0 +1,10 @@
+//! The planner by stories: events go in, the plans that follow are compared as text.
+
+mod world;
+
+mod failures;
+mod first_deploy;
+mod restarts;
+mod rollouts;
+mod routes;
+mod shapes;
