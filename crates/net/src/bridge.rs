@@ -2,6 +2,7 @@
 //! alias, which also says what the firewall rules need; the kernel is the only memory.
 
 use crate::NetError;
+use crate::namespace;
 use crate::nft::{Firewall, Outcome, Standing};
 use crate::rtnl::{self, Address, Link};
 use crate::rules::{Bridge, ruleset};
@@ -11,6 +12,8 @@ use model::instance::NetworkSpec;
 use model::subnet::Cidr;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Attempts to write the rules while somebody else keeps changing the firewall.
@@ -23,11 +26,27 @@ const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const NAME_MAX: usize = libc::IFNAMSIZ - 1;
 
 /// Bridges and rules are read and then written; two threads must not do so at once. (Processes
-/// are told apart by the firewall's generation.)
-static HOST_NETWORK: Mutex<()> = Mutex::new(());
+/// are told apart by the firewall's generation.) The guard keeps the firewall open between calls.
+static HOST_NETWORK: Mutex<Option<KeptFirewall>> = Mutex::new(None);
 
-fn exclusive() -> MutexGuard<'static, ()> {
+struct KeptFirewall {
+    /// Inode of the network namespace it belongs to, which it also keeps from being reused.
+    namespace: u64,
+    firewall: Firewall,
+}
+
+fn exclusive() -> MutexGuard<'static, Option<KeptFirewall>> {
     HOST_NETWORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The firewall of the calling thread's namespace; `None` when this kernel has no nf_tables.
+fn firewall(kept: &mut Option<KeptFirewall>) -> Result<Option<&mut Firewall>, NetError> {
+    let file = Path::new(namespace::OWN);
+    let namespace = std::fs::metadata(file).map_err(NetError::file("examine", file))?.ino();
+    if kept.as_ref().is_none_or(|kept| kept.namespace != namespace) {
+        *kept = Firewall::open()?.map(|firewall| KeptFirewall { namespace, firewall });
+    }
+    Ok(kept.as_mut().map(|kept| &mut kept.firewall))
 }
 
 /// A `NetworkSpec` that was found sound.
@@ -96,12 +115,12 @@ pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
 /// (see `lacks`): without rules nothing is forwarded.
 pub fn ensure_bridge(spec: &NetworkSpec) -> Result<(), NetError> {
     let network = Network::new(spec)?;
-    let _guard = exclusive();
+    let mut kept = exclusive();
     let mut socket = Socket::route().map_err(NetError::kernel("open a netlink socket"))?;
     let link = ensure_link(&mut socket, &network)?;
     shield(network.name())?;
     // The rules come first: at no moment is the bridge reachable without them.
-    let protected = apply_rules(&mut socket)?;
+    let protected = apply_rules(&mut socket, &mut kept)?;
     ensure_addresses(&mut socket, &network, &link)?;
     if !link.is_up() {
         ask(&mut socket, rtnl::set_up(network.name()), || format!("bring up {}", network.name()))?;
@@ -113,7 +132,7 @@ pub fn ensure_bridge(spec: &NetworkSpec) -> Result<(), NetError> {
 /// Removes the bridge and its rules; when it was the last one, everything else of ours too.
 pub fn remove_bridge(name: &str) -> Result<(), NetError> {
     check_interface_name(name)?;
-    let _guard = exclusive();
+    let mut kept = exclusive();
     let mut socket = Socket::route().map_err(NetError::kernel("open a netlink socket"))?;
     if let Some(link) = rtnl::link(&mut socket, name)? {
         if Bridge::from_alias(name, &link.alias).is_none() {
@@ -121,7 +140,7 @@ pub fn remove_bridge(name: &str) -> Result<(), NetError> {
         }
         ask(&mut socket, rtnl::delete_link(name), || format!("remove the bridge {name}"))?;
     }
-    apply_rules(&mut socket)?;
+    apply_rules(&mut socket, &mut kept)?;
     Ok(())
 }
 
@@ -245,8 +264,18 @@ fn ensure_addresses(socket: &mut Socket, network: &Network, link: &Link) -> Resu
 
 /// Brings the firewall table and the forwarding of other devices in line with the bridges that
 /// are there now. Says whether the rules are in force.
-fn apply_rules(socket: &mut Socket) -> Result<bool, NetError> {
-    let Some(mut firewall) = Firewall::open()? else { return Ok(false) };
+fn apply_rules(socket: &mut Socket, kept: &mut Option<KeptFirewall>) -> Result<bool, NetError> {
+    let result = match firewall(kept)? {
+        Some(firewall) => write_rules(socket, firewall),
+        None => Ok(false),
+    };
+    if result.is_err() {
+        *kept = None; // whatever it still has to say is not for the next caller
+    }
+    result
+}
+
+fn write_rules(socket: &mut Socket, firewall: &mut Firewall) -> Result<bool, NetError> {
     for _ in 0..RULES_ATTEMPTS {
         let Some(generation) = firewall.generation()? else { return Ok(false) };
         let standing = firewall.standing()?;

@@ -86,7 +86,7 @@ fn probe() -> Vec<NetLack> {
             "modprobe bridge",
         ));
     }
-    if let Ok(own) = std::fs::File::open("/proc/thread-self/ns/net") {
+    if let Ok(own) = std::fs::File::open(crate::namespace::OWN) {
         let mac = [2, 0x6a, 0, 0, 0, 2];
         if refused(rtnl::create_veth("jvprobe", "eth0", mac, 1500, std::os::fd::AsFd::as_fd(&own))) {
             found.push(lack(

@@ -16,7 +16,8 @@ use std::path::Path;
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// Mounts on top of each other that removal takes away; more than one is somebody's mistake.
 const MOUNTS_MAX: u32 = 16;
-const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
+/// The namespace of the calling thread.
+pub const OWN: &str = "/proc/thread-self/ns/net";
 
 /// An open namespace and a netlink socket inside it, usable from any thread.
 pub struct Namespace {
@@ -57,7 +58,7 @@ impl Namespace {
             // memory stay shared with the others, which is what makes other flags unsound.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
                 .map_err(NetError::kernel("make a network namespace"))?;
-            rustix::mount::mount_bind(OWN_NAMESPACE, path)
+            rustix::mount::mount_bind(OWN, path)
                 .map_err(NetError::file("mount the network namespace on", path))?;
             prepare()
         })?;
