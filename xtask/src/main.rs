@@ -1,1 +1,38 @@
-fn main() {}
+use std::process::ExitCode;
+use xtask::{Outcome, bench, check, test};
+
+const HELP: &str = "\
+cargo xtask check               formatting, lints, crate rules, docs, licences
+cargo xtask test                all tests; installs the Debian packages they need when run as root
+cargo xtask test --fast         only those outside modules named `slow`
+cargo xtask test --slow         only those inside modules named `slow`, one at a time
+cargo xtask bench NAME…|all     measures and prints a table; `--write` puts it into SPECIFICATION.md
+cargo xtask help                this text, and the list of benches
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[&str]) -> Outcome {
+    match arguments {
+        ["check"] => check::run(),
+        ["test"] => test::run(test::Set::All),
+        ["test", "--fast"] => test::run(test::Set::Fast),
+        ["test", "--slow"] => test::run(test::Set::Slow),
+        ["bench", names @ ..] if !names.is_empty() => bench::run(names),
+        ["help" | "--help" | "-h"] | [] => {
+            print!("{HELP}\n{}", bench::list());
+            Ok(())
+        }
+        other => Err(format!("unknown command `{}`\n\n{HELP}", other.join(" ")).into()),
+    }
+}

@@ -1,0 +1,14 @@
+//! Development commands: `cargo xtask check | test | bench | help`. Not part of the product.
+
+pub mod bench;
+pub mod check;
+pub mod packages;
+pub mod process;
+pub mod readme;
+pub mod rules;
+pub mod test;
+pub mod workspace;
+
+/// What a person reads when something fails: one sentence, perhaps a hint.
+pub type Failure = Box<dyn std::error::Error>;
+pub type Outcome = Result<(), Failure>;
