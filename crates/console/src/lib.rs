@@ -1,1 +1,23 @@
-//! Not written yet.
+//! The rim towards people: API version 1 over a Unix socket and HTTP, its client, and the web
+//! pages drawn from the same answers.
+//!
+//! Reading order: who may ask (`access`, `caller`), the API, serving it, asking it, the pages.
+
+pub mod access;
+mod caller;
+
+pub mod api;
+pub mod client;
+mod serve;
+
+pub mod story;
+pub mod text;
+pub mod when;
+
+mod web;
+
+#[cfg(feature = "fake")]
+pub mod fake;
+
+pub use access::Access;
+pub use serve::{DEFAULT_ADDRESS, bind_http, bind_unix, router, serve_http, serve_unix};

@@ -1,0 +1,11 @@
+//! The API: its versions, and how a failure crosses the wire.
+
+pub mod v1;
+
+mod reply;
+mod routes;
+mod stream;
+
+pub(crate) use reply::Failure;
+pub(crate) use routes::routes;
+pub(crate) use stream::{event, event_stream};

@@ -1,0 +1,184 @@
+//! The addresses of version 1 and what each asks of the control plane.
+
+use super::reply::{Failure, within};
+use super::stream::{ndjson, snapshots};
+use super::v1::*;
+use crate::caller::Caller;
+use crate::serve::App;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State as AppState};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use model::{Report, StackName};
+use run::control::Control;
+use std::sync::Arc;
+use std::time::Duration;
+use store::record::v1::Intent;
+
+/// The largest change: a resolved stack with its inline configs.
+pub const CHANGE_BODY_MAX: usize = 8 << 20;
+/// Every other body.
+pub const BODY_MAX: usize = 64 << 10;
+/// An answer from memory or a few rows.
+const ANSWER: Duration = Duration::from_secs(15);
+/// An answer that reads build inputs or the whole journal.
+const LONG_ANSWER: Duration = Duration::from_secs(300);
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Plane = AppState<Arc<dyn Control>>;
+
+pub fn routes() -> Router<App> {
+    let changes = Router::new()
+        .route("/changes", post(submit))
+        .route("/preview", post(preview))
+        .layer(DefaultBodyLimit::max(CHANGE_BODY_MAX));
+    let rest = Router::new()
+        .route("/stacks", get(stacks))
+        .route("/stacks/{name}", get(stack))
+        .route("/stacks/{name}/logs", get(logs))
+        .route("/stacks/{name}/services/{service}/enter", post(enter))
+        .route("/changes/{number}/events", get(follow))
+        .route("/history", get(history))
+        .route("/verify", get(verify))
+        .route("/doctor", get(doctor))
+        .route("/daemon", get(daemon))
+        .route("/events", get(events))
+        .route("/console-link", post(console_link))
+        .layer(DefaultBodyLimit::max(BODY_MAX));
+    changes.merge(rest).fallback(unknown_address)
+}
+
+async fn stacks(AppState(control): Plane) -> Answer<Vec<StackStatus>> {
+    within(ANSWER, control.stacks()).await.map(Json)
+}
+
+async fn stack(AppState(control): Plane, Segments(name): Segments<StackName>) -> Answer<StackStatus> {
+    within(ANSWER, control.stack(&name)).await.map(Json)
+}
+
+async fn submit(
+    AppState(control): Plane,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<ChangeRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<Accepted>), Failure> {
+    let mut request = parsed(body)?;
+    request.actor = caller.actor().to_owned();
+    if let Intent::Restart { at } = &mut request.intent {
+        *at = crate::when::now();
+    }
+    let accepted = within(ANSWER, control.submit(request)).await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+async fn preview(
+    AppState(control): Plane,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<ChangeRequest>, JsonRejection>,
+) -> Answer<Preview> {
+    let mut request = parsed(body)?;
+    request.actor = caller.actor().to_owned();
+    within(LONG_ANSWER, control.preview(request)).await.map(Json)
+}
+
+async fn follow(AppState(control): Plane, Segments(change): Segments<u64>) -> Result<Response, Failure> {
+    within(ANSWER, control.follow(change)).await.map(ndjson)
+}
+
+async fn history(
+    AppState(control): Plane,
+    params: Result<Query<HistoryParams>, QueryRejection>,
+) -> Answer<Vec<Entry>> {
+    let Query(params) = params.map_err(bad_request)?;
+    within(ANSWER, control.history(params.into())).await.map(Json)
+}
+
+async fn logs(
+    AppState(control): Plane,
+    Segments(name): Segments<StackName>,
+    params: Result<Query<LogParams>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(params) = params.map_err(bad_request)?;
+    let services = params.services().map_err(bad_request)?;
+    within(ANSWER, control.logs(&name, &services, params.query())).await.map(ndjson)
+}
+
+async fn enter(
+    AppState(control): Plane,
+    Extension(caller): Extension<Caller>,
+    Segments((stack, service)): Segments<(StackName, model::ServiceName)>,
+    body: Result<Json<EnterRequest>, JsonRejection>,
+) -> Answer<Entrance> {
+    caller.must_be_local()?;
+    let EnterRequest { slot, request, tty } = parsed(body)?;
+    let argv = within(ANSWER, control.enter(&stack, &service, slot, request, tty)).await?;
+    Ok(Json(Entrance { argv }))
+}
+
+async fn verify(AppState(control): Plane) -> Answer<VerifyReport> {
+    within(LONG_ANSWER, control.verify()).await.map(Json)
+}
+
+async fn doctor(AppState(control): Plane) -> Answer<Vec<Lack>> {
+    within(ANSWER, control.lacks()).await.map(Json)
+}
+
+async fn daemon(AppState(control): Plane) -> Answer<DaemonStatus> {
+    within(ANSWER, control.daemon()).await.map(Json)
+}
+
+async fn events(AppState(control): Plane) -> Response {
+    snapshots(control)
+}
+
+async fn console_link(
+    AppState(app): AppState<App>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<ConsoleLink> {
+    caller.must_be_local()?;
+    let Some(base) = app.access.base_url() else {
+        let report = Report::environment("the daemon runs without its console")
+            .hint("start it with `juchu daemon --console 127.0.0.1:7766`");
+        return Err(report.into());
+    };
+    let (token, expires) = app.access.issue_link(&caller.console_actor());
+    Ok(Json(ConsoleLink { url: format!("{base}/enter/{token}"), expires }))
+}
+
+async fn unknown_address() -> Failure {
+    let report = Report::usage("there is no such address in version 1 of the API")
+        .hint("`docs/reference/api.md` lists them; a newer `juchu` may speak to an older daemon: restart it");
+    Failure::new(StatusCode::NOT_FOUND, report)
+}
+
+/// Parts of the path, parsed; a failure is a [`Report`] as everywhere.
+struct Segments<T>(T);
+
+impl<S, T> FromRequestParts<S> for Segments<T>
+where
+    S: Send + Sync,
+    T: serde::de::DeserializeOwned + Send,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, Failure> {
+        let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
+        path.map(|Path(parsed)| Self(parsed)).map_err(bad_request)
+    }
+}
+
+fn parsed<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Failure> {
+    body.map(|Json(body)| body).map_err(|rejection| {
+        let status = rejection.status();
+        Failure::new(status, Report::usage(first_line(&rejection.body_text())))
+    })
+}
+
+fn bad_request(error: impl std::fmt::Display) -> Failure {
+    Report::usage(first_line(&error.to_string())).into()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("the request cannot be read")
+}

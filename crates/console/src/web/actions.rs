@@ -1,0 +1,77 @@
+//! What forms can ask for: the same changes as the command line, in the name of the session.
+
+use super::enter::Signed;
+use super::pages::Subject;
+use super::refusal;
+use crate::api::Failure;
+use crate::caller::{Caller, check_form_token};
+use crate::serve::App;
+use axum::Extension;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use model::Report;
+use run::control::ChangeRequest;
+use store::record::v1::Intent;
+
+type Body = Result<Form<Signed>, FormRejection>;
+
+pub async fn on_stack(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path((stack, action)): Path<(String, String)>,
+    form: Body,
+) -> Response {
+    answer(act(&app, &caller, Subject::stack(&stack), &action, form).await)
+}
+
+pub async fn on_service(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path((stack, service, action)): Path<(String, String, String)>,
+    form: Body,
+) -> Response {
+    answer(act(&app, &caller, Subject::service(&stack, &service), &action, form).await)
+}
+
+fn answer(done: Result<String, Failure>) -> Response {
+    match done {
+        Ok(address) => Redirect::to(&address).into_response(),
+        Err(failure) => refusal(failure),
+    }
+}
+
+/// Submits the change and says which page shows it.
+async fn act(
+    app: &App,
+    caller: &Caller,
+    subject: Result<Subject, Failure>,
+    action: &str,
+    form: Body,
+) -> Result<String, Failure> {
+    let subject = subject?;
+    let Form(form) = form.map_err(|e| Report::usage(e.body_text()))?;
+    if let Some(session) = caller.session() {
+        check_form_token(session, &form.token)?;
+    }
+    let (stack, services) = match &subject {
+        Subject::Home => return Err(Report::usage("a change needs a stack").into()),
+        Subject::Stack(stack) => (stack.clone(), vec![]),
+        Subject::Service(stack, service) => (stack.clone(), vec![service.clone()]),
+    };
+    let intent = intent(action)?;
+    let actor = caller.actor().to_owned();
+    let request = ChangeRequest { stack, intent, declared: None, services, actor, why: String::new() };
+    app.control.submit(request).await?;
+    Ok(subject.address())
+}
+
+fn intent(action: &str) -> Result<Intent, Failure> {
+    match action {
+        "start" => Ok(Intent::Start),
+        "stop" => Ok(Intent::Stop),
+        "restart" => Ok(Intent::Restart { at: crate::when::now() }),
+        _ => Err(Failure::new(StatusCode::NOT_FOUND, Report::usage("there is no such action"))),
+    }
+}
