@@ -1,1 +1,35 @@
-//! Not written yet.
+//! Compose text → `(Stack, diagnostics with file, line and column)`.
+//!
+//! Pure: files come through [`Files`], the environment is an argument, nothing is printed. The
+//! stages, in reading order, follow the reference implementation; each works on the whole tree and
+//! reports every problem it sees. `tests/` holds the behaviour a user would notice.
+
+mod diagnostics;
+mod tree;
+
+pub mod env_file;
+mod interpolate;
+
+mod project;
+mod unit;
+
+mod canonical;
+mod extends;
+mod include;
+mod merge;
+mod paths;
+mod resolve;
+mod schema;
+
+mod profiles;
+mod typed;
+mod validate;
+
+mod ports;
+mod quantity;
+mod shell_words;
+mod suggest;
+
+mod load;
+
+pub use load::{Files, Input, Loaded, load};

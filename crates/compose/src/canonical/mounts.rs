@@ -1,0 +1,85 @@
+//! Short forms of volumes (`[SOURCE:]TARGET[:OPTIONS]`) and devices (`SOURCE[:TARGET[:MODE]]`).
+
+use crate::diagnostics::Sink;
+use crate::tree::{Node, Value};
+
+pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
+    let Some(text) = item.as_text() else { return item };
+    let pos = item.pos;
+    let fail = |sink: &mut Sink, reason: &str| {
+        let message = format!("the volume `{text}` is not valid: {reason}");
+        sink.error_hint(pos, message, "write [SOURCE:]TARGET[:ro|rw]");
+        Node::new(pos, Value::Invalid)
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return fail(sink, "a part is empty");
+    }
+    let (source, target, options) = match parts[..] {
+        [target] => (None, target, ""),
+        [source, target] => (Some(source), target, ""),
+        [source, target, options] => (Some(source), target, options),
+        _ => return fail(sink, "it has too many colons"),
+    };
+    let node_text = |text: &str| Node::text(pos, text);
+    let is_bind = source.is_some_and(is_path);
+    let kind = if is_bind { "bind" } else { "volume" };
+    let mut node = Node::map(pos, [("type", node_text(kind)), ("target", node_text(target))]);
+    if let Some(source) = source {
+        node.set("source", node_text(source));
+    }
+    let flag = || Node::new(pos, Value::Bool(true));
+    let mut detail = Node::map(pos, []);
+    if is_bind {
+        detail.set("create_host_path", flag());
+    }
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => node.set("read_only", flag()),
+            "rw" => {}
+            "z" | "Z" if is_bind => detail.set("selinux", node_text(option)),
+            "z" | "Z" => {}
+            "nocopy" if !is_bind => detail.set("nocopy", flag()),
+            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" if is_bind => {
+                detail.set("propagation", node_text(option));
+            }
+            other => {
+                sink.warning(
+                    pos,
+                    format!("the option `{other}` of the volume `{text}` is not known and has no effect"),
+                );
+            }
+        }
+    }
+    node.set(kind_key(kind), detail);
+    node
+}
+
+fn kind_key(kind: &str) -> &'static str {
+    if kind == "bind" { "bind" } else { "volume" }
+}
+
+/// A source that starts like a path is one; anything else names a volume.
+fn is_path(source: &str) -> bool {
+    source.starts_with(['.', '/', '~'])
+}
+
+pub(super) fn device(item: Node, sink: &mut Sink) -> Node {
+    let Some(text) = item.as_text() else { return item };
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, permissions) = match parts[..] {
+        [source] => (source, source, "rwm"),
+        [source, target] => (source, target, "rwm"),
+        [source, target, permissions] => (source, target, permissions),
+        _ => {
+            let message = format!("the device `{text}` has too many colons");
+            sink.error_hint(item.pos, message, "write SOURCE[:TARGET[:PERMISSIONS]]");
+            return Node::new(item.pos, Value::Invalid);
+        }
+    };
+    let text = |text: &str| Node::text(item.pos, text);
+    Node::map(
+        item.pos,
+        [("source", text(source)), ("target", text(target)), ("permissions", text(permissions))],
+    )
+}

@@ -1,0 +1,138 @@
+//! Where diagnostics are gathered, and the compact position each tree node carries.
+
+use model::{Diagnostic, Span};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// More problems than this are not listed; the last entry says so.
+pub(crate) const MAX_DIAGNOSTICS: usize = 500;
+
+/// A place in one of the files of a [`Sink`]; line 0 means the file as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Pos {
+    pub file: u32,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Pos {
+    /// The start of a file.
+    pub fn start(file: u32) -> Self {
+        Self { file, line: 1, column: 1 }
+    }
+}
+
+pub(crate) struct Sink {
+    files: Vec<String>,
+    root: std::path::PathBuf,
+    seen: HashSet<(Option<Pos>, String)>,
+    list: Vec<Diagnostic>,
+    errors: usize,
+    full: bool,
+}
+
+impl Sink {
+    /// Files below `root` are shown relative to it.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            files: Vec::new(),
+            root: root.to_owned(),
+            seen: HashSet::new(),
+            list: Vec::new(),
+            errors: 0,
+            full: false,
+        }
+    }
+
+    /// The number by which positions name `path`.
+    pub fn add_file(&mut self, path: &Path) -> u32 {
+        let shown = self.show(path);
+        let index = self.files.iter().position(|known| *known == shown).unwrap_or_else(|| {
+            self.files.push(shown);
+            self.files.len() - 1
+        });
+        index as u32
+    }
+
+    /// How `path` is shown to people.
+    pub fn show(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.root) {
+            Ok(relative) if !relative.as_os_str().is_empty() => relative.display().to_string(),
+            _ => path.display().to_string(),
+        }
+    }
+
+    /// The shown name of the file a position is in.
+    pub fn file_of(&self, pos: Pos) -> String {
+        self.files.get(pos.file as usize).cloned().unwrap_or_default()
+    }
+
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    pub fn error(&mut self, at: impl Into<Option<Pos>>, message: impl Into<String>) {
+        let at = at.into();
+        self.push(at, Diagnostic::error(message, self.span(at)));
+    }
+
+    pub fn error_hint(
+        &mut self,
+        at: impl Into<Option<Pos>>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let at = at.into();
+        self.push(at, Diagnostic::error(message, self.span(at)).hint(hint));
+    }
+
+    pub fn warning(&mut self, at: impl Into<Option<Pos>>, message: impl Into<String>) {
+        let at = at.into();
+        self.push(at, Diagnostic::warning(message, self.span(at)));
+    }
+
+    pub fn warning_hint(
+        &mut self,
+        at: impl Into<Option<Pos>>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let at = at.into();
+        self.push(at, Diagnostic::warning(message, self.span(at)).hint(hint));
+    }
+
+    /// Everything said, in the order of the files, lines and columns.
+    pub fn finish(mut self) -> Vec<Diagnostic> {
+        let order = |d: &Diagnostic| d.span.as_ref().map(|s| (s.line, s.column));
+        let rank = |d: &Diagnostic, files: &[String]| {
+            d.span.as_ref().map(|s| files.iter().position(|f| *f == s.file).unwrap_or(usize::MAX))
+        };
+        let files = std::mem::take(&mut self.files);
+        self.list.sort_by(|a, b| (rank(a, &files), order(a)).cmp(&(rank(b, &files), order(b))));
+        if self.full {
+            let text = format!("more than {MAX_DIAGNOSTICS} problems; the rest is not listed");
+            self.list.push(Diagnostic::warning(text, None));
+        }
+        self.list
+    }
+
+    fn span(&self, at: Option<Pos>) -> Option<Span> {
+        at.and_then(|pos| {
+            let file = self.files.get(pos.file as usize)?.clone();
+            Some(Span { file, line: pos.line.max(1), column: pos.column.max(1) })
+        })
+    }
+
+    /// The same words at the same place are said once: aliases repeat nodes.
+    fn push(&mut self, at: Option<Pos>, diagnostic: Diagnostic) {
+        if !self.seen.insert((at, diagnostic.message.clone())) {
+            return;
+        }
+        self.errors += usize::from(diagnostic.is_error());
+        if self.list.len() < MAX_DIAGNOSTICS {
+            self.list.push(diagnostic);
+        } else {
+            self.full = true;
+        }
+    }
+}

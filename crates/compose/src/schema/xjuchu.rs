@@ -1,0 +1,59 @@
+//! Keys of `x-juchu`. Unknown ones are warnings, so that a file for a newer version still loads;
+//! `x-juchu.image` is strict, because what it says ends up in an image.
+
+use super::{Object, Shape, Unknown, object, on};
+use Shape::{Any, Bool, Duration, Either, Int, List, Named, Scalar, Size, Text, TextOrNumber, Word};
+
+const fn lenient(fields: &'static [super::Field]) -> Object {
+    Object { fields, required: &[], extensible: true, unknown: Unknown::Warning }
+}
+
+const fn strict(fields: &'static [super::Field]) -> Object {
+    Object { extensible: false, ..object(fields) }
+}
+
+/// Top level: kept for the functions that read their own part of it.
+pub(super) static STACK_POLICY: Object = lenient(&[]);
+
+pub(super) static SERVICE_POLICY: Object = lenient(&[
+    on("builder", Word(&["auto", "native", "dockerfile"])),
+    on("image", Shape::Object(&IMAGE)),
+    on("component", Text),
+    on("options", Any),
+    on("direct", Bool),
+    on("on_unhealthy", Word(&["restart", "drain", "rollback", "none"])),
+    on("ready_timeout", Duration),
+    on("log", Shape::Object(&LOG)),
+    on("health", Shape::Object(&HEALTH)),
+    on("protocol", Word(&["http", "tcp", "auto"])),
+]);
+
+static LOG: Object = lenient(&[on("max_size", Size), on("max_files", Int)]);
+
+static HEALTH: Object = lenient(&[
+    on("http", Either(&[TextOrNumber, Shape::Object(&HEALTH_HTTP)])),
+    on("tcp", TextOrNumber),
+    on("interval", Duration),
+    on("timeout", Duration),
+    on("retries", Int),
+    on("start_period", Duration),
+    on("start_interval", Duration),
+]);
+static HEALTH_HTTP: Object =
+    Object { required: &["port"], ..lenient(&[on("port", TextOrNumber), on("path", Text)]) };
+
+static IMAGE: Object = strict(&[
+    on("kind", Word(&["static", "python", "node", "rust", "binary"])),
+    on("packages", List(&Text)),
+    on("archive", Shape::Object(&ARCHIVE)),
+    on("files", Named(&Text)),
+    on("user", TextOrNumber),
+    on("entrypoint", List(&TextOrNumber)),
+    on("command", List(&TextOrNumber)),
+    on("environment", Named(&Scalar)),
+    on("working_dir", Text),
+    on("expose", List(&TextOrNumber)),
+    on("volumes", List(&Text)),
+    on("stop_signal", Text),
+]);
+static ARCHIVE: Object = strict(&[on("mirror", Text), on("security", Text), on("suite", Text)]);

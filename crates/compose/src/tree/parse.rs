@@ -1,0 +1,306 @@
+//! YAML text → trees, one per document: anchors, aliases, merge keys, duplicate keys, limits.
+//!
+//! Built over parser events with an explicit stack, so depth is a limit and never a stack overflow.
+
+use super::{Entry, Map, Node, Tag, Value, scalar};
+use crate::diagnostics::{Pos, Sink};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use std::collections::HashMap;
+
+/// Largest file that is read.
+pub(crate) const MAX_FILE_BYTES: usize = 8 << 20;
+/// Levels of nesting; real files need about ten.
+pub(crate) const MAX_DEPTH: usize = 64;
+/// Nodes of one file after its aliases are expanded.
+pub(crate) const MAX_NODES: usize = 400_000;
+
+/// The documents of a file. `None` after a problem that leaves nothing to go on with.
+pub(crate) fn parse(bytes: &[u8], file: u32, sink: &mut Sink) -> Option<Vec<Node>> {
+    if bytes.len() > MAX_FILE_BYTES {
+        let message = format!("the file has {} bytes, the limit is {MAX_FILE_BYTES}", bytes.len());
+        sink.error(Pos::start(file), message);
+        return None;
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            sink.error(position_after(before, file), "the file is not UTF-8 text");
+            return None;
+        }
+    };
+    if let Some(at) = text.find('\0') {
+        sink.error(position_after(&text.as_bytes()[..at], file), "the file contains a NUL byte");
+        return None;
+    }
+    Builder::new(file, sink).run(text)
+}
+
+fn position_after(before: &[u8], file: u32) -> Pos {
+    let line = before.iter().filter(|b| **b == b'\n').count() as u32 + 1;
+    let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(&before[start..]).chars().count() as u32 + 1;
+    Pos { file, line, column }
+}
+
+/// A list or mapping being filled.
+struct Frame {
+    anchor: usize,
+    node: Node,
+    /// The key whose value comes next (mappings only).
+    key: Option<(String, Pos)>,
+    /// Values of `<<`, applied when the mapping ends.
+    merges: Vec<Node>,
+    /// Nodes made before this one, to know its size.
+    nodes_before: usize,
+}
+
+struct Builder<'a> {
+    file: u32,
+    sink: &'a mut Sink,
+    stack: Vec<Frame>,
+    /// Finished anchored nodes and their sizes.
+    anchors: HashMap<usize, (Node, usize)>,
+    documents: Vec<Node>,
+    nodes: usize,
+}
+
+/// Parsing cannot go on; the reason is in the sink.
+struct Stop;
+
+impl<'a> Builder<'a> {
+    fn new(file: u32, sink: &'a mut Sink) -> Self {
+        Self { file, sink, stack: Vec::new(), anchors: HashMap::new(), documents: Vec::new(), nodes: 0 }
+    }
+
+    fn run(mut self, text: &str) -> Option<Vec<Node>> {
+        let errors = self.sink.errors();
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((event, span)) => self.event(event, span).ok()?,
+                Err(error) => {
+                    self.syntax_error(&error);
+                    return None;
+                }
+            }
+        }
+        (self.sink.errors() == errors).then_some(self.documents)
+    }
+
+    fn pos(&self, span: Span) -> Pos {
+        Pos { file: self.file, line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let mark = error.marker();
+        let pos = Pos { file: self.file, line: mark.line() as u32, column: mark.col() as u32 + 1 };
+        let message = format!("not valid YAML: {}", error.info());
+        match hint_for(error.info()) {
+            Some(hint) => self.sink.error_hint(pos, message, hint),
+            None => self.sink.error(pos, message),
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+        let pos = self.pos(span);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(1, pos)?;
+                let tag = tag.as_deref();
+                let node = Node { pos, tag: merge_tag(tag), value: scalar_value(&text, style, tag) };
+                let is_merge_key = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
+                self.add(node, anchor, 1, is_merge_key)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.open(anchor, Value::List(Vec::new()), tag.as_deref(), pos)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.open(anchor, Value::Map(Map::new()), tag.as_deref(), pos)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(anchor) => self.alias(anchor, pos),
+            Event::DocumentStart(_) => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn count(&mut self, nodes: usize, pos: Pos) -> Result<(), Stop> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            self.sink.error(
+                pos,
+                format!("the file has more than {MAX_NODES} values once its aliases are expanded"),
+            );
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        anchor: usize,
+        value: Value,
+        tag: Option<&saphyr_parser::Tag>,
+        pos: Pos,
+    ) -> Result<(), Stop> {
+        if self.stack.len() >= MAX_DEPTH {
+            self.sink.error(pos, format!("nested deeper than {MAX_DEPTH} levels"));
+            return Err(Stop);
+        }
+        let nodes_before = self.nodes;
+        self.count(1, pos)?;
+        let node = Node { pos, tag: merge_tag(tag), value };
+        self.stack.push(Frame { anchor, node, key: None, merges: Vec::new(), nodes_before });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Stop> {
+        let mut frame = self.stack.pop().expect("the parser ends only what it started");
+        let merges = std::mem::take(&mut frame.merges);
+        for merge in merges {
+            self.merge(&mut frame.node, merge)?;
+        }
+        let size = self.nodes - frame.nodes_before;
+        self.add(frame.node, frame.anchor, size, false)
+    }
+
+    fn alias(&mut self, anchor: usize, pos: Pos) -> Result<(), Stop> {
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            self.sink.error(pos, "the alias stands inside the value it names");
+            return Err(Stop);
+        };
+        let (node, size) = (node.clone(), *size);
+        self.count(size, pos)?;
+        if self.stack.len() + depth(&node) > MAX_DEPTH {
+            self.sink.error(pos, format!("nested deeper than {MAX_DEPTH} levels"));
+            return Err(Stop);
+        }
+        self.add(node, 0, size, false)
+    }
+
+    /// Puts a finished node where it belongs: key, value, item or document.
+    fn add(&mut self, node: Node, anchor: usize, size: usize, is_merge_key: bool) -> Result<(), Stop> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        let Some(frame) = self.stack.last_mut() else {
+            self.documents.push(node);
+            return Ok(());
+        };
+        let map = match &mut frame.node.value {
+            Value::List(list) => {
+                list.push(node);
+                return Ok(());
+            }
+            Value::Map(map) => map,
+            _ => unreachable!("only lists and mappings are opened"),
+        };
+        match frame.key.take() {
+            None if is_merge_key => frame.key = Some(("<<".to_owned(), Pos::default())),
+            None => frame.key = Some(key_of(&node, self.sink)),
+            Some((_, pos)) if pos == Pos::default() => frame.merges.push(node),
+            Some((key, pos)) => insert(map, key, pos, node, self.sink),
+        }
+        Ok(())
+    }
+
+    /// `<<`: keys of `source` that `target` does not have.
+    fn merge(&mut self, target: &mut Node, source: Node) -> Result<(), Stop> {
+        let pos = source.pos;
+        let sources = match source.value {
+            Value::Map(_) => vec![source],
+            Value::List(list) => list,
+            _ => {
+                self.sink.error(pos, "`<<` takes a mapping or a list of mappings");
+                return Ok(());
+            }
+        };
+        for source in sources {
+            let Value::Map(entries) = source.value else {
+                self.sink.error(source.pos, "`<<` takes a mapping or a list of mappings");
+                continue;
+            };
+            let target = target.as_map_mut().expect("only mappings have merge keys");
+            for (key, entry) in entries {
+                target.entry(key).or_insert(entry);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_of(node: &Node, sink: &mut Sink) -> (String, Pos) {
+    if let Value::Text(text) = &node.value {
+        return (text.clone(), node.pos);
+    }
+    let text = node.scalar_text().unwrap_or_default();
+    let message = format!("a key must be text, this is {}", node.kind());
+    match text.is_empty() {
+        true => sink.error(node.pos, message),
+        false => sink.error_hint(node.pos, message, format!("put it in quotes: \"{text}\"")),
+    }
+    (text, node.pos)
+}
+
+fn insert(map: &mut Map, key: String, pos: Pos, node: Node, sink: &mut Sink) {
+    if let Some(first) = map.get(&key) {
+        let message = format!("`{key}` is already defined on line {}", first.key.line);
+        sink.error_hint(pos, message, "keep one of the two");
+        return;
+    }
+    map.insert(key, Entry { key: pos, node });
+}
+
+fn depth(node: &Node) -> usize {
+    match &node.value {
+        Value::List(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Map(map) => 1 + map.values().map(|entry| depth(&entry.node)).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn merge_tag(tag: Option<&saphyr_parser::Tag>) -> Tag {
+    match tag {
+        Some(tag) if tag.handle == "!" && tag.suffix == "reset" => Tag::Reset,
+        Some(tag) if tag.handle == "!" && tag.suffix == "override" => Tag::Override,
+        _ => Tag::None,
+    }
+}
+
+fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&saphyr_parser::Tag>) -> Value {
+    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
+    match core {
+        Some("str") => return Value::Text(text.to_owned()),
+        Some("null") => return Value::Null,
+        Some("int" | "float") => {
+            return scalar::number(text).unwrap_or_else(|| Value::Text(text.to_owned()));
+        }
+        Some("bool") => return scalar::resolve(text),
+        _ => {}
+    }
+    match style {
+        ScalarStyle::Plain => scalar::resolve(text),
+        _ => Value::Text(text.to_owned()),
+    }
+}
+
+/// What usually causes a syntax error with these words.
+fn hint_for(info: &str) -> Option<&'static str> {
+    if info.contains("tab") {
+        return Some("indent with spaces, not tabs");
+    }
+    if info.contains("mapping values are not allowed") {
+        return Some("check the indentation, or quote a value that contains `: `");
+    }
+    if info.contains("simple key") || info.contains("expected ':'") {
+        return Some("a key needs `: ` after it; check this line and the one before");
+    }
+    if info.contains("unknown anchor") {
+        return Some("define the anchor with `&name` before the alias uses it");
+    }
+    None
+}

@@ -1,0 +1,172 @@
+//! What the kernel is asked for when the program starts.
+
+use super::{flag, text, text_list, texts_of};
+use crate::diagnostics::Sink;
+use crate::tree::Node;
+use model::Bytes;
+use model::service::{Device, ProcessSettings};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub(super) fn process(node: &Node, sink: &mut Sink) -> ProcessSettings {
+    let security = security(node, sink);
+    ProcessSettings {
+        user: text(node, "user"),
+        working_dir: text(node, "working_dir"),
+        hostname: text(node, "hostname"),
+        domainname: text(node, "domainname"),
+        container_name: text(node, "container_name"),
+        init: flag(node, "init"),
+        read_only: flag(node, "read_only"),
+        tty: flag(node, "tty"),
+        stdin_open: flag(node, "stdin_open"),
+        privileged: flag(node, "privileged"),
+        cap_add: text_list(node.get("cap_add")),
+        cap_drop: text_list(node.get("cap_drop")),
+        group_add: text_list(node.get("group_add")),
+        ulimits: ulimits(node, sink),
+        sysctls: texts_of(node.get("sysctls")),
+        extra_hosts: extra_hosts(node, sink),
+        dns: dns(node, sink),
+        dns_search: text_list(node.get("dns_search")),
+        dns_opt: text_list(node.get("dns_opt")),
+        shm_size: text(node, "shm_size").and_then(|text| Bytes::parse(&text).ok()).filter(|size| size.0 > 0),
+        devices: devices(node),
+        oom_score_adj: oom_score(node, sink),
+        no_new_privileges: security.no_new_privileges,
+        seccomp_unconfined: security.seccomp_unconfined,
+        host_pid: shares_host(node, "pid", sink),
+        host_ipc: shares_host(node, "ipc", sink),
+    }
+}
+
+#[derive(Default)]
+struct Security {
+    no_new_privileges: bool,
+    seccomp_unconfined: bool,
+}
+
+fn security(node: &Node, sink: &mut Sink) -> Security {
+    let mut security = Security::default();
+    for item in node.get("security_opt").map(Node::items).unwrap_or_default() {
+        let text = item.as_text().unwrap_or_default();
+        match text.split_once(['=', ':']).unwrap_or((text, "")) {
+            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("seccomp", "unconfined") => security.seccomp_unconfined = true,
+            _ => {
+                let message = format!("`security_opt: {text}` is not supported and has no effect");
+                sink.warning_hint(
+                    item.pos,
+                    message,
+                    "no-new-privileges and seccomp=unconfined are supported",
+                );
+            }
+        }
+    }
+    security
+}
+
+fn ulimits(node: &Node, sink: &mut Sink) -> BTreeMap<String, (i64, i64)> {
+    const NAMES: [&str; 15] = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    let mut limits = BTreeMap::new();
+    for (name, entry) in node.get("ulimits").into_iter().flat_map(Node::entries) {
+        let value = |key: &str| entry.node.get(key).and_then(Node::as_int);
+        let (Some(soft), Some(hard)) = (value("soft"), value("hard")) else { continue };
+        if !NAMES.contains(&name.as_str()) {
+            let hint = crate::suggest::hint(name, NAMES)
+                .unwrap_or_else(|| format!("use one of {}", NAMES.join(", ")));
+            sink.error_hint(entry.key, format!("`{name}` is not a limit of the kernel"), hint);
+            continue;
+        }
+        let exceeds = hard >= 0 && (soft > hard || soft < 0);
+        if exceeds || soft < -1 || hard < -1 {
+            let message = format!("the limit `{name}` has soft {soft} and hard {hard}");
+            sink.error_hint(entry.key, message, "soft must not be above hard; -1 is unlimited");
+            continue;
+        }
+        limits.insert(name.clone(), (soft, hard));
+    }
+    limits
+}
+
+fn extra_hosts(node: &Node, sink: &mut Sink) -> BTreeMap<String, Vec<String>> {
+    let mut hosts = BTreeMap::new();
+    for (host, entry) in node.get("extra_hosts").into_iter().flat_map(Node::entries) {
+        for item in entry.node.items() {
+            let text = item.as_text().unwrap_or_default();
+            if text != "host-gateway" && text.parse::<IpAddr>().is_err() {
+                let message = format!("the address `{text}` of the extra host `{host}` is not an IP address");
+                sink.error_hint(item.pos, message, "write an address, or `host-gateway` for this host");
+            }
+        }
+        hosts.insert(host.clone(), text_list(Some(&entry.node)));
+    }
+    hosts
+}
+
+fn dns(node: &Node, sink: &mut Sink) -> Vec<IpAddr> {
+    let mut servers = Vec::new();
+    for item in node.get("dns").map(Node::items).unwrap_or_default() {
+        let text = item.as_text().unwrap_or_default();
+        match text.parse() {
+            Ok(address) => servers.push(address),
+            Err(_) => sink.error(item.pos, format!("the name server `{text}` is not an IP address")),
+        }
+    }
+    servers
+}
+
+fn devices(node: &Node) -> Vec<Device> {
+    let items = node.get("devices").map(Node::items).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| {
+            let source = text(item, "source")?;
+            let target = text(item, "target").unwrap_or_else(|| source.clone());
+            let permissions = text(item, "permissions").unwrap_or_else(|| "rwm".to_owned());
+            Some(Device { source, target, permissions })
+        })
+        .collect()
+}
+
+fn oom_score(node: &Node, sink: &mut Sink) -> Option<i32> {
+    let found = node.get("oom_score_adj")?;
+    match found.as_int()? {
+        value @ -1000..=1000 => Some(value as i32),
+        value => {
+            sink.error(found.pos, format!("`oom_score_adj` must be between -1000 and 1000, {value} is not"));
+            None
+        }
+    }
+}
+
+/// `pid: host` and `ipc: host`; other forms share with something we do not offer.
+fn shares_host(node: &Node, key: &str, sink: &mut Sink) -> bool {
+    let Some(found) = node.get(key) else { return false };
+    match found.as_text().unwrap_or_default() {
+        "host" => true,
+        "" | "private" | "none" | "shareable" => false,
+        other => {
+            let message = format!("`{key}: {other}` is not supported and has no effect");
+            sink.warning_hint(found.pos, message, format!("`{key}: host` is supported"));
+            false
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One service.
+
+use super::{
+    count, duration, flag, health, image, mounts, network, process, resources, text, text_list, texts_of,
+};
+use crate::diagnostics::Sink;
+use crate::quantity;
+use crate::suggest;
+use crate::tree::{Entry, Node};
+use model::service::{
+    Condition, Dependency, LogPolicy, OnUnhealthy, Protocol, RestartPolicy, ServicePolicy, UpdateConfig,
+};
+use model::service::{FailureAction, UpdateOrder};
+use model::stack::Volume;
+use model::{Bytes, DurationMs, Service, ServiceName};
+use std::collections::BTreeMap;
+
+/// How long a stop may take where the file says nothing.
+const STOP_GRACE: DurationMs = DurationMs::from_secs(10);
+
+pub(super) fn service(
+    name: ServiceName,
+    entry: &Entry,
+    root: &Node,
+    volumes: &BTreeMap<String, Volume>,
+    sink: &mut Sink,
+) -> Option<Service> {
+    let node = &entry.node;
+    let protocol = protocol(node);
+    // Every part is typed before the image is looked at, so that all problems are reported.
+    let process = process::process(node, sink);
+    let mounts = mounts::mounts(node, volumes, sink);
+    let configs = mounts::grants(node, "configs", sink);
+    let secrets = mounts::grants(node, "secrets", sink);
+    let healthcheck = health::healthcheck(node, sink);
+    let ports = network::ports(node, protocol, sink);
+    let expose = network::exposed(node, sink);
+    let (network_mode, networks) = network::networks(node, root, sink);
+    let replicas = replicas(node, sink);
+    let resources = resources::resources(node, sink);
+    let image = image::image(node, &name, entry.key, sink);
+    links(node, sink);
+    Some(Service {
+        name,
+        image: image?,
+        platform: text(node, "platform"),
+        command: node.get("command").map(|node| text_list(Some(node))),
+        entrypoint: node.get("entrypoint").map(|node| text_list(Some(node))),
+        environment: texts_of(node.get("environment")),
+        ports,
+        expose,
+        mounts,
+        configs,
+        secrets,
+        depends_on: dependencies(node),
+        healthcheck,
+        network_mode,
+        networks,
+        restart: restart(node, sink),
+        replicas,
+        resources,
+        update: update(node, sink),
+        process,
+        stop_grace: duration(node, "stop_grace_period").unwrap_or(STOP_GRACE),
+        stop_signal: text(node, "stop_signal"),
+        labels: texts_of(node.get("labels")),
+        policy: policy(node, sink),
+    })
+}
+
+fn protocol(node: &Node) -> Protocol {
+    match node.get("x-juchu").and_then(|policy| policy.get("protocol")).and_then(Node::as_text) {
+        Some("http") => Protocol::Http,
+        Some("tcp") => Protocol::Tcp,
+        _ => Protocol::Auto,
+    }
+}
+
+fn replicas(node: &Node, sink: &mut Sink) -> u32 {
+    let deploy = node.get("deploy");
+    if let Some(mode) = deploy.and_then(|deploy| deploy.get("mode"))
+        && mode.as_text() != Some("replicated")
+    {
+        let shown = mode.as_text().unwrap_or_default();
+        let message = format!("`deploy.mode: {shown}` is not supported; the service is replicated");
+        sink.warning(mode.pos, message);
+    }
+    let declared = deploy.and_then(|deploy| count(deploy, "replicas", sink));
+    declared.or_else(|| count(node, "scale", sink)).unwrap_or(1)
+}
+
+fn dependencies(node: &Node) -> BTreeMap<ServiceName, Dependency> {
+    let mut all = BTreeMap::new();
+    for (name, entry) in node.get("depends_on").into_iter().flat_map(Node::entries) {
+        let Ok(name) = ServiceName::new(name.as_str()) else { continue };
+        let condition = match entry.node.get("condition").and_then(Node::as_text) {
+            Some("service_healthy") => Condition::ServiceHealthy,
+            Some("service_completed_successfully") => Condition::ServiceCompletedSuccessfully,
+            _ => Condition::ServiceStarted,
+        };
+        let required = entry.node.get("required").and_then(Node::as_bool).unwrap_or(true);
+        all.insert(name, Dependency { condition, required, restart: flag(&entry.node, "restart") });
+    }
+    all
+}
+
+/// An alias in `links` is a name of its own, which networks give by `aliases`.
+fn links(node: &Node, sink: &mut Sink) {
+    for link in node.get("links").map(Node::items).unwrap_or_default() {
+        if let Some((name, alias)) = link.as_text().and_then(|text| text.split_once(':'))
+            && name != alias
+        {
+            let message =
+                format!("the alias `{alias}` of the link to `{name}` is not supported and has no effect");
+            sink.warning_hint(
+                link.pos,
+                message,
+                format!("give `{name}` the alias: `networks: {{default: {{aliases: [{alias}]}}}}`"),
+            );
+        }
+    }
+}
+
+/// `deploy.restart_policy` where it is given, else `restart`.
+fn restart(node: &Node, sink: &mut Sink) -> RestartPolicy {
+    if let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) {
+        return deploy_restart(policy, sink);
+    }
+    let Some(found) = node.get("restart") else { return RestartPolicy::No };
+    let text = found.as_text().unwrap_or_default();
+    let (word, retries) = match text.split_once(':') {
+        Some((word, retries)) => (word, Some(retries)),
+        None => (text, None),
+    };
+    let max_retries = retries.map(str::parse::<u32>);
+    match (word, max_retries) {
+        ("no", None) => RestartPolicy::No,
+        ("always", None) => RestartPolicy::Always,
+        ("unless-stopped", None) => RestartPolicy::UnlessStopped,
+        ("on-failure", None) => RestartPolicy::OnFailure { max_retries: None },
+        ("on-failure", Some(Ok(max))) => RestartPolicy::OnFailure { max_retries: Some(max) },
+        _ => {
+            let words = ["no", "always", "on-failure", "unless-stopped"];
+            let hint = suggest::hint(word, words)
+                .filter(|_| !words.contains(&word))
+                .unwrap_or_else(|| "use no, always, on-failure[:TIMES] or unless-stopped".to_owned());
+            sink.error_hint(found.pos, format!("`restart` cannot be `{text}`"), hint);
+            RestartPolicy::No
+        }
+    }
+}
+
+fn deploy_restart(policy: &Node, sink: &mut Sink) -> RestartPolicy {
+    let max_retries = count(policy, "max_attempts", sink);
+    let Some(condition) = policy.get("condition") else {
+        return if max_retries.is_some() {
+            RestartPolicy::OnFailure { max_retries }
+        } else {
+            RestartPolicy::Always
+        };
+    };
+    match condition.as_text().unwrap_or_default() {
+        "none" | "no" => RestartPolicy::No,
+        "on-failure" => RestartPolicy::OnFailure { max_retries },
+        "any" | "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        other => {
+            let message = format!("`restart_policy.condition` cannot be `{other}`");
+            sink.error_hint(condition.pos, message, "use none, on-failure or any");
+            RestartPolicy::No
+        }
+    }
+}
+
+fn update(node: &Node, sink: &mut Sink) -> UpdateConfig {
+    let Some(config) = node.get("deploy").and_then(|deploy| deploy.get("update_config")) else {
+        return UpdateConfig::default();
+    };
+    let order = match config.get("order").and_then(Node::as_text) {
+        Some("start-first") => Some(UpdateOrder::StartFirst),
+        Some("stop-first") => Some(UpdateOrder::StopFirst),
+        _ => None,
+    };
+    let action = config.get("failure_action");
+    let failure_action = action.and_then(|action| match action.as_text().unwrap_or_default() {
+        "continue" => Some(FailureAction::Continue),
+        "rollback" => Some(FailureAction::Rollback),
+        "pause" => Some(FailureAction::Pause),
+        other => {
+            let message = format!("`failure_action` cannot be `{other}`");
+            sink.error_hint(action.pos, message, "use continue, rollback or pause");
+            None
+        }
+    });
+    let ratio = config.get("max_failure_ratio").and_then(|node| match node.value {
+        crate::tree::Value::Int(value) => Some(value as f64),
+        crate::tree::Value::Float(value) => Some(value),
+        _ => None,
+    });
+    UpdateConfig {
+        order,
+        parallelism: count(config, "parallelism", sink),
+        delay: duration(config, "delay"),
+        monitor: duration(config, "monitor"),
+        failure_action,
+        max_failure_ratio: ratio,
+    }
+}
+
+fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
+    let Some(policy) = node.get("x-juchu") else { return ServicePolicy::default() };
+    let on_unhealthy = match policy.get("on_unhealthy").and_then(Node::as_text) {
+        Some("restart") => Some(OnUnhealthy::Restart),
+        Some("drain") => Some(OnUnhealthy::Drain),
+        Some("rollback") => Some(OnUnhealthy::Rollback),
+        Some("none") => Some(OnUnhealthy::None),
+        _ => None,
+    };
+    let log = policy.get("log").map(|log| LogPolicy {
+        max_size: log.get("max_size").and_then(Node::as_text).and_then(|text| Bytes::parse(text).ok()),
+        max_files: count(log, "max_files", sink),
+    });
+    ServicePolicy {
+        direct: flag(policy, "direct"),
+        on_unhealthy,
+        ready_timeout: duration(policy, "ready_timeout"),
+        log: log.unwrap_or_default(),
+    }
+}
+
+/// A size that may be unlimited, for limits of memory and swap.
+pub(super) fn size_or_unlimited(node: &Node, key: &str, sink: &mut Sink) -> Option<i64> {
+    super::parsed(node, key, sink, quantity::size_or_unlimited)
+}

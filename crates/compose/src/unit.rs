@@ -1,0 +1,191 @@
+//! A unit is a set of files that are read with one directory and one environment: the project
+//! itself, or what one `include` names. Each file goes through the stages, then onto the others.
+
+use crate::diagnostics::{Pos, Sink};
+use crate::load::Files;
+use crate::paths::Base;
+use crate::tree::{Map, Node, Value};
+use crate::{canonical, interpolate, merge, paths, project, schema, tree};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Files one load may read, environment files among them.
+pub(crate) const MAX_FILES: usize = 512;
+
+pub(crate) struct Loader<'a> {
+    pub files: &'a dyn Files,
+    pub sink: Sink,
+    /// A file could not be read or parsed, so that something may be missing.
+    pub broken: bool,
+    environments: Vec<Rc<BTreeMap<String, String>>>,
+    parsed: HashMap<PathBuf, Option<Rc<Vec<Node>>>>,
+    reads: usize,
+}
+
+pub(crate) struct Unit {
+    /// With the place that asked for each.
+    pub files: Vec<(PathBuf, Option<Pos>)>,
+    pub directory: PathBuf,
+    /// Index of its environment.
+    pub environment: usize,
+    /// The including files, outermost first.
+    pub chain: Vec<PathBuf>,
+}
+
+/// What the files of a unit say together.
+pub(crate) struct Merged {
+    pub tree: Node,
+    /// `section/name` → index of the environment of the unit that declared it.
+    pub origins: HashMap<String, usize>,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(files: &'a dyn Files, sink: Sink) -> Self {
+        Self { files, sink, broken: false, environments: Vec::new(), parsed: HashMap::new(), reads: 0 }
+    }
+
+    pub fn add_environment(&mut self, environment: BTreeMap<String, String>) -> usize {
+        self.environments.push(Rc::new(environment));
+        self.environments.len() - 1
+    }
+
+    pub fn environment(&self, index: usize) -> Rc<BTreeMap<String, String>> {
+        Rc::clone(&self.environments[index])
+    }
+
+    /// The bytes of a file; a failure is reported at `at`.
+    pub fn read(&mut self, path: &Path, what: &str, at: Option<Pos>) -> Option<Vec<u8>> {
+        self.reads += 1;
+        let shown = self.sink.show(path);
+        if self.reads > MAX_FILES {
+            self.sink.error(at, format!("more than {MAX_FILES} files are read, the last was {shown}"));
+            return None;
+        }
+        let error = match self.files.read(path) {
+            Ok(bytes) => return Some(bytes),
+            Err(error) => error,
+        };
+        if self.files.is_dir(path) {
+            let hint = format!("name a file in it, such as {}", path.join("compose.yaml").display());
+            self.sink.error_hint(at, format!("the {what} {shown} is a directory"), hint);
+        } else if error.kind() == std::io::ErrorKind::NotFound {
+            let hint = format!("create {}, or correct the path", path.display());
+            self.sink.error_hint(at, format!("the {what} {shown} does not exist"), hint);
+        } else {
+            let hint = format!("check its owner and mode: ls -l {}", path.display());
+            self.sink.error_hint(at, format!("the {what} {shown} cannot be read: {error}"), hint);
+        }
+        None
+    }
+
+    pub fn read_text(&mut self, path: &Path, what: &str, at: Option<Pos>) -> Option<String> {
+        let bytes = self.read(path, what, at)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            Err(_) => {
+                let shown = self.sink.show(path);
+                self.sink.error(at, format!("the {what} {shown} is not UTF-8 text"));
+                None
+            }
+        }
+    }
+
+    /// The parsed documents of a file, read once.
+    pub fn documents(&mut self, path: &Path, at: Option<Pos>) -> Option<Rc<Vec<Node>>> {
+        if let Some(known) = self.parsed.get(path) {
+            return known.clone();
+        }
+        let documents = self.parse(path, at).map(Rc::new);
+        self.broken |= documents.is_none();
+        self.parsed.insert(path.to_owned(), documents.clone());
+        documents
+    }
+
+    fn parse(&mut self, path: &Path, at: Option<Pos>) -> Option<Vec<Node>> {
+        let bytes = self.read(path, "Compose file", at)?;
+        let file = self.sink.add_file(path);
+        let documents = tree::parse(&bytes, file, &mut self.sink)?;
+        if documents.iter().all(project::is_empty) {
+            let hint = "start it with `services:`";
+            self.sink.error_hint(Pos::start(file), "the Compose file is empty", hint);
+            return None;
+        }
+        Some(documents)
+    }
+
+    /// One document after the stages that concern it alone.
+    pub fn prepared(&mut self, document: &Node, directory: &Path, environment: usize) -> Option<Node> {
+        let mut root = document.clone();
+        if root.as_map().is_none() {
+            let message = format!("a Compose file must be a mapping, this is {}", root.kind());
+            self.sink.error_hint(root.pos, message, "start it with `services:`");
+            self.broken = true;
+            return None;
+        }
+        let environment = self.environment(environment);
+        interpolate::tree(&mut root, &|name| environment.get(name).cloned(), &mut self.sink);
+        self.version(&mut root);
+        schema::check(&mut root, &schema::ROOT, &mut self.sink);
+        canonical::canonical(&mut root, &mut self.sink);
+        let base = Base { directory, home: environment.get("HOME").map(String::as_str) };
+        paths::resolve(&mut root, &base);
+        Some(root)
+    }
+
+    fn version(&mut self, root: &mut Node) {
+        let entry = root.as_map().and_then(|map| map.get("version"));
+        let Some((key, node)) = entry.map(|entry| (entry.key, entry.node.clone())) else { return };
+        if node.as_text().is_some()
+            && let Some(map) = root.as_map_mut()
+        {
+            self.sink.warning_hint(key, "`version` is obsolete and has no effect", "remove the line");
+            map.shift_remove("version");
+        }
+    }
+
+    /// Reads the files of a unit and lays them onto each other.
+    pub fn unit(&mut self, unit: &Unit) -> Merged {
+        let empty = Node::new(Pos::default(), Value::Map(Map::new()));
+        let mut merged = Merged { tree: empty, origins: HashMap::new() };
+        for (path, at) in &unit.files {
+            if self.is_include_cycle(path, *at, unit) {
+                continue;
+            }
+            let Some(documents) = self.documents(path, *at) else { continue };
+            for document in documents.iter().filter(|document| !project::is_empty(document)) {
+                if let Some(root) = self.prepared(document, &unit.directory, unit.environment) {
+                    self.lay(root, path, unit, &mut merged);
+                }
+            }
+        }
+        merged
+    }
+
+    /// Lays one prepared document onto what is there: first what it includes, then itself.
+    fn lay(&mut self, mut root: Node, path: &Path, unit: &Unit, merged: &mut Merged) {
+        let includes = root.as_map_mut().and_then(|map| map.shift_remove("include"));
+        if let Some(includes) = includes {
+            self.include(&includes.node, &root, path, unit, merged);
+        }
+        self.extends(&mut root, &merged.tree, path, unit);
+        for section in ["services", "networks", "volumes", "configs", "secrets"] {
+            for (name, _) in root.get(section).into_iter().flat_map(Node::entries) {
+                merged.origins.entry(format!("{section}/{name}")).or_insert(unit.environment);
+            }
+        }
+        if merged.tree.pos == Pos::default() {
+            merged.tree.pos = root.pos;
+        }
+        merge::merge(&mut merged.tree, root);
+    }
+
+    fn is_include_cycle(&mut self, path: &Path, at: Option<Pos>, unit: &Unit) -> bool {
+        let Some(start) = unit.chain.iter().position(|file| file == path) else { return false };
+        let circle: Vec<String> =
+            unit.chain[start..].iter().chain([&path.to_owned()]).map(|file| self.sink.show(file)).collect();
+        let message = format!("files include each other: {}", circle.join(" → "));
+        self.sink.error_hint(at, message, "remove one of these `include` entries");
+        true
+    }
+}
