@@ -6,7 +6,27 @@ pub mod kinds;
 pub mod plan;
 
 pub mod archive;
+pub mod assemble;
 pub mod error;
+pub mod job;
+pub mod layout;
+pub mod store;
 
+mod base_files;
+mod compress;
+mod deb;
+mod document;
+mod download;
+mod durable;
+mod http;
+mod layer;
+mod spool;
+mod tree;
+mod unpack;
+
+pub use assemble::{Options, assemble, assemble_with};
 pub use error::BuildError;
+pub use job::Job;
 pub use plan::{Entry, EntryKind, ImagePlan, Source, User};
+pub use store::ImageStore;
+pub use unpack::Limits;

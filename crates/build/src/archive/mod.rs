@@ -1,47 +1,47 @@
-//! Debian archive client: signed index, dependency resolution, verified downloads.
+//! Debian archive client: signed indexes, dependency resolution, verified downloads.
+//!
+//! ```text
+//! InRelease ─(signature, dates)─▶ Packages ─(SHA-256)─▶ resolve ─▶ .deb ─(SHA-256)─▶ cache
+//! ```
 
-use model::image::ArchiveSpec;
-use std::path::PathBuf;
+pub mod openpgp;
+pub mod version;
 
-/// Which archive packages come from; pure data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveChoice {
-    /// Base URL (`http://`, `https://` or `file://`), no slash at the end.
-    pub mirror: String,
-    /// Base URL of the security archive; `None` when there is none for this mirror.
-    pub security: Option<String>,
-    /// `trixie` unless declared.
-    pub suite: String,
-    /// An OpenPGP keyring trusted beside the built-in keys of Debian.
-    pub keyring: Option<PathBuf>,
+mod choice;
+mod index;
+mod packages;
+mod relation;
+mod release;
+mod resolve;
+mod suite;
+
+pub use choice::{ArchiveChoice, DEFAULT_MIRROR, DEFAULT_SECURITY, DEFAULT_SUITE};
+pub use index::is_package_name;
+pub use packages::{Archive, ResolvedPackage};
+pub use resolve::{ResolveError, SCRIPT_ONLY};
+
+/// A package as an index describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Package<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    pub architecture: &'a str,
+    pub priority: &'a str,
+    pub size: u64,
+    pub sha256: &'a str,
+    /// Path below the archive's base.
+    pub filename: &'a str,
+    pub pre_depends: &'a str,
+    pub depends: &'a str,
+    pub provides: &'a str,
+    pub conflicts: &'a str,
 }
 
-pub const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
-pub const DEFAULT_SECURITY: &str = "http://deb.debian.org/debian-security";
-pub const DEFAULT_SUITE: &str = "trixie";
-
-impl Default for ArchiveChoice {
-    fn default() -> Self {
-        Self::from_spec(None)
-    }
+/// Debian's name for the architecture of this machine.
+pub const fn host_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-impl ArchiveChoice {
-    /// Fills what is not declared. A mirror of one's own has no security archive unless stated.
-    pub fn from_spec(spec: Option<&ArchiveSpec>) -> Self {
-        let none = ArchiveSpec::default();
-        let spec = spec.unwrap_or(&none);
-        let tidy = |url: &String| url.trim_end_matches('/').to_owned();
-        let security = match (&spec.security, &spec.mirror) {
-            (Some(url), _) => Some(tidy(url)),
-            (None, None) => Some(DEFAULT_SECURITY.to_owned()),
-            (None, Some(_)) => None,
-        };
-        Self {
-            mirror: spec.mirror.as_ref().map_or_else(|| DEFAULT_MIRROR.to_owned(), tidy),
-            security,
-            suite: spec.suite.clone().unwrap_or_else(|| DEFAULT_SUITE.to_owned()),
-            keyring: None,
-        }
-    }
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

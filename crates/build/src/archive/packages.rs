@@ -1,0 +1,176 @@
+//! An opened archive: packages resolved against its suites and fetched into the cache.
+
+use super::choice::{ArchiveChoice, SuiteAddress};
+use super::index::Index;
+use super::openpgp::Keyring;
+use super::{resolve, suite};
+use crate::download::{self, Wanted};
+use crate::durable;
+use crate::error::BuildError;
+use crate::http::Http;
+use crate::job::{Job, go_on};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::SystemTime;
+
+/// The keys with which Debian signs, from its package `debian-archive-keyring`.
+const DEBIAN_KEYS: [&[u8]; 6] = [
+    include_bytes!("keys/debian-archive-bookworm-automatic.gpg"),
+    include_bytes!("keys/debian-archive-bookworm-security-automatic.gpg"),
+    include_bytes!("keys/debian-archive-bookworm-stable.gpg"),
+    include_bytes!("keys/debian-archive-trixie-automatic.gpg"),
+    include_bytes!("keys/debian-archive-trixie-security-automatic.gpg"),
+    include_bytes!("keys/debian-archive-trixie-stable.gpg"),
+];
+const PARALLEL_DOWNLOADS: usize = 4;
+const MAX_PACKAGE_BYTES: u64 = 2 << 30;
+
+/// One package to be unpacked, as the signed index states it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedPackage {
+    pub name: String,
+    pub version: String,
+    pub architecture: String,
+    pub sha256: String,
+    pub size: u64,
+    pub url: String,
+}
+
+/// An archive whose indexes are read and believed.
+pub struct Archive<'a> {
+    http: &'a Http,
+    packages: PathBuf,
+    choice: ArchiveChoice,
+    suites: Vec<SuiteAddress>,
+    indexes: Vec<Index>,
+}
+
+impl<'a> Archive<'a> {
+    /// Reads the suites of `choice`, with `cache` for what is fetched. `refresh` asks the archive
+    /// even when it was asked within the last hour.
+    pub fn open(
+        choice: &ArchiveChoice,
+        cache: &Path,
+        http: &'a Http,
+        refresh: bool,
+        job: &Job<'_>,
+    ) -> Result<Self, BuildError> {
+        for directory in ["lists", "index", "packages"] {
+            durable::create_directories(&cache.join(directory))?;
+        }
+        let keyring = keyring(choice.keyring.as_deref())?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let context = suite::Context { http, cache, keyring: &keyring, now, refresh };
+        let mut archive = Self {
+            http,
+            packages: cache.join("packages"),
+            choice: choice.clone(),
+            suites: Vec::new(),
+            indexes: Vec::new(),
+        };
+        for address in choice.suites() {
+            go_on(job.cancel)?;
+            if let Some(index) = suite::open(&address, &context, job)? {
+                archive.suites.push(address);
+                archive.indexes.push(index);
+            }
+        }
+        Ok(archive)
+    }
+
+    /// The wanted packages (`name` or `name=version`) and all they need, ordered by name.
+    pub fn resolve(&self, wanted: &[String], exclude: &[String]) -> Result<Vec<ResolvedPackage>, BuildError> {
+        let chosen = resolve::resolve(&self.indexes, wanted, exclude, &self.choice.suite)?;
+        let resolved = chosen.iter().map(|chosen| {
+            let package = &chosen.package;
+            ResolvedPackage {
+                name: package.name.to_owned(),
+                version: package.version.to_owned(),
+                architecture: package.architecture.to_owned(),
+                sha256: package.sha256.to_owned(),
+                size: package.size,
+                url: format!("{}/{}", self.suites[chosen.index].base, package.filename),
+            }
+        });
+        Ok(resolved.collect())
+    }
+
+    /// The packages as files, in the same order; only what is not there intact is fetched.
+    pub fn fetch(&self, packages: &[ResolvedPackage], job: &Job<'_>) -> Result<Vec<PathBuf>, BuildError> {
+        let next = AtomicUsize::new(0);
+        let (sender, receiver) = mpsc::channel();
+        let paths: Vec<PathBuf> =
+            packages.iter().map(|p| self.packages.join(format!("{}.deb", p.sha256))).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..PARALLEL_DOWNLOADS.min(packages.len()) {
+                let sender = sender.clone();
+                let (next, paths, cancel) = (&next, &paths, job.cancel);
+                scope.spawn(move || {
+                    while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < packages.len()) {
+                        let outcome = self.fetch_one(&packages[i], &paths[i], cancel);
+                        let failed = outcome.is_err();
+                        if failed {
+                            next.store(packages.len(), Ordering::Relaxed);
+                        }
+                        if sender.send(outcome).is_err() || failed {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let mut fetched = 0;
+            let mut failure = None;
+            for outcome in receiver {
+                match outcome {
+                    Ok(was_cached) => {
+                        fetched += 1;
+                        if !was_cached {
+                            job.say(&format!("fetched {fetched} of {} packages", packages.len()));
+                        }
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            failure.map_or(Ok(()), Err)
+        })?;
+        Ok(paths)
+    }
+
+    fn fetch_one(
+        &self,
+        package: &ResolvedPackage,
+        path: &Path,
+        cancel: &std::sync::atomic::AtomicBool,
+    ) -> Result<bool, BuildError> {
+        if download::is_intact(path, &package.sha256, cancel)? {
+            return Ok(true);
+        }
+        let wanted = Wanted {
+            url: &package.url,
+            headers: &[],
+            sha256: &package.sha256,
+            size: Some(package.size),
+            limit: MAX_PACKAGE_BYTES,
+        };
+        download::to_file(self.http, &wanted, path, cancel).map(|()| false)
+    }
+}
+
+/// Debian's keys, and those of a file of one's own.
+fn keyring(extra: Option<&Path>) -> Result<Keyring, BuildError> {
+    let mut keyring = Keyring::default();
+    for file in DEBIAN_KEYS {
+        keyring.add(file).map_err(|error| BuildError::malformed("the built-in keyring", error))?;
+    }
+    if let Some(path) = extra {
+        let file = std::fs::read(path).map_err(BuildError::io(format!("read the keyring {}", path.display())))?;
+        let count = keyring.add(&file).map_err(|error| BuildError::malformed(path.display().to_string(), error))?;
+        if count == 0 {
+            return Err(BuildError::malformed(path.display().to_string(), "it holds no usable signing key"));
+        }
+    }
+    Ok(keyring)
+}

@@ -1,0 +1,160 @@
+//! One suite: its signed release file and its package index, from the network or from the cache.
+
+use super::choice::SuiteAddress;
+use super::index::{self, Index};
+use super::openpgp::Keyring;
+use super::release::Release;
+use crate::download::{self, Wanted};
+use crate::durable;
+use crate::error::BuildError;
+use crate::http::{self, Http};
+use crate::job::Job;
+use crate::compress::decompress;
+use jiff::Timestamp;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const MAX_RELEASE_BYTES: u64 = 16 << 20;
+const MAX_PACKED_INDEX_BYTES: u64 = 256 << 20;
+const MAX_INDEX_BYTES: u64 = 1 << 30;
+/// Within this time a release file is not asked for again.
+const FRESH: Duration = Duration::from_secs(3600);
+/// The forms of an index in order of preference; xz is a third smaller than gzip.
+const FORMS: [&str; 3] = ["Packages.xz", "Packages.gz", "Packages"];
+
+/// What reading a suite needs to know.
+pub struct Context<'a> {
+    pub http: &'a Http,
+    pub cache: &'a Path,
+    pub keyring: &'a Keyring,
+    /// Seconds since 1970.
+    pub now: u64,
+    /// Ask the archive even when it was asked a moment ago.
+    pub refresh: bool,
+}
+
+/// The index of a suite; `None` where an optional suite does not exist.
+pub fn open(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Result<Option<Index>, BuildError> {
+    let Some(release) = release(address, context, job)? else { return Ok(None) };
+    index_of(address, &release, context, job).map(Some)
+}
+
+/// The verified release file. The cached one serves while it is fresh, and for as long as it is
+/// valid when the archive cannot be reached.
+fn release(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Result<Option<Release>, BuildError> {
+    let url = address.url("InRelease");
+    let path = cache_path(context.cache, &url);
+    let cached = fs::read(&path).ok().and_then(|bytes| verify(address, &url, &bytes, context).ok());
+    if !context.refresh && cached.is_some() && is_fresh(&path, context.now) {
+        return Ok(cached);
+    }
+    let fetched = fetch_release(&url, context.http).and_then(|bytes| Ok((verify(address, &url, &bytes, context)?, bytes)));
+    match (fetched, cached) {
+        (Ok((release, _)), Some(cached)) if release.date < cached.date => {
+            job.say(&format!("warning: {url} is older than what it was before; the newer one is used"));
+            Ok(Some(cached))
+        }
+        (Ok((release, bytes)), _) => {
+            durable::write(&path, &bytes)?;
+            Ok(Some(release))
+        }
+        (Err(BuildError::Unreachable { reason, .. }), Some(cached)) => {
+            job.say(&format!("warning: {url} cannot be reached ({reason}); the copy from {} is used", date(cached.date)));
+            Ok(Some(cached))
+        }
+        (Err(BuildError::Status { status: 404, .. }), None) if address.optional => Ok(None),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn cache_path(cache: &Path, url: &str) -> PathBuf {
+    let name = model::Digest::of(url.as_bytes());
+    cache.join("lists").join(format!("{}.InRelease", &name.hex()[..32]))
+}
+
+fn is_fresh(path: &Path, now: u64) -> bool {
+    let written = fs::metadata(path).and_then(|m| m.modified()).ok();
+    let written = written.and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+    written.is_some_and(|at| now >= at.as_secs() && now - at.as_secs() < FRESH.as_secs())
+}
+
+fn fetch_release(url: &str, http: &Http) -> Result<Vec<u8>, BuildError> {
+    if let Some(path) = url.strip_prefix("file://") {
+        let mut bytes = Vec::new();
+        let file = download::open_local(url, Path::new(path))?;
+        file.take(MAX_RELEASE_BYTES).read_to_end(&mut bytes).map_err(|e| BuildError::unreachable(url, &e))?;
+        return Ok(bytes);
+    }
+    let answer = http.get(url, &[("cache-control", "max-age=0")])?;
+    match answer.status().as_u16() {
+        200 => http::read_body(url, answer.into_body(), MAX_RELEASE_BYTES),
+        status => Err(BuildError::Status { url: url.to_owned(), status }),
+    }
+}
+
+fn verify(address: &SuiteAddress, url: &str, bytes: &[u8], context: &Context<'_>) -> Result<Release, BuildError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| BuildError::malformed(url, "it is not text"))?;
+    let signed = context
+        .keyring
+        .verify_clearsigned(text, context.now)
+        .map_err(|source| BuildError::Signature { url: url.to_owned(), source })?;
+    let release = Release::parse(&signed).map_err(|error| BuildError::malformed(url, error))?;
+    if release.codename != address.suite && release.suite != address.suite {
+        let reason = format!("it is the release file of {}, not of {}", release.codename, address.suite);
+        return Err(BuildError::malformed(url, reason));
+    }
+    match release.valid_until {
+        Some(until) if until < context.now && !address.is_snapshot() => {
+            Err(BuildError::Expired { url: url.to_owned(), until: date(until) })
+        }
+        _ => Ok(release),
+    }
+}
+
+fn date(seconds: u64) -> String {
+    let at = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or_default();
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+fn index_of(address: &SuiteAddress, release: &Release, context: &Context<'_>, job: &Job<'_>) -> Result<Index, BuildError> {
+    let folder = format!("main/binary-{}", super::host_architecture());
+    let missing = || BuildError::malformed(address.url("InRelease"), format!("it lists no package index {folder}"));
+    let (form, (sha256, size)) = FORMS
+        .iter()
+        .find_map(|form| Some((*form, release.indexes.get(&format!("{folder}/{form}"))?)))
+        .ok_or_else(missing)?;
+    let compact = context.cache.join("index").join(format!("{sha256}.v1"));
+    if let Ok(bytes) = fs::read(&compact)
+        && let Ok(index) = Index::open(bytes)
+    {
+        return Ok(index);
+    }
+    job.say(&format!("fetching the package index of {} ({})", address.suite, model::Bytes(*size)));
+    let url = match release.by_hash {
+        true => address.url(&format!("{folder}/by-hash/SHA256/{sha256}")),
+        false => address.url(&format!("{folder}/{form}")),
+    };
+    let packed = context.cache.join("index").join(format!("{sha256}.packed"));
+    let wanted = Wanted { url: &url, headers: &[], sha256, size: Some(*size), limit: MAX_PACKED_INDEX_BYTES };
+    if !download::is_intact(&packed, sha256, job.cancel)? {
+        download::to_file(context.http, &wanted, &packed, job.cancel)?;
+    }
+    let text = unpack_index(&packed, &url)?;
+    let bytes = index::compact(&text).map_err(|error| BuildError::malformed(url.as_str(), error))?;
+    durable::write(&compact, &bytes)?;
+    let _ = fs::remove_file(&packed);
+    Index::open(bytes).map_err(|error| BuildError::malformed(url, error))
+}
+
+fn unpack_index(packed: &Path, url: &str) -> Result<String, BuildError> {
+    let file = fs::File::open(packed).map_err(BuildError::io(format!("read {}", packed.display())))?;
+    let mut text = String::new();
+    let mut reader = decompress(file).map_err(|e| BuildError::malformed(url, e))?.take(MAX_INDEX_BYTES + 1);
+    reader.read_to_string(&mut text).map_err(|e| BuildError::malformed(url, e))?;
+    match text.len() as u64 > MAX_INDEX_BYTES {
+        true => Err(BuildError::TooLarge { what: url.to_owned(), limit: model::Bytes(MAX_INDEX_BYTES) }),
+        false => Ok(text),
+    }
+}

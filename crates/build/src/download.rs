@@ -1,0 +1,224 @@
+//! One verified download into a content-addressed file: resumed where it broke off, complete and
+//! right or not there at all.
+
+use crate::durable;
+use crate::error::BuildError;
+use crate::http::Http;
+use crate::job::go_on;
+use model::Bytes;
+use ring::digest::{Context, SHA256};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+const MAX_ATTEMPTS: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const BUFFER: usize = 128 << 10;
+
+/// What is to be downloaded.
+pub struct Wanted<'a> {
+    pub url: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+    /// 64 hexadecimal digits.
+    pub sha256: &'a str,
+    pub size: Option<u64>,
+    /// No more than this is read, whatever the server sends.
+    pub limit: u64,
+}
+
+/// Whether `path` holds exactly these bytes. A file that does not is removed.
+pub fn is_intact(path: &Path, sha256: &str, cancel: &AtomicBool) -> Result<bool, BuildError> {
+    let Ok(mut file) = File::open(path) else { return Ok(false) };
+    let mut context = Context::new(&SHA256);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        go_on(cancel)?;
+        match file.read(&mut buffer).map_err(BuildError::io(format!("read {}", path.display())))? {
+            0 => break,
+            n => context.update(&buffer[..n]),
+        }
+    }
+    let intact = hex(context.finish().as_ref()) == sha256;
+    if !intact {
+        fs::remove_file(path).map_err(BuildError::io(format!("remove the damaged {}", path.display())))?;
+    }
+    Ok(intact)
+}
+
+/// Downloads to `target`. Two who want the same file wait for each other.
+pub fn to_file(http: &Http, wanted: &Wanted<'_>, target: &Path, cancel: &AtomicBool) -> Result<(), BuildError> {
+    let part = part_path(target);
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let error = match one_attempt(http, wanted, target, &part, cancel) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        // Damaged data is fetched once more from its beginning, the rest from where it broke off.
+        let limit = if matches!(error, BuildError::Digest { .. }) { 2 } else { MAX_ATTEMPTS };
+        if attempt >= limit || !is_passing(&error) {
+            return Err(error);
+        }
+        pause(FIRST_PAUSE * 2u32.pow(attempt - 1), cancel)?;
+    }
+}
+
+fn part_path(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".part-{name}"))
+}
+
+fn is_passing(error: &BuildError) -> bool {
+    match error {
+        BuildError::Unreachable { .. } | BuildError::Digest { .. } => true,
+        BuildError::Status { status, .. } => *status >= 500 || *status == 429,
+        _ => false,
+    }
+}
+
+/// Waits in short steps, so that giving up is quick.
+fn pause(total: Duration, cancel: &AtomicBool) -> Result<(), BuildError> {
+    const STEP: Duration = Duration::from_millis(50);
+    for _ in 0..total.as_millis().div_ceil(STEP.as_millis()) {
+        go_on(cancel)?;
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
+
+fn one_attempt(
+    http: &Http,
+    wanted: &Wanted<'_>,
+    target: &Path,
+    part: &Path,
+    cancel: &AtomicBool,
+) -> Result<(), BuildError> {
+    let failed = |error| BuildError::io(format!("write {}", part.display()))(error);
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(part).map_err(failed)?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
+    if target.exists() && is_intact(target, wanted.sha256, cancel)? {
+        return Ok(());
+    }
+    if !is_same_file(&file, part) {
+        // The one before us has moved it away under another name; begin again.
+        return Err(BuildError::unreachable(wanted.url, &"another download of it ended badly"));
+    }
+    let mut context = Context::new(&SHA256);
+    let mut have = hash_existing(&mut file, &mut context).map_err(failed)?;
+    if wanted.size.is_none_or(|size| have < size) {
+        have = receive(http, wanted, &mut file, &mut context, have, cancel)?;
+    }
+    let found = hex(context.finish().as_ref());
+    if found != wanted.sha256 || wanted.size.is_some_and(|size| size != have) {
+        let _ = fs::remove_file(part);
+        let what = wanted.url.to_owned();
+        return Err(BuildError::Digest { what, expected: wanted.sha256.to_owned(), found });
+    }
+    file.sync_data().map_err(failed)?;
+    durable::publish(part, target)
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => a.ino() == b.ino() && a.dev() == b.dev(),
+        _ => false,
+    }
+}
+
+fn hash_existing(file: &mut File, context: &mut Context) -> io::Result<u64> {
+    let mut buffer = vec![0; BUFFER];
+    let mut have = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(have),
+            n => {
+                context.update(&buffer[..n]);
+                have += n as u64;
+            }
+        }
+    }
+}
+
+/// Appends what is missing to `file`; answers how much there is then.
+fn receive(
+    http: &Http,
+    wanted: &Wanted<'_>,
+    file: &mut File,
+    context: &mut Context,
+    mut have: u64,
+    cancel: &AtomicBool,
+) -> Result<u64, BuildError> {
+    let range = format!("bytes={have}-");
+    let mut body: Box<dyn Read> = match wanted.url.strip_prefix("file://") {
+        Some(path) => {
+            let mut source = open_local(wanted.url, Path::new(path))?;
+            source.seek(SeekFrom::Start(have)).map_err(|e| BuildError::unreachable(wanted.url, &e))?;
+            Box::new(source)
+        }
+        None => {
+            let mut headers = wanted.headers.to_vec();
+            if have > 0 {
+                headers.push(("range", &range));
+            }
+            let answer = http.get(wanted.url, &headers)?;
+            match answer.status().as_u16() {
+                206 if have > 0 => {}
+                200 => {
+                    file.set_len(0).and_then(|()| file.rewind()).map_err(BuildError::io("start a download anew"))?;
+                    *context = Context::new(&SHA256);
+                    have = 0;
+                }
+                status => {
+                    if status == 416 {
+                        let _ = file.set_len(0);
+                    }
+                    return Err(BuildError::Status { url: wanted.url.to_owned(), status });
+                }
+            }
+            Box::new(answer.into_body().into_with_config().limit(u64::MAX).reader())
+        }
+    };
+    let limit = wanted.size.unwrap_or(wanted.limit).min(wanted.limit);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        go_on(cancel)?;
+        let n = body.read(&mut buffer).map_err(|e| BuildError::unreachable(wanted.url, &e))?;
+        if n == 0 {
+            return match wanted.size {
+                Some(size) if have < size => Err(BuildError::unreachable(
+                    wanted.url,
+                    &format!("it ended after {have} of {size} bytes"),
+                )),
+                _ => Ok(have),
+            };
+        }
+        have += n as u64;
+        if have > limit {
+            let _ = file.set_len(0);
+            return Err(BuildError::TooLarge { what: wanted.url.to_owned(), limit: Bytes(limit) });
+        }
+        context.update(&buffer[..n]);
+        file.write_all(&buffer[..n]).map_err(BuildError::io("write a download"))?;
+    }
+}
+
+/// A file of a `file://` archive, missing ones answered like a server does.
+pub fn open_local(url: &str, path: &Path) -> Result<File, BuildError> {
+    File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BuildError::Status { url: url.to_owned(), status: 404 },
+        _ => BuildError::unreachable(url, &error),
+    })
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,237 @@
+//! The OCI image layout on disk: blobs by digest, and an index that names images. Other tools read
+//! it as it is (`skopeo inspect oci:DIR:NAME`).
+
+use crate::document::{self, Config, Descriptor, Index, Manifest};
+use crate::durable;
+use crate::error::BuildError;
+use model::Digest;
+use model::image::BuiltImage;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const ORIGIN: &str = "dev.juchu.origin";
+/// Manifests and configurations larger than this are refused.
+pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
+
+pub struct Layout {
+    root: PathBuf,
+}
+
+/// What `Layout::collect` took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+impl Layout {
+    pub fn open(root: &Path) -> Result<Self, BuildError> {
+        durable::create_directories(&root.join("blobs/sha256"))?;
+        let marker = root.join("oci-layout");
+        if !marker.exists() {
+            durable::write(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        let layout = Self { root: root.to_owned() };
+        let _guard = layout.lock()?;
+        if !layout.index_path().exists() {
+            layout.write_index(&Index { schema_version: 2, media_type: Some(document::INDEX.to_owned()), manifests: Vec::new() })?;
+        }
+        Ok(layout)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs/sha256").join(digest.hex())
+    }
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).is_file()
+    }
+    /// A name in the blobs' directory for a file that is being written.
+    pub fn temporary(&self) -> PathBuf {
+        durable::temporary_beside(&self.root.join("blobs/sha256/blob"))
+    }
+    /// Makes a finished, synced temporary file the blob it is.
+    pub fn publish(&self, temporary: &Path, digest: &Digest) -> Result<(), BuildError> {
+        durable::publish(temporary, &self.blob_path(digest))
+    }
+
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, BuildError> {
+        let digest = Digest::of(bytes);
+        if !self.has(&digest) {
+            durable::write(&self.blob_path(&digest), bytes)?;
+        }
+        Ok(digest)
+    }
+
+    /// A document by its digest, which is checked.
+    pub fn document<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T, BuildError> {
+        let path = self.blob_path(digest);
+        let bytes = fs::read(&path).map_err(BuildError::io(format!("read {}", path.display())))?;
+        if Digest::of(&bytes) != *digest {
+            return Err(self.damaged(format!("the blob {digest} has other content")));
+        }
+        document::read(&format!("the document {digest}"), &bytes)
+    }
+
+    fn damaged(&self, reason: String) -> BuildError {
+        BuildError::Store { path: self.root.clone(), reason }
+    }
+
+    /// Adds an image whose blobs are all there, under a name or without one. A name moves.
+    pub fn put_image(&self, manifest: Descriptor, name: Option<&str>, origin: &str) -> Result<(), BuildError> {
+        let mut entry = manifest;
+        entry.annotations = [(ORIGIN.to_owned(), origin.to_owned())].into();
+        if let Some(name) = name {
+            entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
+        }
+        self.change_index(|index| {
+            index.manifests.retain(|other| match (name, ref_name(other)) {
+                (Some(name), Some(old)) => name != old,
+                (None, None) => other.digest != entry.digest,
+                _ => true,
+            });
+            index.manifests.push(entry);
+        })
+    }
+
+    /// The manifest that a name stands for.
+    pub fn named(&self, name: &str) -> Result<Option<Digest>, BuildError> {
+        let index = self.index()?;
+        Ok(index.manifests.into_iter().find(|entry| ref_name(entry) == Some(name)).map(|entry| entry.digest))
+    }
+
+    /// Names and manifests, in the order in which they came.
+    pub fn list(&self) -> Result<Vec<(Option<String>, Digest)>, BuildError> {
+        let index = self.index()?;
+        Ok(index.manifests.into_iter().map(|e| (ref_name(&e).map(str::to_owned), e.digest)).collect())
+    }
+
+    /// The image with this manifest, if it is in the index.
+    pub fn get_image(&self, manifest: &Digest) -> Result<Option<BuiltImage>, BuildError> {
+        let index = self.index()?;
+        let Some(entry) = index.manifests.iter().find(|entry| entry.digest == *manifest) else { return Ok(None) };
+        let origin = entry.annotations.get(ORIGIN).cloned().unwrap_or_default();
+        let document: Manifest = self.document(manifest)?;
+        let config: Config = self.document(&document.config.digest)?;
+        Ok(Some(BuiltImage {
+            manifest: manifest.clone(),
+            layers: config.rootfs.diff_ids,
+            config: config.config.into(),
+            origin,
+        }))
+    }
+
+    /// Forgets a name; the image itself stays until it is collected.
+    pub fn remove_name(&self, name: &str) -> Result<(), BuildError> {
+        self.change_index(|index| index.manifests.retain(|entry| ref_name(entry) != Some(name)))
+    }
+
+    /// Forgets an image under all its names; its blobs stay until they are collected.
+    pub fn remove(&self, manifest: &Digest) -> Result<(), BuildError> {
+        self.change_index(|index| index.manifests.retain(|entry| entry.digest != *manifest))
+    }
+
+    /// The blob of each layer that an image in the index has, by its uncompressed digest.
+    pub fn layer_blobs(&self) -> Result<BTreeMap<Digest, Digest>, BuildError> {
+        let mut blobs = BTreeMap::new();
+        for entry in self.index()?.manifests {
+            let manifest: Manifest = self.document(&entry.digest)?;
+            let config: Config = self.document(&manifest.config.digest)?;
+            blobs.extend(config.rootfs.diff_ids.into_iter().zip(manifest.layers.into_iter().map(|l| l.digest)));
+        }
+        Ok(blobs)
+    }
+
+    /// Keeps the images in `keep`, and those younger than `grace`, and removes every other blob.
+    /// The caller makes sure that nobody is adding an image.
+    pub fn collect(&self, keep: &BTreeSet<Digest>, grace: Duration) -> Result<Swept, BuildError> {
+        let now = SystemTime::now();
+        self.change_index(|index| {
+            index.manifests.retain(|entry| {
+                keep.contains(&entry.digest) || is_young(&self.blob_path(&entry.digest), now, grace)
+            });
+        })?;
+        let mut used = BTreeSet::new();
+        for entry in self.index()?.manifests {
+            let manifest: Manifest = self.document(&entry.digest)?;
+            used.insert(entry.digest.hex().to_owned());
+            used.insert(manifest.config.digest.hex().to_owned());
+            used.extend(manifest.layers.iter().map(|layer| layer.digest.hex().to_owned()));
+        }
+        sweep(&self.root.join("blobs/sha256"), |name| used.contains(name))
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+
+    fn index(&self) -> Result<Index, BuildError> {
+        let path = self.index_path();
+        let bytes = fs::read(&path).map_err(BuildError::io(format!("read {}", path.display())))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.damaged(format!("index.json: {error}")))
+    }
+
+    fn write_index(&self, index: &Index) -> Result<(), BuildError> {
+        durable::write(&self.index_path(), &document::write(index))
+    }
+
+    fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), BuildError> {
+        let _guard = self.lock()?;
+        let mut index = self.index()?;
+        let before = index.clone();
+        change(&mut index);
+        if index == before {
+            return Ok(());
+        }
+        self.write_index(&index)
+    }
+
+    fn lock(&self) -> Result<File, BuildError> {
+        lock(&self.root.join(".lock"), FlockOperation::LockExclusive)
+    }
+}
+
+fn ref_name(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(REF_NAME).map(String::as_str)
+}
+
+/// Holds a lock for as long as the file lives.
+pub fn lock(path: &Path, operation: FlockOperation) -> Result<File, BuildError> {
+    let failed = || BuildError::io(format!("lock {}", path.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed())?;
+    loop {
+        match flock(&file, operation) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(failed()(error.into())),
+            Ok(()) => return Ok(file),
+        }
+    }
+}
+
+fn is_young(path: &Path, now: SystemTime, grace: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|m| m.modified());
+    modified.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < grace)
+}
+
+/// Removes the files of a directory that `is_used` does not want.
+pub fn sweep(directory: &Path, is_used: impl Fn(&str) -> bool) -> Result<Swept, BuildError> {
+    let failed = || BuildError::io(format!("clean {}", directory.display()));
+    let mut swept = Swept::default();
+    for entry in fs::read_dir(directory).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(&is_used) {
+            continue;
+        }
+        swept.bytes += entry.metadata().map_or(0, |m| m.len());
+        swept.files += 1;
+        fs::remove_file(entry.path()).map_err(failed())?;
+    }
+    Ok(swept)
+}
