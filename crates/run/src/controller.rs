@@ -44,7 +44,7 @@ impl Controller {
         let world = World::open(
             Arc::clone(&parts),
             Arc::clone(&stories),
-            messages.clone(),
+            messages.downgrade(),
             published,
             health_reports,
         )?;
@@ -150,10 +150,11 @@ impl Control for Controller {
         let mut stacks = self.snapshot.borrow().stacks.clone();
         for instance in stacks.iter_mut().flat_map(|s| &mut s.services).flat_map(|s| &mut s.instances) {
             if instance.pid.is_some()
-                && let Ok(usage) = self.parts.engine.usage(&instance.id).await {
-                    instance.memory_bytes = usage.memory_bytes;
-                    instance.cpu_us = usage.cpu_us;
-                }
+                && let Ok(usage) = self.parts.engine.usage(&instance.id).await
+            {
+                instance.memory_bytes = usage.memory_bytes;
+                instance.cpu_us = usage.cpu_us;
+            }
         }
         Ok(stacks)
     }

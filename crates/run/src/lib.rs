@@ -18,5 +18,8 @@ mod status;
 mod story;
 mod world;
 
+#[cfg(feature = "fake")]
+pub mod fake;
+
 pub use controller::Controller;
 pub use world::Parts;

@@ -92,9 +92,11 @@ async fn image_of(
     let wanted_fresh = order.fresh.as_ref().is_some_and(|f| f.is_empty() || f.contains(&service.name));
     let always = matches!(service.image, ImageSource::Pull { policy: PullPolicy::Always, .. });
     if let Some((known, image)) = order.known.get(&service.name).filter(|_| !wanted_fresh && !always)
-        && *known == inputs && images.holds(image).await {
-            return Ok((inputs, image.clone(), false));
-        }
+        && *known == inputs
+        && images.holds(image).await
+    {
+        return Ok((inputs, image.clone(), false));
+    }
     let (change, name) = (order.change, service.name.clone());
     let at = order.now;
     let said = Arc::clone(stories);

@@ -22,12 +22,13 @@ pub fn check(
             }
         }
         if let NetworkMode::Service { service: target } = &service.network_mode
-            && !stack.services.contains_key(target) {
-                return Err(Report::usage(format!(
-                    "service {}: network_mode names {target}, which is not declared",
-                    service.name
-                )));
-            }
+            && !stack.services.contains_key(target)
+        {
+            return Err(Report::usage(format!(
+                "service {}: network_mode names {target}, which is not declared",
+                service.name
+            )));
+        }
     }
     files(stack)?;
     external(stack)?;

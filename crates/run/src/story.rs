@@ -65,9 +65,10 @@ impl Stories {
         let (sender, receiver) = mpsc::channel(FOLLOWER_BACKLOG);
         self.with(change, |story| {
             if story.lines.is_empty()
-                && let Some(conclusion) = ended {
-                    story.lines.push(Progress::Concluded(conclusion));
-                }
+                && let Some(conclusion) = ended
+            {
+                story.lines.push(Progress::Concluded(conclusion));
+            }
             let mut over = false;
             for line in &story.lines {
                 over |= matches!(line, Progress::Concluded(_));

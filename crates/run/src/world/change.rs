@@ -135,8 +135,8 @@ impl World {
         let cancel = Arc::new(AtomicBool::new(false));
         let state = self.stacks.get_mut(name).expect("an order is made for a known stack");
         state.making = Some(Arc::clone(&cancel));
-        let (parts, stories, messages) =
-            (Arc::clone(&self.parts), Arc::clone(&self.stories), self.messages.clone());
+        let Some(messages) = self.messages.upgrade() else { return };
+        let (parts, stories) = (Arc::clone(&self.parts), Arc::clone(&self.stories));
         let (stack, change) = (name.clone(), order.change);
         tokio::spawn(async move {
             let images = Arc::clone(&parts.images);

@@ -54,8 +54,9 @@ impl World {
         let addresses = self.addresses_of(name);
         let Some(state) = self.stacks.get_mut(name) else { return };
         let Some(change) = state.change() else { return };
+        let Some(messages) = self.messages.upgrade() else { return };
         state.measuring = true;
-        let (messages, stack) = (self.messages.clone(), name.clone());
+        let stack = name.clone();
         tokio::spawn(async move {
             let addresses = crate::measure::measure(addresses).await;
             // The loop has ended; the next one measures again.
@@ -98,6 +99,8 @@ impl World {
             if let Some(state) = self.stacks.get_mut(name) {
                 state.kept = active;
             }
+            // Who hears of the end finds what is shown to agree with it.
+            self.publish();
             self.stories.say(pending.change, Progress::Concluded(conclusion));
             self.collect_images().await;
         }
@@ -122,6 +125,7 @@ impl World {
             last_lines,
         };
         if self.write_conclusion(name, &conclusion).await {
+            self.publish();
             self.stories.say(pending.change, Progress::Concluded(conclusion));
         }
     }

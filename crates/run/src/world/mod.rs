@@ -70,7 +70,8 @@ pub struct Snapshot {
 pub(crate) struct World {
     pub parts: Arc<Parts>,
     pub stories: Arc<Stories>,
-    pub messages: mpsc::Sender<Message>,
+    /// Weak, so that the loop ends when nobody outside can reach it any more.
+    pub messages: mpsc::WeakSender<Message>,
     pub published: watch::Sender<Arc<Snapshot>>,
     pub stacks: BTreeMap<StackName, StackState>,
     pub observed: Vec<Observed>,

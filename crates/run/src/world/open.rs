@@ -17,7 +17,7 @@ impl World {
     pub fn open(
         parts: Arc<Parts>,
         stories: Arc<Stories>,
-        messages: mpsc::Sender<Message>,
+        messages: mpsc::WeakSender<Message>,
         published: watch::Sender<Arc<Snapshot>>,
         health_reports: mpsc::Sender<HealthReport>,
     ) -> Result<Self, Report> {

@@ -240,7 +240,8 @@ impl World {
 
     /// Runs a step beside the loop.
     pub fn carry_out(&self, ready: ReadyStep) {
-        let (parts, messages) = (Arc::clone(&self.parts), self.messages.clone());
+        let Some(messages) = self.messages.upgrade() else { return };
+        let parts = Arc::clone(&self.parts);
         tokio::spawn(async move {
             let key = ready.step.key();
             let result = execute(parts.engine.as_ref(), parts.router.as_ref(), &ready).await;
