@@ -190,6 +190,49 @@ fn many_threads_at_once_leave_the_rules_of_all() {
     }
 }
 
+/// Processes do not share a lock; what tells them apart is the generation of the firewall.
+#[test]
+fn many_processes_at_once_leave_the_rules_of_all() {
+    let Some(world) = World::new() else { return };
+    let Some(_nft) = testkit::needs("nft", "nftables") else { return };
+    let children = (0..6).map(|n| {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "bridge::one_of_many", "--ignored"])
+            .env("JUCHU_NET_NUMBER", n.to_string())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .map(testkit::ProcessGuard::from)
+            .unwrap()
+    });
+    let children: Vec<_> = children.collect();
+    for mut child in children {
+        assert!(child.child.wait().unwrap().success());
+    }
+    let table = table(&world).unwrap();
+    for n in 0..6 {
+        assert!(table.contains(&format!("oifname != \"jct{n}\"")), "jct{n} in {table}");
+    }
+}
+
+/// A child of the test above; does nothing unless that started it.
+#[test]
+#[ignore = "run by many_processes_at_once_leave_the_rules_of_all in processes of its own"]
+fn one_of_many() {
+    let Some(number) = std::env::var("JUCHU_NET_NUMBER").ok().and_then(|n| n.parse().ok()) else { return };
+    let nft = testkit::needs("nft", "nftables").expect("the parent looked for it");
+    for round in 0..25 {
+        ensure(&network(number));
+        // From here on the rules are there, whatever the other processes do.
+        let listed =
+            std::process::Command::new(&nft).args(["list", "table", "ip", "juchu"]).output().unwrap();
+        let table = String::from_utf8(listed.stdout).unwrap();
+        assert!(table.contains(&format!("oifname != \"jct{number}\"")), "round {round}: {table}");
+        if round < 24 {
+            net::remove_bridge(&network(number).bridge).unwrap();
+        }
+    }
+}
+
 #[test]
 fn nothing_is_lacking_here() {
     let Some(world) = World::new() else { return };

@@ -74,7 +74,8 @@ fn the_outside_is_reached_under_the_address_of_the_host() {
 #[test]
 fn an_internal_network_has_no_way_out() {
     let Some(world) = World::new() else { return };
-    let internet = internet(&world);
+    // One that would even answer to an address that was not translated.
+    let internet = stranger(&world);
     let (shut, open) = (internal(1), network(2));
     ensure(&shut);
     ensure(&open);

@@ -21,10 +21,13 @@ pub struct World {
 }
 
 impl World {
-    /// `None`, and a word about it, without root.
+    /// `None`, and a word about it, without root or `ip`, by which tests look at the kernel.
     pub fn new() -> Option<Self> {
         let test = std::thread::current().name().unwrap_or("this test").to_owned();
-        testkit::require_root(&test).then(|| Self { host: NetnsGuard::new(), dir: TempDir::new() })
+        if !testkit::require_root(&test) || testkit::needs("ip", "iproute2").is_none() {
+            return None;
+        }
+        Some(Self { host: NetnsGuard::new(), dir: TempDir::new() })
     }
 
     pub fn path(&self, id: &str) -> PathBuf {
