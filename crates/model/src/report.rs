@@ -28,6 +28,19 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All kinds, by exit code.
+    pub const ALL: [Self; 9] = [
+        Self::Usage,
+        Self::Build,
+        Self::Check,
+        Self::Unhealthy,
+        Self::RolledBack,
+        Self::Undecided,
+        Self::Conflict,
+        Self::Environment,
+        Self::Internal,
+    ];
+
     /// The process exit code.
     pub const fn exit_code(self) -> u8 {
         match self {
