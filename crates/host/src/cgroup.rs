@@ -1,0 +1,306 @@
+//! Control groups of an instance on v1, hybrid and pure v2 hosts.
+//!
+//! The container library places and limits; this module reads back whether that is so, ends what
+//! is inside, counts out-of-memory kills and reads usage. Paths are absolute: `/juchu/<id>`.
+
+mod limits;
+mod usage;
+
+pub use limits::{PERIOD_US, check_available, quota_us, read_back};
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// All instances lie under this group.
+pub const PARENT: &str = "/juchu";
+
+/// How long an emptied group may stay busy before it is left for the next sweep.
+const REMOVE_LIMIT: Duration = Duration::from_secs(2);
+/// Rounds of "list, signal" before a v1 group counts as not ending.
+const KILL_ROUNDS: usize = 100;
+
+/// Where this host mounts its control groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// v1: controller name → mount point.
+    v1: BTreeMap<String, PathBuf>,
+    /// The v2 mount: everything on a pure host, tracking only on a hybrid one.
+    unified: Option<PathBuf>,
+}
+
+/// The group of one instance.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    hierarchies: Hierarchies,
+    /// `/juchu/<id>`.
+    path: String,
+}
+
+impl Hierarchies {
+    pub fn detect() -> io::Result<Self> {
+        Ok(Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
+    }
+
+    fn from_mountinfo(text: &str) -> Self {
+        let mut found = Self { v1: BTreeMap::new(), unified: None };
+        for line in text.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some(mount_point) = left.split(' ').nth(4) else { continue };
+            let mut right = right.split(' ');
+            match right.next() {
+                Some("cgroup2") if found.unified.is_none() => found.unified = Some(mount_point.into()),
+                Some("cgroup") => {
+                    let options = right.nth(1).unwrap_or_default();
+                    for controller in options.split(',').filter(|o| is_controller(o)) {
+                        found.v1.entry(controller.to_owned()).or_insert_with(|| mount_point.into());
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// No controller is on v1.
+    pub fn is_pure_v2(&self) -> bool {
+        self.v1.is_empty() && self.unified.is_some()
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        if self.v1.contains_key(controller) {
+            return true;
+        }
+        let available =
+            self.unified.as_ref().and_then(|root| fs::read_to_string(root.join("cgroup.controllers")).ok());
+        self.v1.is_empty() && available.is_some_and(|text| text.split_whitespace().any(|c| c == controller))
+    }
+
+    pub fn group(&self, id: &str) -> Cgroup {
+        Cgroup { hierarchies: self.clone(), path: format!("{PARENT}/{id}") }
+    }
+
+    fn dir(&self, controller: &str, path: &str) -> Option<PathBuf> {
+        let mount = match self.v1.get(controller) {
+            Some(mount) => mount,
+            None if self.v1.is_empty() => self.unified.as_ref()?,
+            None => return None,
+        };
+        Some(mount.join(path.trim_start_matches('/')))
+    }
+}
+
+fn is_controller(option: &str) -> bool {
+    matches!(
+        option,
+        "cpu"
+            | "cpuacct"
+            | "cpuset"
+            | "devices"
+            | "freezer"
+            | "memory"
+            | "pids"
+            | "blkio"
+            | "hugetlb"
+            | "perf_event"
+            | "net_cls"
+            | "net_prio"
+    )
+}
+
+impl Cgroup {
+    /// Absolute path for the container library.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The directory for one controller; the same for all on v2.
+    pub fn dir(&self, controller: &str) -> Option<PathBuf> {
+        self.hierarchies.dir(controller, &self.path)
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
+        let tail = self.path.trim_start_matches('/');
+        let mut dirs: Vec<_> = self.hierarchies.v1.values().map(|mount| mount.join(tail)).collect();
+        dirs.extend(self.unified_dir());
+        dirs.sort();
+        dirs.dedup();
+        dirs
+    }
+
+    fn unified_dir(&self) -> Option<PathBuf> {
+        self.hierarchies.unified.as_ref().map(|mount| mount.join(self.path.trim_start_matches('/')))
+    }
+
+    /// On a hybrid host the library leaves processes in the root of the v2 tree; there they are
+    /// placed by this, so that one write ends them all.
+    pub fn track(&self, pid: i32) -> io::Result<()> {
+        match self.unified_dir() {
+            Some(dir) if !self.hierarchies.v1.is_empty() => {
+                fs::create_dir_all(&dir)?;
+                fs::write(dir.join("cgroup.procs"), pid.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A group below this one for a command run inside, so that its stragglers can be ended.
+    /// Returns the file to which the command's process writes `0`.
+    pub fn command_group(&self, name: &str) -> io::Result<CommandGroup> {
+        let parent = self.unified_dir().or_else(|| self.dir("pids")).ok_or(io::ErrorKind::Unsupported)?;
+        let dir = parent.join(name);
+        fs::create_dir_all(&dir)?;
+        Ok(CommandGroup { dir })
+    }
+
+    /// Ends every process inside, at once where the kernel can.
+    pub fn kill(&self) -> io::Result<()> {
+        let unified = self.unified_dir();
+        let in_one_write =
+            unified.as_ref().is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
+        if in_one_write && self.hierarchies.v1.is_empty() {
+            return Ok(());
+        }
+        let freezer = self.hierarchies.v1.get("freezer").and_then(|_| self.dir("freezer"));
+        for _ in 0..KILL_ROUNDS {
+            let pids: Vec<i32> = self.dirs().iter().flat_map(|dir| pids_in(dir)).collect();
+            if pids.is_empty() {
+                return Ok(());
+            }
+            // Frozen processes cannot fork away from the list; the signal acts when they thaw.
+            set_freezer(freezer.as_deref(), "FROZEN");
+            pids.iter().for_each(|pid| kill_process(*pid));
+            set_freezer(freezer.as_deref(), "THAWED");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "processes do not end"))
+    }
+
+    /// Removes the emptied group from every hierarchy.
+    pub fn remove(&self) -> io::Result<()> {
+        let deadline = Instant::now() + REMOVE_LIMIT;
+        for dir in self.dirs() {
+            remove_group(&dir, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Kills by the kernel for lack of memory since the group was made; read before `remove`.
+    pub fn oom_kills(&self) -> u64 {
+        let Some(dir) = self.dir("memory") else { return 0 };
+        let file = if self.hierarchies.is_pure_v2() { "memory.events" } else { "memory.oom_control" };
+        let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+        keyed(&text, "oom_kill").unwrap_or(0)
+    }
+}
+
+/// The group of one command.
+pub struct CommandGroup {
+    dir: PathBuf,
+}
+
+impl CommandGroup {
+    pub fn procs(&self) -> PathBuf {
+        self.dir.join("cgroup.procs")
+    }
+    /// Lets what the command left running run on.
+    pub fn leave(&self) {
+        // A group in use goes with its instance.
+        let _ = fs::remove_dir(&self.dir);
+    }
+    /// Ends what is left of the command and removes the group.
+    pub fn close(&self) {
+        let deadline = Instant::now() + REMOVE_LIMIT;
+        if fs::write(self.dir.join("cgroup.kill"), "1").is_err() {
+            pids_in(&self.dir).into_iter().for_each(kill_process);
+        }
+        let _ = remove_group(&self.dir, deadline);
+    }
+}
+
+fn remove_group(dir: &Path, deadline: Instant) -> io::Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path(), deadline)?;
+        }
+    }
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // A killed process leaves its group a moment after its parent has seen it end.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn set_freezer(dir: Option<&Path>, state: &str) {
+    if let Some(dir) = dir {
+        // A group that has just gone needs no freezing.
+        let _ = fs::write(dir.join("freezer.state"), state);
+    }
+}
+
+fn kill_process(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // A process that has just ended is what was asked for.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Processes of a group and of the groups below it.
+fn pids_in(dir: &Path) -> Vec<i32> {
+    let mut pids: Vec<i32> = fs::read_to_string(dir.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            pids.extend(pids_in(&entry.path()));
+        }
+    }
+    pids
+}
+
+/// The number after `key` in a text of `key number` lines.
+fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 29 0:26 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+31 29 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+32 29 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+33 29 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+
+    #[test]
+    fn hierarchies_are_found_by_what_is_mounted() {
+        let hybrid = Hierarchies::from_mountinfo(HYBRID);
+        assert!(!hybrid.is_pure_v2());
+        let group = hybrid.group("a1");
+        assert_eq!(group.dir("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct/juchu/a1".into()));
+        assert_eq!(group.dir("pids"), None, "v1 hosts do not borrow from the v2 tree");
+        assert_eq!(group.unified_dir(), Some("/sys/fs/cgroup/unified/juchu/a1".into()));
+
+        let pure =
+            Hierarchies::from_mountinfo("29 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw,nsdelegate");
+        assert!(pure.is_pure_v2());
+        assert_eq!(pure.group("a1").dir("memory"), Some("/sys/fs/cgroup/juchu/a1".into()));
+    }
+
+    #[test]
+    fn counters_are_read_by_their_whole_name() {
+        assert_eq!(keyed("oom 3\noom_kill 1\n", "oom"), Some(3));
+        assert_eq!(keyed("oom_kill_disable 0\nunder_oom 0\noom_kill 2", "oom_kill"), Some(2));
+    }
+}

@@ -1,0 +1,98 @@
+//! The one place that calls the container library; only from single-threaded processes.
+//!
+//! The library is not thread-safe, changes the working directory and the dumpable flag of its
+//! caller, and its stored state is not to be trusted: `kill` writes "stopped" after any signal.
+
+use crate::executor::Launch;
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// The inner ends of the standard streams; those absent are the caller's.
+#[derive(Default)]
+pub struct Streams {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+}
+
+/// A container whose program waits to be started.
+pub struct Created {
+    pub pid: i32,
+    container: Container,
+}
+
+impl Created {
+    pub fn start(&mut self) -> Result<(), String> {
+        self.container.start().map_err(|error| chain(&error))
+    }
+}
+
+/// Creates the container of a bundle; `Err` is the chain of causes as one sentence.
+pub fn create(
+    id: &str,
+    root: &Path,
+    bundle: &Path,
+    launch: Launch,
+    streams: Streams,
+    console: Option<&Path>,
+) -> Result<Created, String> {
+    let builder = builder(id, root, launch, streams, console)?;
+    let container = builder
+        .as_init(bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(|error| chain(&error))?;
+    let pid = container.pid().ok_or("the container library gave no process")?.as_raw();
+    Ok(Created { pid, container })
+}
+
+/// Runs a process inside a container that runs; `process` is the file with its specification.
+pub fn enter(
+    id: &str,
+    root: &Path,
+    process: &Path,
+    launch: Launch,
+    streams: Streams,
+    console: Option<&Path>,
+) -> Result<i32, String> {
+    let builder = builder(id, root, launch, streams, console)?;
+    let tenant = builder.as_tenant().with_detach(console.is_some()).with_process(Some(process));
+    tenant.build().map(|pid| pid.as_raw()).map_err(|error| chain(&error))
+}
+
+pub fn builder(
+    id: &str,
+    root: &Path,
+    launch: Launch,
+    streams: Streams,
+    console: Option<&Path>,
+) -> Result<ContainerBuilder, String> {
+    let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_executor(launch)
+        .with_console_socket(console)
+        .with_root_path(root)
+        .map_err(|error| chain(&error))?;
+    builder.stdin = streams.stdin;
+    builder.stdout = streams.stdout;
+    builder.stderr = streams.stderr;
+    Ok(builder)
+}
+
+/// An error with its causes, each said once.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

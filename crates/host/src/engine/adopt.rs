@@ -1,0 +1,119 @@
+//! After the daemon starts: who runs, who has ended meanwhile, who was lost.
+
+use super::Inner;
+use super::instance::{Instance, Now, id_of};
+use crate::record::{Ended, ProcessId, Run};
+use crate::{durable, layout, process};
+use model::instance::{InstanceSpec, InstanceState};
+use run::engine::EngineError;
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+pub fn adopt_all(inner: &Inner) -> Result<(), EngineError> {
+    let dir = layout::instances(&inner.config.state);
+    let entries = fs::read_dir(&dir).map_err(EngineError::io(format!("read {}", dir.display())))?;
+    let mut known = BTreeSet::new();
+    for entry in entries.flatten() {
+        let Some(id) = id_of(&entry) else { continue };
+        let layout = inner.layout(&id);
+        let spec: Option<InstanceSpec> = durable::read_json(&layout.spec())
+            .map_err(EngineError::io(format!("read {}", layout.spec().display())))?;
+        let Some(spec) = spec else {
+            // Half created or half removed.
+            inner.sweep(id.as_str());
+            continue;
+        };
+        let instance = Arc::new(Instance::new(spec, layout, recorded(inner, &id)?));
+        let (is_lost, starts) = {
+            let now = instance.now();
+            (now.state == InstanceState::Lost, now.starts)
+        };
+        if is_lost && !inner.load_end(&instance, starts) {
+            inner.settle(&instance);
+        }
+        known.insert(id.as_str().to_owned());
+        inner.lock().insert(id, instance);
+    }
+    for entry in fs::read_dir(layout::instances(&inner.config.runtime)).into_iter().flatten().flatten() {
+        if let Some(id) = id_of(&entry).filter(|id| !known.contains(id.as_str())) {
+            inner.sweep(id.as_str());
+        }
+    }
+    Ok(())
+}
+
+/// What the records say, checked against the processes that there are.
+fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
+    let layout = inner.layout(id);
+    let read_failed = |path: &std::path::Path| EngineError::io(format!("read {}", path.display()));
+    let run: Option<Run> = durable::read_json(&layout.run()).map_err(read_failed(&layout.run()))?;
+    let ended: Option<Ended> = durable::read_json(&layout.exit()).map_err(read_failed(&layout.exit()))?;
+    let mut now = Now { state: InstanceState::Created, shim: None, init: None, starts: 0, quick_failures: 0 };
+    if let Some(run) = &run {
+        now.starts = run.run;
+        now.quick_failures = run.quick_failures;
+        now.state = InstanceState::Lost;
+        let is_this_boot = run.boot_id == inner.boot_id;
+        if is_this_boot && process::is_locked(&layout.lock()) && process::is_alive(run.shim) {
+            now.set_running(run);
+            // A shim that is still starting is not waited for: whoever asked for it has died.
+            if now.init.is_none() {
+                end_starting_shim(run.shim);
+            }
+        }
+    }
+    if let Some(ended) = ended.filter(|ended| ended.run >= now.starts && now.shim.is_none()) {
+        now.starts = ended.run;
+        now.quick_failures = ended.quick_failures;
+        now.state = InstanceState::Exited(ended.exit);
+    }
+    Ok(now)
+}
+
+fn end_starting_shim(shim: ProcessId) {
+    if let Some(handle) = process::open_pidfd(shim) {
+        // It has ended in the meantime, which is as good.
+        let _ = crate::sys::signal_by_handle(&handle, libc::SIGKILL);
+    }
+}
+
+impl Inner {
+    /// Clears what is left of an instance without a specification.
+    fn sweep(&self, id: &str) {
+        let layout = crate::layout::Layout::new(&self.config.state, &self.config.runtime, id);
+        if let Ok(Some(run)) = durable::read_json::<Run>(&layout.run())
+            && run.boot_id == self.boot_id
+        {
+            end_starting_shim(run.shim);
+        }
+        let group = self.hierarchies.group(id);
+        // Leftovers that resist are met again at the next opening.
+        let _ = group.kill();
+        let _ = group.remove();
+        if let Ok(id) = model::InstanceId::new(id) {
+            let _ = super::network::remove_instance(&self.netns(&id), &id);
+        }
+        let _ = durable::remove_tree(&layout.runtime);
+        let _ = durable::remove_tree(&layout.state);
+    }
+}
+
+/// Completes when the process has ended.
+pub async fn ended(shim: ProcessId) {
+    let Some(handle) = process::open_pidfd(shim) else { return };
+    // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, here inside the value.
+    match unsafe { AsyncFd::register_with_interest(handle, tokio::io::Interest::READABLE) } {
+        Ok(handle) => {
+            // An error of the reactor comes when it shuts down, and everything with it.
+            let _ = handle.readable().await;
+        }
+        Err(_) => {
+            while process::is_alive(shim) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The last steps inside the container: group, filter, capabilities, then the program itself.
+//!
+//! The filter goes in before capabilities are dropped, because without `no_new_privs` the kernel
+//! takes filters only from an administrator; with it, the filter goes in last.
+
+use crate::init;
+use crate::program::{Problem, find_program};
+use crate::seccomp::Filters;
+use crate::sys::{self, CapabilityBits};
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// What the container library does not do, or does silently not do.
+#[derive(Clone, Default)]
+pub struct Launch {
+    pub filters: Rc<Filters>,
+    /// The specification given to the library must then state none, or they are gone too early.
+    pub capabilities: Option<CapabilityBits>,
+    pub no_new_privileges: bool,
+    /// Gets why the program could not start; closed by a start that worked.
+    pub report: Option<Rc<OwnedFd>>,
+    /// `cgroup.procs` of the group of this command alone.
+    pub command_group: Option<Rc<OwnedFd>>,
+    pub die_with_parent: bool,
+    /// Run a minimal init as process 1, the program as its child.
+    pub init: bool,
+    /// Filled by the container library.
+    pub environment: Rc<RefCell<Vec<CString>>>,
+}
+
+impl Executor for Launch {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        find_program(arguments(spec), search_path(spec)).map(drop).map_err(|problem| {
+            self.report(&problem);
+            ExecutorValidationError::ArgValidationError(problem.reason)
+        })
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        let entries = envs.into_iter().filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok());
+        *self.environment.borrow_mut() = entries.collect();
+        Ok(())
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let problem = match self.confine() {
+            Ok(()) => self.run(spec),
+            Err(problem) => problem,
+        };
+        self.report(&problem);
+        Err(ExecutorError::Execution(problem.reason.into()))
+    }
+}
+
+impl Launch {
+    fn confine(&self) -> Result<(), Problem> {
+        let failed = |what: &str, error: std::io::Error| Problem::other(format!("{what}: {error}"));
+        if let Some(group) = &self.command_group {
+            rustix::io::write(group, b"0")
+                .map_err(|e| failed("join the command's control group", e.into()))?;
+        }
+        if !self.no_new_privileges {
+            self.install_filters().map_err(|e| failed("install the system call filter", e))?;
+        }
+        if let Some(capabilities) = self.capabilities {
+            sys::drop_capabilities(capabilities).map_err(|e| failed("drop capabilities", e))?;
+        }
+        if self.die_with_parent {
+            sys::die_with_parent().map_err(|e| failed("bind to the supervisor", e))?;
+        }
+        if self.no_new_privileges {
+            self.install_filters().map_err(|e| failed("install the system call filter", e))?;
+        }
+        Ok(())
+    }
+
+    fn install_filters(&self) -> std::io::Result<()> {
+        self.filters.iter().try_for_each(sys::install_filter)
+    }
+
+    /// Returns only when the program could not be started.
+    fn run(&self, spec: &Spec) -> Problem {
+        let arguments = arguments(spec);
+        let path = match find_program(arguments, search_path(spec)) {
+            Ok(path) => path,
+            Err(problem) => return problem,
+        };
+        let Ok(list) = arguments.iter().map(|a| CString::new(a.as_bytes())).collect::<Result<Vec<_>, _>>()
+        else {
+            return Problem::other("an argument holds a zero byte".to_owned());
+        };
+        // Rust's runtime ignores SIGPIPE, which programs would inherit.
+        sys::reset_signals();
+        if self.init
+            && let Err(error) = init::split()
+        {
+            return Problem::other(format!("start init: {error}"));
+        }
+        let error = sys::execute(&path, &list, &self.environment.borrow());
+        Problem::of_execution(&path.to_string_lossy(), &error)
+    }
+
+    fn report(&self, problem: &Problem) {
+        if let Some(report) = &self.report {
+            let text = format!("{}\n{}", problem.code, problem.reason);
+            // Without a reader there is nobody left to tell.
+            let _ = rustix::io::write(report, text.as_bytes());
+        }
+    }
+}
+
+fn arguments(spec: &Spec) -> &[String] {
+    spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default()
+}
+
+fn search_path(spec: &Spec) -> &str {
+    let environment =
+        spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+    environment.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(crate::users::DEFAULT_PATH)
+}

@@ -1,0 +1,54 @@
+//! The overlay mount of an instance's layers under its own writable one.
+
+use crate::durable;
+use crate::layout::Layout;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// The kernel takes no more lower layers than this with names as short as ours.
+pub const MAX_LAYERS: usize = 500;
+
+/// Mounts the layers, topmost first, at the layout's root directory.
+///
+/// All directories are named by short links in the working directory, so that neither their
+/// length nor a comma, colon or backslash in a path can break the option string.
+pub fn mount_overlay(layout: &Layout, layers: &[PathBuf]) -> io::Result<()> {
+    if layers.is_empty() || layers.len() > MAX_LAYERS {
+        return Err(io::Error::other(format!("an image has 1 to {MAX_LAYERS} layers, not {}", layers.len())));
+    }
+    let links = layout.bundle().join("l");
+    durable::remove_tree(&links)?;
+    durable::make_private_dir(&links)?;
+    let own = [(layout.upper(), "u"), (layout.work(), "w")];
+    for (dir, name) in &own {
+        // Entered by the instance's users through its root directory.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+        symlink(dir, links.join(name))?;
+    }
+    for (number, layer) in layers.iter().enumerate() {
+        symlink(layer, links.join(number.to_string()))?;
+    }
+    fs::create_dir_all(layout.rootfs())?;
+    let lower: Vec<String> = (0..layers.len()).map(|number| number.to_string()).collect();
+    let options = format!("lowerdir={},upperdir=u,workdir=w", lower.join(":"));
+    let options = std::ffi::CString::new(options).expect("digits and letters");
+    std::env::set_current_dir(&links)?;
+    let mounted = mount("overlay", layout.rootfs(), "overlay", MountFlags::NODEV, Some(options.as_c_str()));
+    std::env::set_current_dir("/")?;
+    mounted.map_err(|errno| io::Error::other(format!("mount the image's {} layers: {errno}", layers.len())))
+}
+
+/// Lets go of the other instances' name spaces, which this mount name space holds copies of.
+pub fn detach_others(netns_dir: &Path, keep: Option<&Path>) {
+    let Ok(text) = fs::read_to_string("/proc/self/mountinfo") else { return };
+    for line in text.lines() {
+        let Some(path) = line.split(' ').nth(4).map(Path::new) else { continue };
+        if path.starts_with(netns_dir) && path != netns_dir && Some(path) != keep {
+            // It only keeps a name space alive a little longer.
+            let _ = unmount(path, UnmountFlags::DETACH);
+        }
+    }
+}

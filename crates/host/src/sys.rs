@@ -1,0 +1,275 @@
+//! The few calls that need `unsafe`, each with its reason; all run in single-threaded processes.
+
+use seccompiler::{BpfProgram, sock_filter};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// In the child the answer is `None`.
+pub fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: callers are single-threaded, so the child finds every lock free.
+    let pid = check(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid))
+}
+
+/// Ends the process at once, without destructors.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: always sound; buffers of this crate are unbuffered files.
+    unsafe { libc::_exit(code) }
+}
+
+/// Mounts of the host go on arriving, none goes back.
+pub fn new_mount_namespace() -> io::Result<()> {
+    // SAFETY: the caller is single-threaded; only its own view of the file tree changes.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let none = std::ptr::null();
+    // SAFETY: all pointers are null or a literal.
+    check(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, none.cast()) })?;
+    Ok(())
+}
+
+/// Orphans of this process's children become its own children.
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    Ok(())
+}
+
+/// This process is killed when its parent ends.
+pub fn die_with_parent() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })?;
+    Ok(())
+}
+
+pub fn set_process_name(name: &std::ffi::CStr) {
+    // SAFETY: the kernel copies at most 16 bytes of a terminated string; failure changes nothing.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Installs one filter without setting `no_new_privs`, which `seccompiler` would.
+pub fn install_filter(program: &BpfProgram) -> io::Result<()> {
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        filter: *const sock_filter,
+    }
+    let program = Program { length: program.len() as u16, filter: program.as_ptr() };
+    // SAFETY: the kernel copies the program, whose layout is that of `struct sock_fprog`.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    check(result as libc::c_int)?;
+    Ok(())
+}
+
+/// Capability sets as bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapabilityBits {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
+
+/// Gives up everything beyond `bits`, for good.
+pub fn drop_capabilities(bits: CapabilityBits) -> io::Result<()> {
+    for capability in 0..64u64 {
+        // SAFETY: takes numbers only; an unknown capability answers EINVAL.
+        let held = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) };
+        if held < 0 {
+            break;
+        }
+        if held == 1 && bits.bounding & (1 << capability) == 0 {
+            // SAFETY: takes numbers only.
+            check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) })?;
+        }
+    }
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header { version: VERSION_3, pid: 0 };
+    let low = |set: u64| set as u32;
+    let high = |set: u64| (set >> 32) as u32;
+    let data = [
+        [low(bits.effective), low(bits.permitted), low(bits.inheritable)],
+        [high(bits.effective), high(bits.permitted), high(bits.inheritable)],
+    ];
+    // SAFETY: header and data have the layout of version 3 of the interface.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) } as libc::c_int)?;
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    for capability in (0..64u64).filter(|c| bits.ambient & (1 << c) != 0) {
+        // SAFETY: takes numbers only.
+        check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) })?;
+    }
+    Ok(())
+}
+
+/// Capabilities this process may use, as bits.
+pub fn effective_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Replaces the program; returns only on failure.
+pub fn execute(path: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both lists end with a null pointer and outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Makes `target` a copy of `source`.
+pub fn replace_fd(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+    // SAFETY: callers pass 0, 1 or 2, which nothing in this program owns.
+    check(unsafe { libc::dup2(source.as_raw_fd(), target) })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: u32) {
+    // SAFETY: only called where no owner of such a descriptor is used again.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+fn all_signals() -> libc::sigset_t {
+    // SAFETY: sigfillset initialises the whole set.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        set
+    }
+}
+
+/// Holds all signals back until [`next_signal`] takes them.
+pub fn block_signals() {
+    // SAFETY: the set is initialised; the old mask is not wanted.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &all_signals(), std::ptr::null_mut()) };
+}
+
+/// Lets all signals through and gives each its default action.
+pub fn reset_signals() {
+    // SAFETY: default actions need no handler code; the set is initialised.
+    unsafe {
+        for signal in 1..=31 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// Waits for the next of the signals held back.
+pub fn next_signal() -> i32 {
+    loop {
+        // SAFETY: the set is initialised; no details are asked for.
+        let signal = unsafe { libc::sigwaitinfo(&all_signals(), std::ptr::null_mut()) };
+        if signal > 0 {
+            return signal;
+        }
+    }
+}
+
+/// Signals held back, as a descriptor to poll.
+pub fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised before use; the new descriptor has no other owner.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        signals.iter().for_each(|signal| {
+            libc::sigaddset(&mut set, *signal);
+        });
+        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        let fd = check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Any child that has ended: its number, and its exit code or signal.
+pub fn reap() -> Option<(i32, Ending)> {
+    let mut status = 0;
+    // SAFETY: status is a valid place to write to.
+    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+    (pid > 0).then(|| (pid, Ending::from_status(status)))
+}
+
+/// Waits for one child.
+pub fn wait_for(pid: i32) -> io::Result<Ending> {
+    loop {
+        let mut status = 0;
+        // SAFETY: status is a valid place to write to.
+        match check(unsafe { libc::waitpid(pid, &mut status, 0) }) {
+            Ok(_) => return Ok(Ending::from_status(status)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Exited(i32),
+    Signaled(i32),
+}
+
+impl Ending {
+    fn from_status(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Signaled(libc::WTERMSIG(status))
+        } else {
+            Self::Exited(libc::WEXITSTATUS(status))
+        }
+    }
+    /// As shells say it: 128 + signal when ended by one.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+        }
+    }
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Exited(_) => None,
+            Self::Signaled(signal) => Some(signal),
+        }
+    }
+}
+
+/// Gives memory that the start needed back to the system.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: only returns free pages.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Signals the process behind a pidfd.
+pub fn signal_by_handle(handle: &OwnedFd, signal: i32) -> io::Result<()> {
+    // SAFETY: takes numbers and a null pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            handle.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    check(result as libc::c_int)?;
+    Ok(())
+}
