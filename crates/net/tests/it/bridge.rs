@@ -252,3 +252,57 @@ fn a_firewall_that_stops_us_is_reported() {
     assert_eq!(lacks.len(), 1);
     assert!(lacks[0].what.contains("`filter FORWARD`") && !lacks[0].fatal, "{lacks:?}");
 }
+
+/// Makes this thread, and what it starts, see a kernel without nf_tables: no such socket.
+fn hide_nf_tables() {
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    };
+    let equals = |argument, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).unwrap()
+    };
+    let netfilter = equals(2, u64::try_from(libc::NETLINK_NETFILTER).unwrap());
+    let family = equals(0, u64::try_from(libc::AF_NETLINK).unwrap());
+    let rule = SeccompRule::new(vec![family, netfilter]).unwrap();
+    let rules = [(libc::SYS_socket, vec![rule])].into_iter().collect();
+    let refuse = SeccompAction::Errno(u32::try_from(libc::EPROTONOSUPPORT).unwrap());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+#[test]
+fn without_nf_tables_a_network_works_and_nothing_is_forwarded() {
+    let Some(world) = World::new() else { return };
+    let _internet = internet(&world);
+    world.host.netns().run(|| {
+        hide_nf_tables();
+        ensure(&network(1));
+        assert_eq!(read("/proc/sys/net/ipv4/conf/jct1/forwarding"), "0");
+        assert_eq!(read("/proc/sys/net/ipv4/conf/up0/forwarding"), "0");
+        let lacks = net::lacks();
+        assert_eq!(lacks.len(), 1, "{lacks:?}");
+        assert!(lacks[0].what.starts_with("nf_tables") && !lacks[0].fatal, "{lacks:?}");
+    });
+    let one = world.instance("one", &[(&network(1), [1, 0])]);
+    let on_host = greeter(world.host.netns(), network(1).virtual_addresses[0]);
+    assert!(greeted(&one, on_host, LONG).is_some());
+    world.host.netns().run(|| {
+        hide_nf_tables();
+        net::remove_bridge("jct1").unwrap();
+    });
+    assert_eq!(net::bridges().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn without_root_the_error_says_so() {
+    let Some(world) = World::new() else { return };
+    world.host.netns().run(|| {
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65534)).unwrap();
+        let error = net::ensure_bridge(&network(1)).unwrap_err();
+        assert!(error.is_permission(), "{error:?}");
+        let lacks = net::lacks();
+        assert!(lacks.iter().all(|lack| lack.fatal) && lacks[0].what.contains("CAP_NET_ADMIN"), "{lacks:?}");
+    });
+}
