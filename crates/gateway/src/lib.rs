@@ -1,1 +1,28 @@
-//! Not written yet.
+//! The data plane: every request from outside and every connection between services.
+//!
+//! Its own process, which knows nothing of the store: it is handed whole route tables over a Unix
+//! socket, keeps the last good one on disk, and goes on serving it while the daemon is away.
+//! Reading order: the words (`options`, `wire`), the table in force (`snapshot`), a thread of the
+//! data plane (`worker`) with what it speaks (`detect`, `tcp`, `http`), names, and the control.
+
+pub mod client;
+pub mod options;
+pub mod wire;
+
+mod buffer;
+mod control;
+mod counters;
+mod detect;
+mod http;
+mod log;
+mod names;
+mod process;
+mod snapshot;
+mod stream;
+mod tcp;
+mod watch;
+mod worker;
+
+pub use client::{ClientError, GatewayClient};
+pub use options::{GatewayOptions, Limits};
+pub use process::main;

@@ -1,0 +1,7 @@
+//! How a gateway is told what to do: sockets to listen on, the table in force and on disk, and
+//! the conversation with the daemon.
+
+pub mod bind;
+pub mod controller;
+pub mod keep;
+pub mod server;

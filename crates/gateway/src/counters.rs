@@ -1,0 +1,164 @@
+//! Counts without contention: each worker thread writes its own shard, readers add them up.
+
+use crate::wire::{Counts, Latency, LatencyBucket};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Four buckets for each doubling from 16 µs to 268 s, and one below.
+const BUCKETS: usize = 1 + 24 * 4;
+const LOWEST_US: u64 = 16;
+
+/// The counts of one thread; only that thread writes here.
+#[repr(align(128))]
+pub struct Shard {
+    connections: AtomicU64,
+    active: AtomicU64,
+    requests: AtomicU64,
+    errors: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    classes: [AtomicU64; 5],
+    latency_sum_us: AtomicU64,
+    latency: [AtomicU64; BUCKETS],
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            connections: AtomicU64::default(),
+            active: AtomicU64::default(),
+            requests: AtomicU64::default(),
+            errors: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            classes: Default::default(),
+            latency_sum_us: AtomicU64::default(),
+            latency: std::array::from_fn(|_| AtomicU64::default()),
+        }
+    }
+}
+
+/// Adds without a locked instruction, which is right because a shard has a single writer.
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
+}
+
+impl Shard {
+    pub fn connection(&self) {
+        add(&self.connections, 1);
+    }
+    pub fn begin(&self) {
+        add(&self.active, 1);
+    }
+    pub fn end(&self) {
+        add(&self.active, u64::MAX);
+    }
+    pub fn error(&self) {
+        add(&self.errors, 1);
+    }
+    pub fn received(&self, bytes: u64) {
+        add(&self.bytes_in, bytes);
+    }
+    pub fn sent(&self, bytes: u64) {
+        add(&self.bytes_out, bytes);
+    }
+    /// One finished HTTP request with its status and duration.
+    pub fn request(&self, status: u16, micros: u64) {
+        add(&self.requests, 1);
+        if let Some(class) = self.classes.get((status / 100).wrapping_sub(1) as usize) {
+            add(class, 1);
+        }
+        add(&self.latency_sum_us, micros);
+        add(&self.latency[bucket(micros)], 1);
+    }
+}
+
+fn bucket(micros: u64) -> usize {
+    if micros < LOWEST_US {
+        return 0;
+    }
+    let octave = micros.ilog2() as usize;
+    let quarter = (micros >> (octave - 2)) as usize & 3;
+    (1 + (octave - 4) * 4 + quarter).min(BUCKETS - 1)
+}
+
+/// Upper edge of a bucket.
+fn edge_us(bucket: usize) -> u64 {
+    if bucket == 0 {
+        return LOWEST_US;
+    }
+    let (octave, quarter) = ((bucket - 1) / 4 + 4, (bucket as u64 - 1) % 4);
+    (1 << octave) + (quarter + 1) * (1 << (octave - 2))
+}
+
+/// One thing's counts over all threads.
+pub struct Counters {
+    shards: Box<[Shard]>,
+}
+
+impl Counters {
+    pub fn new(threads: usize) -> Self {
+        Self { shards: (0..threads).map(|_| Shard::default()).collect() }
+    }
+    pub fn shard(&self, thread: usize) -> &Shard {
+        &self.shards[thread]
+    }
+    /// Connections (TCP) or requests (HTTP) under way.
+    pub fn active(&self) -> u64 {
+        self.shards.iter().fold(0, |sum: u64, shard| sum.wrapping_add(shard.active.load(Relaxed)))
+    }
+    pub fn read(&self) -> Counts {
+        let sum =
+            |pick: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| pick(s).load(Relaxed)).sum::<u64>();
+        Counts {
+            connections: sum(|s| &s.connections),
+            active: self.active(),
+            requests: sum(|s| &s.requests),
+            errors: sum(|s| &s.errors),
+            bytes_in: sum(|s| &s.bytes_in),
+            bytes_out: sum(|s| &s.bytes_out),
+            classes: std::array::from_fn(|i| self.shards.iter().map(|s| s.classes[i].load(Relaxed)).sum()),
+            latency: self.latency(sum(|s| &s.latency_sum_us)),
+        }
+    }
+    fn latency(&self, sum_us: u64) -> Latency {
+        let buckets: Vec<LatencyBucket> = (0..BUCKETS)
+            .map(|i| LatencyBucket {
+                le_us: edge_us(i),
+                count: self.shards.iter().map(|s| s.latency[i].load(Relaxed)).sum(),
+            })
+            .filter(|bucket| bucket.count > 0)
+            .collect();
+        Latency { sum_us, buckets }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_duration_lies_below_the_edge_of_its_bucket() {
+        for micros in (0..2000).chain([16_383, 16_384, 1_000_000, 200_000_000]) {
+            let at = bucket(micros);
+            assert!(micros < edge_us(at), "{micros} in {at}");
+            assert!(at == 0 || micros >= edge_us(at - 1), "{micros} in {at}");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn shards_add_up() {
+        let counters = Counters::new(2);
+        counters.shard(0).begin();
+        counters.shard(1).begin();
+        counters.shard(1).end();
+        for micros in [100, 100, 100, 5_000] {
+            counters.shard(1).request(200, micros);
+        }
+        counters.shard(0).request(503, 20);
+        let counts = counters.read();
+        assert_eq!((counts.active, counts.requests, counts.classes[1], counts.classes[4]), (1, 5, 4, 1));
+        assert_eq!(counts.latency.quantile_us(0.5), Some(112));
+        assert!(counts.latency.quantile_us(0.99) >= Some(5_000));
+    }
+}

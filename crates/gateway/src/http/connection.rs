@@ -1,0 +1,197 @@
+//! A client connection: heads in, one exchange after the other, until one side has had enough.
+
+use super::exchange::{self, Next};
+use super::field;
+use super::request::{self, Context, Refusal};
+use crate::buffer::{Buf, Scratch};
+use crate::log::Access;
+use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
+use crate::snapshot::{ListenerId, Route};
+use crate::stream;
+use crate::watch::{Registered, Side};
+use crate::worker::Worker;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// A connection that was accepted, whatever is spoken on it.
+pub struct Client {
+    pub worker: Rc<Worker>,
+    pub stream: TcpStream,
+    pub buf: Buf,
+    pub watch: Registered,
+    pub listener: ListenerId,
+    /// The last route known; kept when the listener goes, so that what is under way can end.
+    pub route: Arc<Route>,
+    pub generation: u64,
+    /// The peer's address as text.
+    pub peer: String,
+}
+
+impl Client {
+    /// Takes the route from the table now in force.
+    pub fn refresh(&mut self) {
+        let generation = self.worker.shared.generation();
+        if generation == self.generation {
+            return;
+        }
+        self.generation = generation;
+        if let Some(route) = self.worker.shared.snapshot.load().routes.get(&self.listener) {
+            self.route = route.clone();
+        }
+    }
+}
+
+/// Why no request came.
+enum NoRequest {
+    /// Nothing is to be said: the client left, or had been idle.
+    Quiet,
+    Refused(Refusal),
+}
+
+/// Serves HTTP until the connection ends; `client.buf` may hold its first bytes.
+pub async fn serve(mut client: Client) {
+    let mut first = true;
+    loop {
+        match next_head(&mut client, first).await {
+            Ok(length) => match one(&mut client, length).await {
+                Next::Keep => {}
+                Next::Linger => return linger(client).await,
+                Next::Abort => return,
+            },
+            Err(NoRequest::Quiet) => return,
+            Err(NoRequest::Refused(refusal)) => {
+                refused(&mut client, refusal).await;
+                return linger(client).await;
+            }
+        }
+        first = false;
+    }
+}
+
+async fn linger(mut client: Client) {
+    let limit = client.worker.shared.limits.linger;
+    stream::linger(&mut client.stream, &client.watch, limit, MAX_LINGER_BYTES).await;
+}
+
+/// Waits for a whole head at the start of the buffer; returns its length.
+async fn next_head(client: &mut Client, first: bool) -> Result<usize, NoRequest> {
+    let worker = client.worker.clone();
+    let limits = &worker.shared.limits;
+    wait_for_bytes(client, if first { limits.header } else { limits.keep_alive }).await?;
+    client.watch.arm(Side::Input, limits.header);
+    let mut from = 0;
+    let mut skipped = false;
+    loop {
+        // Some old clients send one empty line after a body.
+        if !skipped && client.buf.filled().starts_with(b"\r\n") {
+            client.buf.consume(2);
+            (skipped, from) = (true, 0);
+        }
+        if let Some(length) = field::head_end(client.buf.filled(), &mut from) {
+            client.watch.disarm(Side::Input);
+            return if length > MAX_HEAD_BYTES { Err(too_long(client)) } else { Ok(length) };
+        }
+        if request::is_too_long(client.buf.filled()) {
+            return Err(too_long(client));
+        }
+        let (mut read, _) = client.stream.split();
+        match stream::fill(&client.watch, Side::Input, &mut read, &mut client.buf, MAX_HEAD_BYTES).await {
+            Ok(0) if client.buf.is_empty() => return Err(NoRequest::Quiet),
+            Ok(0) => return Err(refused_with(400, "the request head is not complete")),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(refused_with(408, "the request header came too slowly"));
+            }
+            Err(_) => return Err(NoRequest::Quiet),
+        }
+    }
+}
+
+fn refused_with(status: u16, reason: &'static str) -> NoRequest {
+    NoRequest::Refused(Refusal { status, reason })
+}
+
+fn too_long(client: &Client) -> NoRequest {
+    NoRequest::Refused(request::too_long(client.buf.filled()))
+}
+
+/// Waits for the first byte of a request. Until then the connection may be ended at any time.
+async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRequest> {
+    if !client.buf.is_empty() {
+        return Ok(());
+    }
+    let Client { watch, stream, buf, worker, .. } = client;
+    let (mut read, _) = stream.split();
+    // Accepted while its listener closed: it was promised a hearing, but not for long.
+    let late = watch.draining();
+    watch.set_idle(!late);
+    watch.arm(Side::Input, if late { limit.min(worker.shared.limits.linger) } else { limit });
+    let mut outcome = stream::fill(watch, Side::Input, &mut read, buf, MAX_HEAD_BYTES).await;
+    watch.set_idle(false);
+    if matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
+        // A request may lie in the socket, its arrival not yet noticed by the runtime.
+        tokio::task::yield_now().await;
+        watch.arm_at(Side::Input, 0);
+        worker.registry.sweep();
+        outcome = stream::fill(watch, Side::Input, &mut read, buf, MAX_HEAD_BYTES).await;
+    }
+    match outcome {
+        Ok(1..) => Ok(()),
+        _ => Err(NoRequest::Quiet),
+    }
+}
+
+/// Rewrites the head of `length` bytes and serves the request.
+async fn one(client: &mut Client, length: usize) -> Next {
+    client.refresh();
+    let mut head = Scratch::take();
+    let rewritten = rewrite(client, length, &mut head);
+    client.buf.consume(length);
+    match rewritten {
+        // Boxed so that an idle connection does not carry the room an exchange needs.
+        Ok(request) => Box::pin(exchange::serve(client, request, head)).await,
+        Err(refusal) => {
+            refused(client, refusal).await;
+            Next::Linger
+        }
+    }
+}
+
+fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request::Request, Refusal> {
+    let local = client.stream.local_addr().unwrap_or(client.route.address);
+    let context =
+        Context { client: &client.peer, local, public: client.route.public, random: &client.worker.random };
+    request::rewrite(&client.buf.filled()[..length], &context, head)
+}
+
+/// Answers a request that is not one.
+async fn refused(client: &mut Client, refusal: Refusal) {
+    let sent = exchange::refuse(client, refusal, None, false, true).await;
+    let listener = client.route.counters.shard(client.worker.index);
+    listener.request(refusal.status, 0);
+    client.worker.log.access(&Access {
+        revision: client.route.revision,
+        listener: client.route.address,
+        backend: &client.route.backend.id,
+        instance: None,
+        client: &client.peer,
+        method: b"",
+        host: b"",
+        target: b"",
+        id: b"",
+        status: refusal.status,
+        bytes_in: 0,
+        bytes_out: sent,
+        micros: 0,
+        fault: Some(refusal.reason),
+    });
+}
+
+/// The peer's address as text, IPv4 as IPv4.
+pub fn peer_text(peer: SocketAddr) -> String {
+    peer.ip().to_canonical().to_string()
+}

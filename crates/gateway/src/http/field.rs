@@ -1,0 +1,234 @@
+//! Header fields that decide where a message ends or whom it concerns, and everything else.
+
+use httparse::Header;
+
+/// Fields the gateway has to understand; the rest passes as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Pass,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Upgrade,
+    Expect,
+    ForwardedFor,
+    ForwardedProto,
+    ForwardedHost,
+    Forwarded,
+    RealIp,
+    RequestId,
+    /// Some servers take it for the environment variable `HTTP_PROXY`.
+    Proxy,
+    Http2Settings,
+}
+
+const KINDS: [(&str, Kind); 17] = [
+    ("te", Kind::Te),
+    ("host", Kind::Host),
+    ("proxy", Kind::Proxy),
+    ("expect", Kind::Expect),
+    ("upgrade", Kind::Upgrade),
+    ("forwarded", Kind::Forwarded),
+    ("x-real-ip", Kind::RealIp),
+    ("connection", Kind::Connection),
+    ("keep-alive", Kind::KeepAlive),
+    ("x-request-id", Kind::RequestId),
+    ("content-length", Kind::ContentLength),
+    ("http2-settings", Kind::Http2Settings),
+    ("x-forwarded-for", Kind::ForwardedFor),
+    ("x-forwarded-host", Kind::ForwardedHost),
+    ("proxy-connection", Kind::ProxyConnection),
+    ("transfer-encoding", Kind::TransferEncoding),
+    ("x-forwarded-proto", Kind::ForwardedProto),
+];
+
+/// What a field is, `_` counting as `-`: servers behind us often cannot tell them apart.
+pub fn kind(name: &str) -> Kind {
+    // The first letters alone rule most fields out.
+    if !matches!(
+        name.as_bytes().first().map(|b| b | 0x20),
+        Some(b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't' | b'u' | b'x')
+    ) {
+        return Kind::Pass;
+    }
+    KINDS
+        .iter()
+        .find(|(canonical, _)| canonical.len() == name.len() && same(name, canonical))
+        .map_or(Kind::Pass, |(_, kind)| *kind)
+}
+
+fn same(name: &str, canonical: &str) -> bool {
+    name.bytes().zip(canonical.bytes()).all(|(a, b)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-'))
+}
+
+/// A value that is a plain decimal number, as Content-Length must be.
+pub fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// Members of a comma-separated list without the space around them; empty ones are left out.
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Other fields named by `Connection`, at most this many.
+const MAX_NOMINATED: usize = 8;
+
+/// What the `Connection` fields of a message say.
+#[derive(Debug, Default)]
+pub struct Options<'a> {
+    pub close: bool,
+    pub keep_alive: bool,
+    pub upgrade: bool,
+    nominated: [&'a [u8]; MAX_NOMINATED],
+    count: usize,
+}
+
+impl<'a> Options<'a> {
+    /// Takes one `Connection` field in; false if it names a field that must reach the other end.
+    pub fn add(&mut self, value: &'a [u8]) -> bool {
+        members(value).all(|member| self.add_member(member))
+    }
+    fn add_member(&mut self, member: &'a [u8]) -> bool {
+        if member.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if member.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if member.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else {
+            let Ok(name) = std::str::from_utf8(member) else { return false };
+            match kind(name) {
+                Kind::Host | Kind::ContentLength | Kind::TransferEncoding | Kind::Expect => return false,
+                Kind::Pass => return self.nominate(member),
+                // Fields the gateway handles itself, whatever is said of them.
+                _ => {}
+            }
+        }
+        true
+    }
+    fn nominate(&mut self, member: &'a [u8]) -> bool {
+        const END_TO_END: [&[u8]; 4] = [b"authorization", b"cookie", b"set-cookie", b"content-type"];
+        if self.count == MAX_NOMINATED || END_TO_END.iter().any(|name| member.eq_ignore_ascii_case(name)) {
+            return false;
+        }
+        self.nominated[self.count] = member;
+        self.count += 1;
+        true
+    }
+    /// The field is meant for this connection only.
+    pub fn strips(&self, name: &str) -> bool {
+        self.nominated[..self.count].iter().any(|nominated| nominated.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// One field line.
+pub fn push(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `Content-Length` or `Transfer-Encoding`, as the body that follows is framed.
+pub fn push_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    push_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Every line of the head ends in CR LF: the parser lets a lone LF pass, others behind us may not
+/// see it as a line's end, and from such a difference requests are smuggled.
+pub fn lines_are_strict(head: &[u8], fields: &[Header<'_>]) -> bool {
+    let count = |byte: u8| head.iter().filter(|&&b| b == byte).count();
+    count(b'\n') == fields.len() + 2 && count(b'\r') == fields.len() + 2
+}
+
+/// Where the head that starts `bytes` ends; the search goes on at `from`, which is moved on.
+pub fn head_end(bytes: &[u8], from: &mut usize) -> Option<usize> {
+    while let Some(found) = bytes[*from..].iter().position(|&b| b == b'\n') {
+        let line_end = *from + found;
+        match bytes[line_end + 1..] {
+            [b'\n', ..] => return Some(line_end + 2),
+            [b'\r', b'\n', ..] => return Some(line_end + 3),
+            [] | [b'\r'] => {
+                *from = line_end;
+                return None;
+            }
+            _ => *from = line_end + 1,
+        }
+    }
+    *from = bytes.len();
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_known_in_any_case_and_with_underscores() {
+        for (name, expect) in [
+            ("Content-Length", Kind::ContentLength),
+            ("content_length", Kind::ContentLength),
+            ("TRANSFER-ENCODING", Kind::TransferEncoding),
+            ("X_Forwarded-For", Kind::ForwardedFor),
+            ("Accept", Kind::Pass),
+            ("Content-Lengths", Kind::Pass),
+            ("Te", Kind::Te),
+        ] {
+            assert_eq!(kind(name), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_digits_and_nothing_else() {
+        assert_eq!(decimal(b"0"), Some(0));
+        assert_eq!(decimal(b"123456789012345678"), Some(123_456_789_012_345_678));
+        for bad in ["", "+1", "-1", " 1", "1 ", "0x1", "1,1", "1.0", "1234567890123456789", "١"] {
+            assert_eq!(decimal(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_arrives() {
+        let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
+        for cut in 0..whole.len() {
+            let mut from = 0;
+            let early = head_end(&whole[..cut], &mut from);
+            assert_eq!(early, (cut >= 27).then_some(27), "{cut}");
+            assert_eq!(head_end(whole, &mut if early.is_some() { 0 } else { from }), Some(27), "{cut}");
+        }
+        assert_eq!(head_end(b"GET / HTTP/1.1\nHost: a\n\n", &mut 0), Some(24));
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for number in [0, 7, 10, 65_536, u64::MAX] {
+            let mut out = Vec::new();
+            push_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

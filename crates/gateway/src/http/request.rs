@@ -1,0 +1,406 @@
+//! From a client's request head to the one sent upstream, or to the reason it is refused.
+//!
+//! Whatever two servers could read differently is refused rather than repaired: it costs a broken
+//! client its request, and takes from an attacker the means to hide one request in another.
+
+use super::Body;
+use super::field::{self, Kind, Options};
+use crate::options::{MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
+use crate::snapshot::Random;
+use httparse::Header;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// Longest request method and longest request id taken over from a client.
+const MAX_METHOD_BYTES: usize = 32;
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// An answer the gateway gives itself, with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub reason: &'static str,
+}
+
+const fn refuse(status: u16, reason: &'static str) -> Refusal {
+    Refusal { status, reason }
+}
+
+/// What the gateway adds to a request.
+pub struct Context<'a> {
+    pub client: &'a str,
+    pub local: SocketAddr,
+    /// From outside: what it says of its origin is not believed.
+    pub public: bool,
+    pub random: &'a Random,
+}
+
+/// What has to be known of a request once its head is rewritten. Ranges lie in the new head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub head: bool,
+    /// May be sent twice without harm.
+    pub idempotent: bool,
+    pub body: Body,
+    pub keep_alive: bool,
+    pub http10: bool,
+    pub upgrade: bool,
+    pub method: Range<usize>,
+    pub target: Range<usize>,
+    pub host: Range<usize>,
+    pub id: Range<usize>,
+}
+
+/// Parses the head that is all of `head` and writes the upstream's head to `out`.
+pub fn rewrite(head: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> Result<Request, Refusal> {
+    let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut slots) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(refuse(400, "the request head is not complete")),
+        Err(error) => return Err(malformed(error)),
+    }
+    if head[0] == b'\r' || head[0] == b'\n' || !field::lines_are_strict(head, parsed.headers) {
+        return Err(refuse(400, "a line does not end in CR LF"));
+    }
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(refuse(400, "the request line is not complete"));
+    };
+    let fields = Fields::read(parsed.headers, version == 0)?;
+    let line = RequestLine::check(method, target, fields.host)?;
+    Writer { context, fields: &fields, line: &line, http10: version == 0 }.write(parsed.headers, out)
+}
+
+fn malformed(error: httparse::Error) -> Refusal {
+    use httparse::Error;
+    match error {
+        Error::TooManyHeaders => refuse(431, "too many header fields"),
+        Error::Version => refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+        Error::HeaderName => refuse(400, "a header field name is not valid"),
+        Error::HeaderValue => refuse(400, "a header field value is not valid"),
+        Error::NewLine => refuse(400, "a line does not end in CR LF"),
+        _ => refuse(400, "the request line is not valid"),
+    }
+}
+
+/// Says what is wrong with a head that has grown too long to be read further.
+pub fn too_long(bytes: &[u8]) -> Refusal {
+    match bytes.iter().position(|&b| b == b'\n') {
+        Some(line) if line <= MAX_TARGET_BYTES + MAX_METHOD_BYTES + 16 => {
+            refuse(431, "the request header is too long")
+        }
+        _ => refuse(414, "the request target is too long"),
+    }
+}
+
+/// A head may not be longer than this at all.
+pub fn is_too_long(bytes: &[u8]) -> bool {
+    bytes.len() >= MAX_HEAD_BYTES
+        || (bytes.len() > MAX_TARGET_BYTES + MAX_METHOD_BYTES + 16
+            && !bytes[..MAX_TARGET_BYTES + MAX_METHOD_BYTES + 16].contains(&b'\n'))
+}
+
+/// The fields that decide, read in one pass.
+struct Fields<'a> {
+    kinds: [Kind; MAX_FIELDS],
+    host: Option<&'a [u8]>,
+    body: Body,
+    options: Options<'a>,
+    upgrade: Option<&'a [u8]>,
+    expect: bool,
+    trailers: bool,
+    forwarded_for: Vec<&'a [u8]>,
+    forwarded_proto: Option<&'a [u8]>,
+    forwarded_host: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &[Header<'a>], http10: bool) -> Result<Self, Refusal> {
+        let mut fields = Self {
+            kinds: [Kind::Pass; MAX_FIELDS],
+            host: None,
+            body: Body::None,
+            options: Options::default(),
+            upgrade: None,
+            expect: false,
+            trailers: false,
+            forwarded_for: Vec::new(),
+            forwarded_proto: None,
+            forwarded_host: None,
+            id: None,
+        };
+        for (header, kind) in headers.iter().zip(&mut fields.kinds) {
+            *kind = field::kind(header.name);
+        }
+        for (index, header) in headers.iter().enumerate() {
+            let kind = fields.kinds[index];
+            if kind != Kind::Pass {
+                fields.take(kind, header, http10)?;
+            }
+        }
+        fields.check_host(http10)?;
+        Ok(fields)
+    }
+
+    fn take(&mut self, kind: Kind, header: &Header<'a>, http10: bool) -> Result<(), Refusal> {
+        let value = header.value.trim_ascii();
+        let disguised = header.name.contains('_');
+        match kind {
+            Kind::Host | Kind::ContentLength | Kind::TransferEncoding | Kind::Connection if disguised => {
+                return Err(refuse(400, "a header field name is written with an underscore"));
+            }
+            Kind::Host if self.host.is_some() => return Err(refuse(400, "Host is given twice")),
+            Kind::Host => self.host = Some(value),
+            Kind::ContentLength | Kind::TransferEncoding => self.body = self.body(kind, value, http10)?,
+            Kind::Connection if !self.options.add(value) => {
+                return Err(refuse(400, "Connection names a field that is not for this connection"));
+            }
+            Kind::Upgrade if self.upgrade.is_some() => return Err(refuse(400, "Upgrade is given twice")),
+            Kind::Upgrade => self.upgrade = Some(value),
+            Kind::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(refuse(417, "only 100-continue can be expected"));
+            }
+            Kind::Expect => self.expect = !http10,
+            Kind::Te => self.trailers |= field::members(value).any(|m| m.eq_ignore_ascii_case(b"trailers")),
+            Kind::ForwardedFor if !disguised => self.forwarded_for.push(value),
+            Kind::ForwardedProto if !disguised => self.forwarded_proto = Some(value),
+            Kind::ForwardedHost if !disguised => self.forwarded_host = Some(value),
+            Kind::RequestId if !disguised && is_request_id(value) => self.id = Some(value),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn body(&self, kind: Kind, value: &[u8], http10: bool) -> Result<Body, Refusal> {
+        if self.body != Body::None {
+            return Err(refuse(400, "the length of the body is given twice"));
+        }
+        if kind == Kind::ContentLength {
+            return match field::decimal(value) {
+                Some(length) => Ok(Body::Length(length)),
+                None => Err(refuse(400, "Content-Length is not a number")),
+            };
+        }
+        match value.eq_ignore_ascii_case(b"chunked") {
+            _ if http10 => Err(refuse(400, "HTTP/1.0 has no Transfer-Encoding")),
+            true => Ok(Body::Chunked),
+            false => Err(refuse(400, "the only transfer encoding is chunked")),
+        }
+    }
+
+    fn check_host(&self, http10: bool) -> Result<(), Refusal> {
+        match self.host {
+            Some(host) if is_authority(host) => Ok(()),
+            Some(_) => Err(refuse(400, "Host is not valid")),
+            None if http10 => Ok(()),
+            None => Err(refuse(400, "Host is missing")),
+        }
+    }
+}
+
+/// Visible characters, short enough to be copied everywhere.
+fn is_request_id(value: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID_BYTES).contains(&value.len())
+        && value.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b',' | b';'))
+}
+
+/// A name or an address, with a port or without.
+fn is_authority(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => {
+            let Some(close) = rest.iter().position(|&b| b == b']') else { return false };
+            let inside = &rest[..close];
+            if inside.is_empty() || !inside.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+            {
+                return false;
+            }
+            match &rest[close + 1..] {
+                [] => return true,
+                [b':', port @ ..] => (&b"v6"[..], Some(port)),
+                _ => return false,
+            }
+        }
+        _ => match value.iter().position(|&b| b == b':') {
+            Some(colon) => (&value[..colon], Some(&value[colon + 1..])),
+            None => (value, None),
+        },
+    };
+    let name = !host.is_empty()
+        && host.len() <= 253
+        && host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    name && port.is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit))
+}
+
+/// The method and the target in origin form.
+struct RequestLine<'a> {
+    method: &'a str,
+    target: &'a str,
+    /// An absolute target without a path.
+    rootless: bool,
+}
+
+impl<'a> RequestLine<'a> {
+    fn check(method: &'a str, target: &'a str, host: Option<&[u8]>) -> Result<Self, Refusal> {
+        if method.len() > MAX_METHOD_BYTES || method.bytes().any(|b| b.is_ascii_lowercase()) {
+            return Err(refuse(400, "the request method is not valid"));
+        }
+        if method == "CONNECT" {
+            return Err(refuse(400, "CONNECT is not offered here"));
+        }
+        if target.len() > MAX_TARGET_BYTES {
+            return Err(refuse(414, "the request target is too long"));
+        }
+        if target.contains('#') {
+            return Err(refuse(400, "the request target has a fragment"));
+        }
+        if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+            return Ok(Self { method, target, rootless: false });
+        }
+        Self::absolute(method, target, host)
+    }
+
+    /// `http://host/path`, as clients send it to what they take for a proxy.
+    fn absolute(method: &'a str, target: &'a str, host: Option<&[u8]>) -> Result<Self, Refusal> {
+        let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
+        let Some(rest) = scheme.and_then(|_| target.get(7..)) else {
+            return Err(refuse(400, "the request target is neither a path nor an http address"));
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if !host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_bytes())) {
+            return Err(refuse(400, "the request target and Host disagree"));
+        }
+        Ok(Self { method, target: path, rootless: !path.starts_with('/') })
+    }
+}
+
+struct Writer<'a> {
+    context: &'a Context<'a>,
+    fields: &'a Fields<'a>,
+    line: &'a RequestLine<'a>,
+    http10: bool,
+}
+
+impl Writer<'_> {
+    fn write(&self, headers: &[Header<'_>], out: &mut Vec<u8>) -> Result<Request, Refusal> {
+        let (method, target, host) = self.write_line(out);
+        for (header, kind) in headers.iter().zip(&self.fields.kinds) {
+            if self.passes(header, *kind) {
+                field::push(out, header.name, header.value);
+            }
+        }
+        match self.fields.body {
+            Body::Length(length) => field::push_length(out, length),
+            Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            _ => {}
+        }
+        if self.fields.expect {
+            out.extend_from_slice(b"Expect: 100-continue\r\n");
+        }
+        self.write_forwarded(out, host.clone());
+        let upgrade = self.write_connection(out);
+        let id = self.write_id(out);
+        out.extend_from_slice(b"\r\n");
+        let options = &self.fields.options;
+        Ok(Request {
+            head: self.line.method == "HEAD",
+            idempotent: matches!(self.line.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
+            body: self.fields.body,
+            keep_alive: !options.close && (!self.http10 || options.keep_alive),
+            http10: self.http10,
+            upgrade,
+            method,
+            target,
+            host,
+            id,
+        })
+    }
+
+    fn write_line(&self, out: &mut Vec<u8>) -> (Range<usize>, Range<usize>, Range<usize>) {
+        let mut part = |bytes: &[u8], after: &[u8]| {
+            let start = out.len();
+            out.extend_from_slice(bytes);
+            let range = start..out.len();
+            out.extend_from_slice(after);
+            range
+        };
+        let method = part(self.line.method.as_bytes(), b" ");
+        let root = part(if self.line.rootless { b"/" } else { b"" }, b"");
+        let rest = part(self.line.target.as_bytes(), b" HTTP/1.1\r\nHost: ");
+        let host = match self.fields.host {
+            Some(host) => part(host, b"\r\n"),
+            None => part(self.context.local.to_string().as_bytes(), b"\r\n"),
+        };
+        (method, root.start..rest.end, host)
+    }
+
+    fn passes(&self, header: &Header<'_>, kind: Kind) -> bool {
+        match kind {
+            Kind::Pass => !self.fields.options.strips(header.name),
+            Kind::Forwarded | Kind::RealIp => !self.context.public,
+            _ => false,
+        }
+    }
+
+    /// Outside callers are believed nothing; services hand on what they were told.
+    fn write_forwarded(&self, out: &mut Vec<u8>, host: Range<usize>) {
+        let told = !self.context.public;
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        for address in self.fields.forwarded_for.iter().filter(|_| told) {
+            out.extend_from_slice(address);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(self.context.client.as_bytes());
+        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+        out.extend_from_slice(self.fields.forwarded_proto.filter(|_| told).unwrap_or(b"http"));
+        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+        match self.fields.forwarded_host.filter(|_| told) {
+            Some(original) => out.extend_from_slice(original),
+            None => out.extend_from_within(host),
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// A change of protocol passes, except to HTTP/2, which would escape the rules above.
+    fn write_connection(&self, out: &mut Vec<u8>) -> bool {
+        let wanted = self.fields.upgrade.filter(|protocol| {
+            self.fields.options.upgrade
+                && !self.http10
+                && matches!(self.fields.body, Body::None | Body::Length(0))
+                && !field::members(protocol)
+                    .any(|member| member.len() >= 2 && member[..2].eq_ignore_ascii_case(b"h2"))
+        });
+        if let Some(protocol) = wanted {
+            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+            out.extend_from_slice(protocol);
+            out.extend_from_slice(b"\r\n");
+        } else if self.fields.trailers {
+            out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+        }
+        wanted.is_some()
+    }
+
+    fn write_id(&self, out: &mut Vec<u8>) -> Range<usize> {
+        out.extend_from_slice(b"X-Request-Id: ");
+        let start = out.len();
+        match self.fields.id {
+            Some(id) => out.extend_from_slice(id),
+            None => {
+                for word in [self.context.random.next(), self.context.random.next()] {
+                    push_hex(out, word);
+                }
+            }
+        }
+        let id = start..out.len();
+        out.extend_from_slice(b"\r\n");
+        id
+    }
+}
+
+fn push_hex(out: &mut Vec<u8>, word: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits: [u8; 16] = std::array::from_fn(|i| DIGITS[(word >> (60 - 4 * i)) as usize & 15]);
+    out.extend_from_slice(&digits);
+}

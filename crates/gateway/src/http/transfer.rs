@@ -1,0 +1,443 @@
+//! The two directions of one exchange: the request going up, the response coming down. They run
+//! side by side in one task, since either may be waiting for the other.
+
+use super::Body;
+use super::chunked::{self, Chunked, Into};
+use super::field;
+use super::request::Request;
+use super::response::{self, Asked, Response};
+use crate::buffer::{BUFFER_BYTES, Buf, Scratch};
+use crate::counters::Shard;
+use crate::options::{Limits, MAX_HEAD_BYTES, MAX_INTERIM};
+use crate::stream;
+use crate::watch::{Side, Watch};
+use std::cell::Cell;
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+/// What ended an exchange early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    ClientGone,
+    ClientSlow,
+    /// The request's body is framed wrongly.
+    ClientBad(&'static str),
+    UpstreamGone,
+    UpstreamSlow,
+    /// The response is framed wrongly.
+    UpstreamBad(&'static str),
+}
+
+/// One exchange with what both directions have to know of each other.
+pub struct Transfer<'a> {
+    pub watch: &'a Watch,
+    pub limits: &'a Limits,
+    pub request: &'a Request,
+    pub public: bool,
+    pub listener: &'a Shard,
+    pub endpoint: &'a Shard,
+    /// Bytes of the request's body were taken from the client: it cannot be sent again.
+    pub consumed: Cell<bool>,
+    pub request_done: Cell<bool>,
+    /// The upstream sent at least one byte.
+    pub answered: Cell<bool>,
+    /// The final response's head went to the client.
+    pub head_sent: Cell<bool>,
+    pub status: Cell<u16>,
+    pub bytes_in: Cell<u64>,
+    pub bytes_out: Cell<u64>,
+    /// One direction came to its end before its time; the other gets a little longer.
+    half_closed: Cell<bool>,
+}
+
+/// The client's side and the upstream's side, each as (read, its buffer, write).
+pub struct Ends<'e, 's> {
+    pub client: (&'e mut ReadHalf<'s>, &'e mut Buf, &'e mut WriteHalf<'s>),
+    pub upstream: (&'e mut ReadHalf<'s>, &'e mut Buf, &'e mut WriteHalf<'s>),
+}
+
+impl<'a> Transfer<'a> {
+    pub fn new(
+        watch: &'a Watch,
+        limits: &'a Limits,
+        request: &'a Request,
+        public: bool,
+        listener: &'a Shard,
+        endpoint: &'a Shard,
+    ) -> Self {
+        Self {
+            watch,
+            limits,
+            request,
+            public,
+            listener,
+            endpoint,
+            consumed: Cell::new(false),
+            request_done: Cell::new(false),
+            answered: Cell::new(false),
+            head_sent: Cell::new(false),
+            status: Cell::new(0),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            half_closed: Cell::new(false),
+        }
+    }
+
+    /// Sends the request and the response; completes with the response.
+    pub async fn run(&self, head: &[u8], ends: Ends<'_, '_>) -> Result<Response, Fault> {
+        let Ends { client: (client_read, client_buf, client_write), upstream } = ends;
+        let (upstream_read, upstream_buf, upstream_write) = upstream;
+        let mut up = pin!(self.upload(head, client_read, client_buf, upstream_write));
+        let mut down = pin!(self.respond(upstream_read, upstream_buf, client_write));
+        let mut sending = true;
+        poll_fn(|cx| {
+            if sending {
+                match up.as_mut().poll(cx) {
+                    // An upstream that stops reading may have answered already.
+                    Poll::Ready(Fault::UpstreamGone) => {
+                        sending = false;
+                        self.half_closed.set(true);
+                        self.watch.arm(Side::Output, self.limits.half_closed);
+                    }
+                    Poll::Ready(fault) => return Poll::Ready(Err(fault)),
+                    Poll::Pending => {}
+                }
+            }
+            down.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Sends head and body, then watches the client; completes only with what went wrong.
+    async fn upload(
+        &self,
+        head: &[u8],
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Fault {
+        match self.send_request(head, read, buf, write).await {
+            Ok(()) => {}
+            Err(fault) => return fault,
+        }
+        self.request_done.set(true);
+        let limits = self.limits;
+        let wait = if self.head_sent.get() { limits.response_idle } else { limits.response_header };
+        self.watch.arm(Side::Output, wait);
+        self.watch.disarm(Side::Input);
+        if buf.is_empty() {
+            match stream::fill(self.watch, Side::Input, read, buf, BUFFER_BYTES).await {
+                Ok(0) => {
+                    self.half_closed.set(true);
+                    self.watch.arm(Side::Output, self.limits.half_closed);
+                }
+                Ok(_) => {}
+                Err(_) => return Fault::ClientGone,
+            }
+        }
+        pending().await
+    }
+
+    async fn send_request(
+        &self,
+        head: &[u8],
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(), Fault> {
+        match self.request.body {
+            Body::Length(length) if length > 0 => self.send_length(head, length, read, buf, write).await,
+            Body::Chunked => self.send_chunks(head, read, buf, write).await,
+            _ => self.to_upstream(write, head).await,
+        }
+    }
+
+    async fn send_length(
+        &self,
+        head: &[u8],
+        length: u64,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(), Fault> {
+        let mut left = length;
+        let mut first = Scratch::take();
+        first.extend_from_slice(head);
+        left -= self.take_up(buf, left, |bytes| first.extend_from_slice(bytes));
+        self.to_upstream(write, &first).await?;
+        drop(first);
+        let mut pace = Pace::new(self);
+        while left > 0 {
+            pace.fill(self, read, buf).await?;
+            let count = left.min(buf.len() as u64) as usize;
+            self.to_upstream(write, &buf.filled()[..count]).await?;
+            left -= self.take_up(buf, left, |_| ());
+        }
+        Ok(())
+    }
+
+    async fn send_chunks(
+        &self,
+        head: &[u8],
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(), Fault> {
+        let mut chunked = Chunked::new();
+        let mut pace = Pace::new(self);
+        let mut out = Scratch::take();
+        out.extend_from_slice(head);
+        loop {
+            let taken = chunked.step(buf.filled(), Into::Chunks, &mut out);
+            let taken = taken.map_err(Fault::ClientBad)? as u64;
+            self.take_up(buf, taken, |_| ());
+            self.to_upstream(write, &out).await?;
+            drop(out);
+            if chunked.is_done() {
+                return Ok(());
+            }
+            pace.fill(self, read, buf).await?;
+            out = Scratch::take();
+        }
+    }
+
+    /// Consumes at most `most` bytes of the request's body.
+    fn take_up(&self, buf: &mut Buf, most: u64, mut with: impl FnMut(&[u8])) -> u64 {
+        let count = most.min(buf.len() as u64) as usize;
+        if count > 0 {
+            with(&buf.filled()[..count]);
+            buf.consume(count);
+            self.consumed.set(true);
+            self.bytes_in.set(self.bytes_in.get() + count as u64);
+            self.listener.received(count as u64);
+            self.endpoint.received(count as u64);
+        }
+        count as u64
+    }
+
+    async fn to_upstream(&self, write: &mut WriteHalf<'_>, data: &[u8]) -> Result<(), Fault> {
+        stream::write_all(self.watch, Side::Input, write, data, self.limits.write_stall).await.map_err(
+            |error| match error.kind() {
+                io::ErrorKind::TimedOut => Fault::UpstreamSlow,
+                _ => Fault::UpstreamGone,
+            },
+        )
+    }
+
+    async fn to_client(&self, write: &mut WriteHalf<'_>, data: &[u8]) -> Result<(), Fault> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        stream::write_all(self.watch, Side::Output, write, data, self.limits.write_stall)
+            .await
+            .map_err(|_| Fault::ClientGone)?;
+        let count = data.len() as u64;
+        self.bytes_out.set(self.bytes_out.get() + count);
+        self.listener.sent(count);
+        self.endpoint.sent(count);
+        Ok(())
+    }
+
+    /// Reads more of the response; 0 is its end.
+    async fn from_upstream(
+        &self,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<usize, Fault> {
+        let wait = if self.half_closed.get() { self.limits.half_closed.min(wait) } else { wait };
+        if self.request_done.get() || self.half_closed.get() {
+            self.watch.arm(Side::Output, wait);
+        } else {
+            self.watch.disarm(Side::Output);
+        }
+        stream::fill(self.watch, Side::Output, read, buf, limit).await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Fault::UpstreamSlow,
+            _ => Fault::UpstreamGone,
+        })
+    }
+
+    async fn respond(
+        &self,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<Response, Fault> {
+        let (response, mut out) = self.response_head(read, buf, write).await?;
+        self.status.set(response.status);
+        match response.body {
+            Body::None => self.final_head(write, &out).await?,
+            Body::Length(length) => {
+                let count = length.min(buf.len() as u64) as usize;
+                out.extend_from_slice(&buf.filled()[..count]);
+                buf.consume(count);
+                self.final_head(write, &out).await?;
+                drop(out);
+                self.send_rest(length - count as u64, read, buf, write).await?;
+            }
+            Body::Chunked => self.forward_chunks(out, response.chunked, read, buf, write).await?,
+            Body::UntilClose => self.forward_until_close(out, response.chunked, read, buf, write).await?,
+        }
+        Ok(response)
+    }
+
+    async fn final_head(&self, write: &mut WriteHalf<'_>, out: &[u8]) -> Result<(), Fault> {
+        self.head_sent.set(true);
+        self.to_client(write, out).await
+    }
+
+    /// Reads heads until the final one, handing on the interim ones the client understands.
+    async fn response_head(
+        &self,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(Response, Scratch), Fault> {
+        for _ in 0..MAX_INTERIM {
+            let length = self.read_head(read, buf).await?;
+            let asked = Asked {
+                head: self.request.head,
+                http10: self.request.http10,
+                keep_alive: self.request.keep_alive && self.request_done.get() && !self.watch.draining(),
+                upgrade: self.request.upgrade,
+            };
+            let mut out = Scratch::take();
+            let response =
+                response::rewrite(&buf.filled()[..length], &asked, &mut out).map_err(Fault::UpstreamBad)?;
+            buf.consume(length);
+            if response.status >= 200 || response.status == 101 {
+                return Ok((response, out));
+            }
+            if !self.request.http10 {
+                self.to_client(write, &out).await?;
+            }
+        }
+        Err(Fault::UpstreamBad("there are too many interim responses"))
+    }
+
+    async fn read_head(&self, read: &mut ReadHalf<'_>, buf: &mut Buf) -> Result<usize, Fault> {
+        let mut from = 0;
+        loop {
+            if let Some(length) = field::head_end(buf.filled(), &mut from) {
+                return Ok(length);
+            }
+            if buf.len() >= MAX_HEAD_BYTES {
+                return Err(Fault::UpstreamBad("the response header is too long"));
+            }
+            let wait = self.limits.response_header;
+            if self.from_upstream(read, buf, MAX_HEAD_BYTES, wait).await? == 0 {
+                return Err(Fault::UpstreamGone);
+            }
+            self.answered.set(true);
+        }
+    }
+
+    async fn send_rest(
+        &self,
+        mut left: u64,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(), Fault> {
+        while left > 0 {
+            if self.from_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+                return Err(Fault::UpstreamGone);
+            }
+            let count = left.min(buf.len() as u64) as usize;
+            self.to_client(write, &buf.filled()[..count]).await?;
+            buf.consume(count);
+            left -= count as u64;
+        }
+        Ok(())
+    }
+
+    async fn forward_chunks(
+        &self,
+        mut out: Scratch,
+        chunks: bool,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(), Fault> {
+        let into = if chunks { Into::Chunks } else { Into::Plain };
+        let mut chunked = Chunked::new();
+        loop {
+            let taken = chunked.step(buf.filled(), into, &mut out);
+            // What was decoded before the fault is the client's; the end it waits for never comes.
+            self.final_head(write, &out).await?;
+            buf.consume(taken.map_err(Fault::UpstreamBad)?);
+            drop(out);
+            if chunked.is_done() {
+                return Ok(());
+            }
+            if self.from_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+                return Err(Fault::UpstreamGone);
+            }
+            out = Scratch::take();
+        }
+    }
+
+    async fn forward_until_close(
+        &self,
+        mut out: Scratch,
+        chunks: bool,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<(), Fault> {
+        let into = if chunks { Into::Chunks } else { Into::Plain };
+        loop {
+            chunked::push_data(buf.filled(), into, &mut out);
+            buf.consume(buf.len());
+            self.final_head(write, &out).await?;
+            drop(out);
+            if self.from_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+                break;
+            }
+            out = Scratch::take();
+        }
+        if chunks { self.to_client(write, b"0\r\n\r\n").await } else { Ok(()) }
+    }
+}
+
+/// How fast a client must send its body.
+struct Pace {
+    window_end_ms: u64,
+    received: u64,
+    enough: u64,
+}
+
+impl Pace {
+    fn new(transfer: &Transfer<'_>) -> Self {
+        let window_end_ms = transfer.watch.after(transfer.limits.body_progress);
+        // Between services a slow stream is a way of working, from outside it is an attack.
+        let enough = if transfer.public { transfer.limits.min_progress } else { 1 };
+        Self { window_end_ms, received: 0, enough }
+    }
+    async fn fill(
+        &mut self,
+        transfer: &Transfer<'_>,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+    ) -> Result<(), Fault> {
+        transfer.watch.arm_at(Side::Input, self.window_end_ms);
+        match stream::fill(transfer.watch, Side::Input, read, buf, BUFFER_BYTES).await {
+            Ok(0) => Err(Fault::ClientGone),
+            Ok(count) => {
+                self.received += count as u64;
+                if self.received >= self.enough {
+                    self.received = 0;
+                    self.window_end_ms = transfer.watch.after(transfer.limits.body_progress);
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::ClientSlow),
+            Err(_) => Err(Fault::ClientGone),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a gateway process is told at its start, and every limit it keeps, in one place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a gateway finds and leaves its things.
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// Unix socket on which the daemon speaks to the gateway; only the same user may connect.
+    pub control_socket: PathBuf,
+    /// The last table that was put in force.
+    pub table_file: PathBuf,
+    pub pid_file: Option<PathBuf>,
+    /// Worker threads; one per core when absent.
+    pub threads: Option<usize>,
+    /// The gateway's own messages; standard error when absent.
+    pub log: Option<PathBuf>,
+    /// One JSON line for each request; none when absent.
+    pub access_log: Option<PathBuf>,
+    /// Where the host's resolvers are written.
+    pub resolv_conf: PathBuf,
+    /// Port on which names are answered.
+    pub name_port: u16,
+    pub limits: Limits,
+}
+
+impl GatewayOptions {
+    pub fn new(control_socket: impl Into<PathBuf>, table_file: impl Into<PathBuf>) -> Self {
+        Self {
+            control_socket: control_socket.into(),
+            table_file: table_file.into(),
+            pid_file: None,
+            threads: None,
+            log: None,
+            access_log: None,
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            name_port: 53,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Request line and header fields together, in bytes (431 beyond).
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Header fields in one message (431 beyond).
+pub const MAX_FIELDS: usize = 100;
+/// Request target in bytes (414 beyond).
+pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+/// Interim (1xx) responses before the final one.
+pub const MAX_INTERIM: u32 = 16;
+/// Upstream connections tried for one request, the first included.
+pub const MAX_ATTEMPTS: u32 = 3;
+/// Bytes read and thrown away after a refusal, so that the client can read the answer.
+pub const MAX_LINGER_BYTES: usize = 256 * 1024;
+/// Idle upstream connections kept by one thread for one endpoint.
+pub const MAX_IDLE_UPSTREAM: usize = 64;
+/// Pending connections of one listener.
+pub const BACKLOG: i32 = 4096;
+/// Listeners, backends and zones of one table.
+pub const MAX_TABLE_ENTRIES: usize = 4096;
+/// Bytes of one line on the control socket.
+pub const MAX_CONTROL_LINE: usize = 16 * 1024 * 1024;
+/// Connections on the control socket at one time.
+pub const MAX_CONTROL_CONNECTIONS: usize = 32;
+
+/// Times and numbers that tests shorten; the defaults are the product.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long `auto` waits for the client's first bytes before it takes the protocol for raw TCP.
+    pub detect: Duration,
+    /// From a request's first byte to the end of its header (408).
+    pub header: Duration,
+    /// A kept-alive client connection without a request.
+    pub keep_alive: Duration,
+    /// Within this much time a client must send [`Limits::min_progress`] bytes of its body (408).
+    pub body_progress: Duration,
+    pub min_progress: u64,
+    /// A client that takes none of the bytes sent to it.
+    pub write_stall: Duration,
+    pub connect: Duration,
+    /// From the request's end to the response's header (504).
+    pub response_header: Duration,
+    /// Silence inside a response body; long, because event streams are silent.
+    pub response_idle: Duration,
+    /// What a response may still take once the client has stopped sending for good.
+    pub half_closed: Duration,
+    /// An idle upstream connection is reused only this long; many servers close after 5 s.
+    pub upstream_idle: Duration,
+    /// The same for requests that cannot be repeated.
+    pub upstream_idle_unsafe: Duration,
+    /// An endpoint that could not be connected to is avoided this long while others are there.
+    pub suspect: Duration,
+    /// Time to read away what a refused client still sends.
+    pub linger: Duration,
+    /// Client connections of one thread; beyond, they wait in the listener's backlog.
+    pub connections_per_thread: usize,
+    /// Addresses that could not be bound are tried again this often.
+    pub bind_retry: Duration,
+    /// What SIGTERM leaves to requests under way.
+    pub grace: Duration,
+    /// Access log: bytes before it is rotated, and how many rotated files stay.
+    pub access_log_bytes: u64,
+    pub access_log_files: u32,
+    /// How long one of the host's resolvers may take.
+    pub name_forward: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            detect: Duration::from_millis(10),
+            header: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            body_progress: Duration::from_secs(30),
+            min_progress: 1024,
+            write_stall: Duration::from_secs(60),
+            connect: Duration::from_secs(2),
+            response_header: Duration::from_secs(60),
+            response_idle: Duration::from_secs(600),
+            half_closed: Duration::from_secs(5),
+            upstream_idle: Duration::from_secs(4),
+            upstream_idle_unsafe: Duration::from_secs(1),
+            suspect: Duration::from_secs(1),
+            linger: Duration::from_secs(2),
+            connections_per_thread: 16_384,
+            bind_retry: Duration::from_secs(3),
+            grace: Duration::from_secs(30),
+            access_log_bytes: 16 << 20,
+            access_log_files: 3,
+            name_forward: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Version 1 of what is said on the control socket: one JSON object on one line each way.
+
+use model::route::{ApplyReport, BindFailure, RouteTable};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Version of the form of requests and replies.
+pub const CONTROL_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestLine {
+    pub version: u32,
+    pub request: Request,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Puts a whole table in force.
+    Apply {
+        table: RouteTable,
+    },
+    Status,
+    /// Waits until nothing goes to the instance any more, at most `deadline_ms`.
+    Drain {
+        instance: String,
+        deadline_ms: u64,
+    },
+    /// Ends the gateway after at most `grace_ms` for what is under way.
+    Shutdown {
+        grace_ms: u64,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyLine {
+    pub version: u32,
+    pub reply: Reply,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Applied(ApplyReport),
+    Status(Box<Status>),
+    Drained {
+        /// Connections and requests still going to the instance.
+        remaining: u64,
+    },
+    ShuttingDown,
+    Error(Refusal),
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "code")]
+pub enum Refusal {
+    #[error("the table has revision {asked}, the gateway already serves {present}")]
+    Stale { asked: u64, present: u64 },
+    #[error("the table is not valid: {reason}")]
+    InvalidTable { reason: String },
+    /// In force, but a restart of the gateway would not know it.
+    #[error("the table is in force but could not be written: {reason}")]
+    NotKept { reason: String },
+    #[error("the request could not be read: {reason}")]
+    BadRequest { reason: String },
+    #[error("the gateway speaks version {spoken}, the request has {asked}")]
+    Version { asked: u32, spoken: u32 },
+    #[error("the gateway is shutting down")]
+    Ending,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the table in force.
+    pub revision: u64,
+    pub pid: u32,
+    pub uptime_ms: u64,
+    /// Of the program.
+    pub program: String,
+    pub threads: usize,
+    pub listeners: Vec<ListenerStatus>,
+    pub backends: Vec<BackendStatus>,
+    /// Addresses that could not be bound and are tried again.
+    pub failed: Vec<BindFailure>,
+    pub names: NameCounts,
+    /// Lines of the access log that found its queue full.
+    pub log_dropped: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub asked: SocketAddr,
+    pub bound: SocketAddr,
+    pub backend: String,
+    pub counts: Counts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    pub backend: String,
+    /// Requests and connections for which no endpoint was there.
+    pub without_endpoint: u64,
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    pub instance: String,
+    pub address: SocketAddr,
+    pub draining: bool,
+    pub counts: Counts,
+}
+
+/// Since the gateway started. `connections` are those accepted (listener) or opened (endpoint).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub connections: u64,
+    /// Connections (TCP) and requests (HTTP) under way.
+    pub active: u64,
+    /// Finished HTTP requests.
+    pub requests: u64,
+    /// What could not be served: no endpoint, no connection, cut short.
+    pub errors: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Responses by class, 1xx to 5xx.
+    pub classes: [u64; 5],
+    pub latency: Latency,
+}
+
+/// Durations of HTTP requests; buckets without a count are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    pub sum_us: u64,
+    pub buckets: Vec<LatencyBucket>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyBucket {
+    /// Upper edge in microseconds.
+    pub le_us: u64,
+    pub count: u64,
+}
+
+impl Latency {
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.count).sum()
+    }
+    /// Upper edge of the bucket in which the quantile lies; at most a fifth too high.
+    pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
+        let rank = (self.count() as f64 * quantile).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.buckets
+            .iter()
+            .find(|bucket| {
+                seen += bucket.count;
+                seen >= rank
+            })
+            .map(|bucket| bucket.le_us)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameCounts {
+    /// Answered from a zone, "no such name" included.
+    pub answered: u64,
+    pub forwarded: u64,
+    /// Forwarded without an answer in time.
+    pub failed: u64,
+    /// Malformed or from outside, thrown away.
+    pub dropped: u64,
+}

@@ -1,0 +1,284 @@
+//! One thread of the data plane: its own runtime, its own listening sockets, its own upstream
+//! connections. It shares with the others one pointer to the table and nothing it writes.
+
+use crate::buffer::{self, Buf};
+use crate::detect;
+use crate::http;
+use crate::http::connection::{Client, peer_text};
+use crate::http::pool::Pool;
+use crate::log::{Log, ThreadLog};
+use crate::options::Limits;
+use crate::snapshot::{ListenerId, Random, Route, Snapshot};
+use crate::stream;
+use crate::tcp;
+use crate::watch::{Registry, SWEEP};
+use arc_swap::ArcSwap;
+use model::service::Protocol;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_local};
+
+/// Stack of a worker thread; futures live on the heap.
+const STACK_BYTES: usize = 512 * 1024;
+/// Pause after an accept that failed for want of something (descriptors, memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all threads share.
+pub struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    pub limits: Limits,
+    pub started: Instant,
+    pub log: Log,
+    pub threads: usize,
+}
+
+impl Shared {
+    pub fn new(limits: Limits, log: Log, threads: usize) -> Self {
+        Self {
+            snapshot: ArcSwap::default(),
+            generation: AtomicU64::new(0),
+            limits,
+            started: Instant::now(),
+            log,
+            threads,
+        }
+    }
+    /// Changes with each snapshot; comparing it is cheaper than looking a route up.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// What the control thread tells a worker; done in order.
+pub enum Command {
+    Listen {
+        id: ListenerId,
+        socket: std::net::TcpListener,
+        route: Arc<Route>,
+    },
+    /// Accepts what is waiting, then no more; connections end as soon as they are idle.
+    Close {
+        id: ListenerId,
+    },
+    /// Confirms that everything before is done and the newest table is used from here on.
+    Sync(oneshot::Sender<()>),
+    /// Closes all listeners and completes when no connection is left.
+    Finish(oneshot::Sender<()>),
+}
+
+/// The control thread's end of a worker.
+pub struct Handle {
+    pub commands: mpsc::UnboundedSender<Command>,
+}
+
+/// One thread's state, reached by all its connections.
+pub struct Worker {
+    pub index: usize,
+    pub shared: Arc<Shared>,
+    pub registry: Rc<Registry>,
+    pub pool: Pool,
+    pub random: Random,
+    pub log: ThreadLog,
+}
+
+impl Worker {
+    /// A message; too many in one second are left out.
+    pub fn say(&self, message: &str) {
+        self.log.say(message);
+    }
+}
+
+/// Starts worker number `index`.
+pub fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
+    let (commands, received) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .stack_size(STACK_BYTES)
+        .spawn(move || run(index, shared, runtime, received))?;
+    Ok(Handle { commands })
+}
+
+fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    mut runtime: tokio::runtime::Builder,
+    received: mpsc::UnboundedReceiver<Command>,
+) {
+    let runtime = match runtime.enable_io().enable_time().build_local(Default::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return shared.log.say(&format!("worker {index} could not start: {error}")),
+    };
+    let worker = Rc::new(Worker {
+        index,
+        registry: Rc::new(Registry::new(shared.started)),
+        pool: Pool::default(),
+        random: Random::new(),
+        log: shared.log.of_thread(),
+        shared,
+    });
+    runtime.block_on(async {
+        let sweep = spawn_local(sweep(worker.clone()));
+        obey(&worker, received).await;
+        sweep.abort();
+    });
+}
+
+async fn obey(worker: &Rc<Worker>, mut received: mpsc::UnboundedReceiver<Command>) {
+    let mut listening: HashMap<ListenerId, Listening> = HashMap::new();
+    while let Some(command) = received.recv().await {
+        match command {
+            Command::Listen { id, socket, route } => match Listening::start(worker, id, socket, route) {
+                Ok(started) => {
+                    listening.insert(id, started);
+                }
+                Err(error) => worker.say(&format!("a listener could not be used: {error}")),
+            },
+            Command::Close { id } => {
+                if let Some(listening) = listening.remove(&id) {
+                    listening.finish().await;
+                }
+                worker.registry.drain(Some(id));
+            }
+            Command::Sync(done) => {
+                worker.pool.sweep(worker.registry.clock().now_ms(), &worker.shared.limits);
+                // Nobody waits any more when the control thread has given up on us.
+                let _ = done.send(());
+            }
+            Command::Finish(done) => {
+                for (_, listening) in listening.drain() {
+                    listening.finish().await;
+                }
+                worker.registry.drain(None);
+                while worker.registry.count() > 0 {
+                    worker.registry.changed().await;
+                }
+                worker.log.flush();
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+/// Ten times a second while there is anything: deadlines, old upstream connections, log lines.
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        if worker.registry.count() == 0 && worker.pool.is_empty() {
+            worker.log.flush();
+            buffer::trim();
+            worker.registry.changed().await;
+        }
+        tokio::time::sleep(SWEEP).await;
+        worker.registry.sweep();
+        worker.pool.sweep(worker.registry.clock().now_ms(), &worker.shared.limits);
+        worker.log.flush();
+    }
+}
+
+/// The task that accepts from one socket.
+struct Listening {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    fn start(
+        worker: &Rc<Worker>,
+        id: ListenerId,
+        socket: std::net::TcpListener,
+        route: Arc<Route>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::from_std(socket)?;
+        let (stop, stopped) = oneshot::channel();
+        let acceptor = Acceptor { worker: worker.clone(), id, route };
+        Ok(Self { stop, task: spawn_local(acceptor.run(listener, stopped)) })
+    }
+    async fn finish(self) {
+        // Either side may have ended already, which is what is wanted.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+struct Acceptor {
+    worker: Rc<Worker>,
+    id: ListenerId,
+    route: Arc<Route>,
+}
+
+impl Acceptor {
+    async fn run(mut self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut stopped => break,
+                accepted = self.accept(&listener) => match accepted {
+                    Ok((stream, peer)) => self.connected(stream, peer),
+                    Err(error) => self.pause(&error).await,
+                }
+            }
+        }
+        self.drain(listener);
+    }
+    /// Accepts only while there is room; until then connections wait in the backlog.
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        while self.worker.registry.count() >= self.worker.shared.limits.connections_per_thread {
+            self.worker.registry.changed().await;
+        }
+        listener.accept().await
+    }
+    async fn pause(&self, error: &io::Error) {
+        // A client that left before it was accepted is no reason to wait.
+        if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            self.worker.say(&format!("a connection could not be accepted: {error}"));
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    /// Takes what the kernel has already promised to clients before the socket is closed.
+    fn drain(&mut self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.connected(stream, peer);
+            }
+        }
+    }
+    fn connected(&mut self, stream: TcpStream, peer: SocketAddr) {
+        stream::tune_client(&stream);
+        let worker = self.worker.clone();
+        let generation = worker.shared.generation();
+        if let Some(route) = worker.shared.snapshot.load().routes.get(&self.id) {
+            self.route = route.clone();
+        }
+        self.route.counters.shard(worker.index).connection();
+        let client = Client {
+            watch: worker.registry.register(self.id),
+            listener: self.id,
+            route: self.route.clone(),
+            generation,
+            peer: peer_text(peer),
+            buf: Buf::default(),
+            stream,
+            worker,
+        };
+        match self.route.protocol {
+            Protocol::Http => spawn_local(http::connection::serve(client)),
+            Protocol::Tcp => spawn_local(tcp::serve(client)),
+            Protocol::Auto => spawn_local(detect::serve(client)),
+        };
+    }
+}
