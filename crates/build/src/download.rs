@@ -48,36 +48,41 @@ pub fn is_intact(path: &Path, sha256: &str, cancel: &AtomicBool) -> Result<bool,
     Ok(intact)
 }
 
-/// Downloads to `target`. Two who want the same file wait for each other.
+/// Downloads to `target`. Two who want the same file wait for each other. What breaks off is
+/// resumed; damaged data is fetched once more from its beginning.
 pub fn to_file(http: &Http, wanted: &Wanted<'_>, target: &Path, cancel: &AtomicBool) -> Result<(), BuildError> {
     let part = part_path(target);
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let error = match one_attempt(http, wanted, target, &part, cancel) {
-            Ok(()) => return Ok(()),
+    retry(cancel, || one_attempt(http, wanted, target, &part, cancel))
+}
+
+/// Tries again what may pass by itself, with growing pauses.
+pub fn retry<T>(cancel: &AtomicBool, mut attempt: impl FnMut() -> Result<T, BuildError>) -> Result<T, BuildError> {
+    for number in 1.. {
+        let error = match attempt() {
+            Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        // Damaged data is fetched once more from its beginning, the rest from where it broke off.
-        let limit = if matches!(error, BuildError::Digest { .. }) { 2 } else { MAX_ATTEMPTS };
-        if attempt >= limit || !is_passing(&error) {
+        if number >= attempts(&error) {
             return Err(error);
         }
-        pause(FIRST_PAUSE * 2u32.pow(attempt - 1), cancel)?;
+        pause(FIRST_PAUSE * 2u32.pow(number - 1), cancel)?;
+    }
+    unreachable!("attempts are counted")
+}
+
+/// How often an operation that fails like this is tried at all.
+fn attempts(error: &BuildError) -> u32 {
+    match error {
+        BuildError::Unreachable { .. } => MAX_ATTEMPTS,
+        BuildError::Status { status, .. } if *status >= 500 || *status == 429 => MAX_ATTEMPTS,
+        BuildError::Digest { .. } => 2,
+        _ => 1,
     }
 }
 
 fn part_path(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     target.with_file_name(format!(".part-{name}"))
-}
-
-fn is_passing(error: &BuildError) -> bool {
-    match error {
-        BuildError::Unreachable { .. } | BuildError::Digest { .. } => true,
-        BuildError::Status { status, .. } => *status >= 500 || *status == 429,
-        _ => false,
-    }
 }
 
 /// Waits in short steps, so that giving up is quick.

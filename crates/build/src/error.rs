@@ -93,6 +93,9 @@ impl BuildError {
         let one = |text: &str| vec![text.to_owned()];
         match self {
             Self::Input { hint, .. } => hint.iter().cloned().collect(),
+            Self::Unreachable { url, .. } if url.contains("/v2/") => vec![format!(
+                "look at the registry with `curl -I {url}`; behind a proxy, set HTTPS_PROXY for the daemon"
+            )],
             Self::Unreachable { url, .. } => vec![format!(
                 "look at it with `curl -I {url}`; another archive is chosen by `x-juchu.image.archive.mirror`"
             )],

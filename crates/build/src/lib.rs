@@ -10,6 +10,7 @@ pub mod assemble;
 pub mod error;
 pub mod job;
 pub mod layout;
+pub mod pull;
 pub mod store;
 
 mod base_files;
@@ -27,6 +28,8 @@ mod unpack;
 pub use assemble::{Options, assemble, assemble_with};
 pub use error::BuildError;
 pub use job::Job;
+
 pub use plan::{Entry, EntryKind, ImagePlan, Source, User};
+pub use pull::{PullOptions, pull};
 pub use store::ImageStore;
 pub use unpack::Limits;
