@@ -5,6 +5,7 @@
 
 pub mod harness;
 mod journal;
+mod program;
 mod specification;
 pub mod table;
 
@@ -30,7 +31,7 @@ pub struct Bench {
 }
 
 /// All benches, in the order of SPECIFICATION.md.
-pub const BENCHES: &[Bench] = &[journal::BENCH];
+pub const BENCHES: &[Bench] = &[program::HELP, program::BUILD, journal::BENCH];
 
 pub fn list() -> String {
     let mut table = Table::new(&["bench", "what it measures"]);
