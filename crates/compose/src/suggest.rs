@@ -2,12 +2,14 @@
 
 /// The candidate within a third of the word's length in edits, nearest first.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Longer words are not worth comparing.
+    /// Shorter words resemble too much, longer ones are not worth comparing.
+    const MIN_LENGTH: usize = 3;
     const MAX_LENGTH: usize = 64;
-    if word.len() > MAX_LENGTH {
+    let length = word.chars().count();
+    if !(MIN_LENGTH..=MAX_LENGTH).contains(&length) {
         return None;
     }
-    let limit = (word.chars().count() / 3).max(1);
+    let limit = (length / 3).max(1);
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= MAX_LENGTH)

@@ -21,7 +21,7 @@ pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>
             "add `services:` with at least one service",
         );
     }
-    for (name, entry) in services {
+    for (name, entry) in services.iter().filter(|(_, entry)| entry.node.as_map().is_some()) {
         let mut service = Service { name, entry, root, inactive, sink };
         service.name_is_valid();
         service.has_an_image();
@@ -187,35 +187,48 @@ impl Service<'_> {
     }
 }
 
-/// `links` and the modes that share with a service make it a dependency.
+/// `links`, `volumes_from` and the modes that share with a service make it a dependency.
 fn imply_dependencies(root: &mut Node) {
     for (_, entry) in root.get_mut("services").into_iter().flat_map(Node::entries_mut) {
         let service = &mut entry.node;
-        let mut implied: Vec<(String, Pos)> = Vec::new();
-        for key in ["network_mode", "ipc", "pid"] {
-            let mode =
-                service.get(key).and_then(|node| Some((node.as_text()?.strip_prefix("service:")?, node.pos)));
-            implied.extend(mode.map(|(name, pos)| (name.to_owned(), pos)));
-        }
-        for link in service.get("links").map(Node::items).unwrap_or_default() {
-            let name = link.as_text().map(|text| text.split_once(':').map_or(text, |(name, _)| name));
-            implied.extend(name.map(|name| (name.to_owned(), link.pos)));
-        }
-        if implied.is_empty() {
-            continue;
-        }
+        let implied = implied(service);
+        let Some(first) = implied.first() else { continue };
         if service.get("depends_on").is_none() {
-            let pos = implied[0].1;
-            service.set("depends_on", Node::map(pos, []));
+            service.set("depends_on", Node::map(first.pos, []));
         }
         let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) else { continue };
-        for (name, pos) in implied {
-            let flag = Node::new(pos, crate::tree::Value::Bool(true));
+        for Implied { name, pos, restart } in implied {
+            let restart = Node::new(pos, crate::tree::Value::Bool(restart));
             let value =
-                Node::map(pos, [("condition", Node::text(pos, "service_started")), ("restart", flag)]);
+                Node::map(pos, [("condition", Node::text(pos, "service_started")), ("restart", restart)]);
             map.entry(name).or_insert(Entry { key: pos, node: value });
         }
     }
+}
+
+/// A dependency that follows from another key.
+struct Implied {
+    name: String,
+    pos: Pos,
+    /// Restarted together with it.
+    restart: bool,
+}
+
+fn implied(service: &Node) -> Vec<Implied> {
+    let first_part = |text: &str| text.split_once(':').map_or(text, |(name, _)| name).to_owned();
+    let mut all = Vec::new();
+    for key in ["network_mode", "ipc", "pid"] {
+        let Some(node) = service.get(key) else { continue };
+        let name = node.as_text().and_then(|text| text.strip_prefix("service:"));
+        all.extend(name.map(|name| Implied { name: name.to_owned(), pos: node.pos, restart: true }));
+    }
+    for (key, restart) in [("links", true), ("volumes_from", false)] {
+        for item in service.get(key).map(Node::items).unwrap_or_default() {
+            let text = item.as_text().filter(|text| !text.starts_with("container:"));
+            all.extend(text.map(|text| Implied { name: first_part(text), pos: item.pos, restart }));
+        }
+    }
+    all
 }
 
 /// A dependency with `required: false` on a service that does not take part goes.
@@ -235,7 +248,7 @@ fn unique_container_names(services: &Map, sink: &mut Sink) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for (name, entry) in services {
         let Some(node) = entry.node.get("container_name") else { continue };
-        let Some(text) = node.as_text() else { continue };
+        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else { continue };
         if let Some(other) = seen.insert(text, name) {
             let message =
                 format!("the services `{other}` and `{name}` have the same `container_name` `{text}`");

@@ -1,7 +1,6 @@
 //! Top-level keys: networks, volumes, configs, secrets, include.
 
 use super::service::SERVICE;
-use super::xjuchu::STACK_POLICY;
 use super::{Object, Shape, object, off, on};
 use Shape::{Any, Bool, Either, List, Named, Nullable, Pairs, Scalar, Text};
 
@@ -15,7 +14,7 @@ pub(super) static ROOT: Object = object(&[
     on("configs", Named(&Nullable(&Shape::Object(&CONFIG)))),
     on("secrets", Named(&Nullable(&Shape::Object(&SECRET)))),
     off("models", Any, ""),
-    on("x-juchu", Shape::Object(&STACK_POLICY)),
+    on("x-juchu", Any),
 ]);
 
 static INCLUDES: Shape = List(&Either(&[Text, Shape::Object(&INCLUDE)]));

@@ -66,7 +66,7 @@ pub(super) static SERVICE: Object = object(&[
     on("label_file", texts()),
     on("labels", Pairs),
     on("links", List(&Text)),
-    off("logging", Shape::Object(&LOGGING), "set `x-juchu: {log: {max_size: 10m, max_files: 3}}`"),
+    on("logging", Shape::Object(&LOGGING)),
     off("mac_address", Text, ""),
     on("mem_limit", Size),
     on("mem_reservation", Size),
@@ -203,7 +203,7 @@ static ULIMIT: Object = object_with(&[on("soft", Int), on("hard", Int)], &["soft
 
 static VOLUME: Object = object_with(
     &[
-        on("type", Word(&["bind", "volume", "tmpfs", "npipe", "cluster", "image"])),
+        on("type", Word(&["bind", "volume", "tmpfs"])),
         on("source", Text),
         on("target", Text),
         on("read_only", Bool),

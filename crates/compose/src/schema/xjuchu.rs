@@ -12,9 +12,6 @@ const fn strict(fields: &'static [super::Field]) -> Object {
     Object { extensible: false, ..object(fields) }
 }
 
-/// Top level: kept for the functions that read their own part of it.
-pub(super) static STACK_POLICY: Object = lenient(&[]);
-
 pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("builder", Word(&["auto", "native", "dockerfile"])),
     on("image", Shape::Object(&IMAGE)),

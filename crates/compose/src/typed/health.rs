@@ -17,11 +17,17 @@ pub(super) fn healthcheck(node: &Node, sink: &mut Sink) -> Option<Healthcheck> {
         return Some(timed(test, ours, sink));
     }
     let check = node.get("healthcheck")?;
-    let test = match flag(check, "disable") {
-        true => HealthTest::None,
-        // Timings alone belong to the image's own check, which the reader of the image applies.
-        false => declared_test(check.get("test")?, sink)?,
-    };
+    if flag(check, "disable") {
+        return Some(timed(HealthTest::None, check, sink));
+    }
+    if !check.has("test") || check.get("test").is_some_and(|test| test.items().is_empty()) {
+        if check.as_map().is_some_and(|map| map.values().any(|entry| entry.node.is_given())) {
+            let message = "a health check without `test` has no effect; the image's own keeps its timings";
+            sink.warning_hint(check.pos, message, "add `test: [CMD, …]`");
+        }
+        return None;
+    }
+    let test = declared_test(check.get("test")?, sink)?;
     Some(timed(test, check, sink))
 }
 

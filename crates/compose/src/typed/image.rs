@@ -6,9 +6,15 @@ use crate::paths::is_remote;
 use crate::tree::Node;
 use model::ServiceName;
 use model::image::{BuildSpec, Builder, ImageSource, NativeImage, PullPolicy};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-pub(super) fn image(node: &Node, name: &ServiceName, key: Pos, sink: &mut Sink) -> Option<ImageSource> {
+pub(super) fn image(
+    node: &Node,
+    name: &ServiceName,
+    key: Pos,
+    directory: &Path,
+    sink: &mut Sink,
+) -> Option<ImageSource> {
     let policy = node.get("x-juchu");
     if let Some(component) = policy.and_then(|policy| text(policy, "component")) {
         let options = policy.and_then(|policy| policy.get("options"));
@@ -20,7 +26,7 @@ pub(super) fn image(node: &Node, name: &ServiceName, key: Pos, sink: &mut Sink) 
         sink.warning(options.pos, format!("`x-juchu.options` of `{name}` has no effect without `component`"));
     }
     if node.get("build").is_some() || stated.is_some() {
-        return build(node, stated, policy, sink).map(|spec| ImageSource::Build(spec.into()));
+        return build(node, stated, directory, sink).map(|spec| ImageSource::Build(spec.into()));
     }
     let pull = pull_policy(node, key, sink);
     let reference = text(node, "image")?;
@@ -36,8 +42,9 @@ pub(super) fn image(node: &Node, name: &ServiceName, key: Pos, sink: &mut Sink) 
     Some(ImageSource::Pull { reference, policy: pull })
 }
 
-fn build(node: &Node, stated: Option<&Node>, policy: Option<&Node>, sink: &mut Sink) -> Option<BuildSpec> {
+fn build(node: &Node, stated: Option<&Node>, directory: &Path, sink: &mut Sink) -> Option<BuildSpec> {
     let build = node.get("build");
+    let policy = node.get("x-juchu");
     let context = build.and_then(|build| build.get("context"));
     if let Some(context) = context
         && let Some(address) = context.as_text().filter(|text| is_remote(text))
@@ -57,7 +64,8 @@ fn build(node: &Node, stated: Option<&Node>, policy: Option<&Node>, sink: &mut S
     };
     let of_build = |key: &str| build.and_then(|build| text(build, key));
     Some(BuildSpec {
-        context: context.and_then(Node::as_text).map(PathBuf::from),
+        // `build` without a context means the directory of the project.
+        context: context.and_then(Node::as_text).or(build.and(directory.to_str())).map(PathBuf::from),
         builder,
         dockerfile: of_build("dockerfile").map(PathBuf::from),
         dockerfile_inline: of_build("dockerfile_inline"),
@@ -72,7 +80,10 @@ fn native_image(stated: &Node, sink: &mut Sink) -> Option<NativeImage> {
     match serde_json::from_value(stated.to_json()) {
         Ok(image) => Some(image),
         Err(error) => {
-            sink.error(stated.pos, format!("`x-juchu.image`: {error}"));
+            // What the schema refuses is reported there, key by key.
+            if sink.errors() == 0 {
+                sink.error(stated.pos, format!("`x-juchu.image`: {error}"));
+            }
             None
         }
     }

@@ -14,6 +14,7 @@ use crate::unit::{Loader, Merged};
 use model::stack::{FileSource, Network, Volume};
 use model::{DurationMs, NetworkName, ServiceName, Stack, StackName, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Builds the stack; what cannot be typed is in the sink.
@@ -28,11 +29,14 @@ pub(crate) fn stack(
     let volumes = volumes(root, &name, &mut loader.sink);
     let mut services = BTreeMap::new();
     for (key, entry) in root.get("services").into_iter().flat_map(Node::entries) {
-        let Ok(key) = ServiceName::new(key.as_str()) else { continue };
-        if let Some(service) = service::service(key.clone(), entry, root, &volumes, &mut loader.sink) {
+        let (Some(_), Ok(key)) = (entry.node.as_map(), ServiceName::new(key.as_str())) else { continue };
+        if let Some(service) =
+            service::service(key.clone(), entry, root, &volumes, &directory, &mut loader.sink)
+        {
             services.insert(key, service);
         }
     }
+    one_service_per_host_port(root, &services, &mut loader.sink);
     let used = Used::by(&services);
     let networks = networks(root, &name, &used, &mut loader.sink);
     let configs = file_sources(merged, "configs", &used.configs, loader);
@@ -40,6 +44,28 @@ pub(crate) fn stack(
     let volumes = volumes.into_iter().filter(|(_, volume)| used.volumes.contains(&volume.name)).collect();
     let policy = root.get("x-juchu").map_or(serde_json::Value::Null, Node::to_json);
     Some(Stack { name, directory, files, services, networks, volumes, configs, secrets, policy })
+}
+
+/// Two services cannot publish the same port of the same address of this host.
+fn one_service_per_host_port(root: &Node, services: &BTreeMap<ServiceName, model::Service>, sink: &mut Sink) {
+    let mut taken: BTreeMap<(u16, model::service::Transport), Vec<(Option<IpAddr>, &ServiceName)>> =
+        BTreeMap::new();
+    for (name, service) in services {
+        for port in service.ports.iter().filter(|port| port.published != 0) {
+            let here = port.host_ip.filter(|ip| !ip.is_unspecified());
+            let others = taken.entry((port.published, port.transport)).or_default();
+            let clash = others.iter().find(|(there, other)| {
+                *other != name && (here.is_none() || there.is_none() || *there == here)
+            });
+            if let Some((_, other)) = clash {
+                let pos = root.get("services").and_then(|services| services.get(name.as_str())?.get("ports"));
+                let message =
+                    format!("the services `{other}` and `{name}` both publish port {}", port.published);
+                sink.error_hint(pos.map(|node| node.pos), message, "publish one of them on another port");
+            }
+            others.push((here, name));
+        }
+    }
 }
 
 /// What the services of the stack use; nothing else becomes part of it.
@@ -108,7 +134,7 @@ fn networks(root: &Node, stack: &StackName, used: &Used, sink: &mut Sink) -> BTr
 
 /// The name on this host: as declared, the bare key of what is external, else `stack_key`.
 fn resource_name(node: &Node, key: &str, stack: &StackName, external: bool) -> String {
-    match node.get("name").and_then(Node::as_text) {
+    match node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {
         Some(name) => name.to_owned(),
         None if external => key.to_owned(),
         None => format!("{stack}_{key}"),
@@ -170,6 +196,11 @@ fn flag(node: &Node, key: &str) -> bool {
 
 fn text(node: &Node, key: &str) -> Option<String> {
     node.get(key).and_then(Node::as_text).map(str::to_owned)
+}
+
+/// As [`text`], where an empty text says nothing.
+fn word(node: &Node, key: &str) -> Option<String> {
+    text(node, key).filter(|text| !text.is_empty())
 }
 
 fn text_list(node: Option<&Node>) -> Vec<String> {

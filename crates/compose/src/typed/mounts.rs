@@ -18,6 +18,14 @@ pub(super) fn mounts(node: &Node, volumes: &BTreeMap<String, Volume>, sink: &mut
         .collect();
     let tmpfs = node.get("tmpfs").map(Node::items).unwrap_or_default();
     mounts.extend(tmpfs.iter().filter_map(|node| short_tmpfs(node, sink)));
+    let pos = node.get("tmpfs").or(node.get("volumes")).map(|node| node.pos);
+    let mut seen = std::collections::BTreeSet::new();
+    for mount in &mounts {
+        if !seen.insert(&mount.target) {
+            let message = format!("two mounts have the same target `{}`", mount.target);
+            sink.error_hint(pos, message, "remove one of them");
+        }
+    }
     mounts
 }
 
@@ -32,11 +40,8 @@ fn mount(node: &Node, volumes: &BTreeMap<String, Volume>, sink: &mut Sink) -> Op
             None => MountSource::Anonymous,
         },
         "tmpfs" => tmpfs(node),
-        other => {
-            let message = format!("a volume of type `{other}` is not supported");
-            sink.error_hint(node.pos, message, "use bind, volume or tmpfs");
-            return None;
-        }
+        // Other types are refused where the file is checked.
+        _ => return None,
     };
     Some(Mount { source, target, read_only: flag(node, "read_only") })
 }

@@ -11,7 +11,28 @@ use std::net::{IpAddr, Ipv4Addr};
 
 pub(super) fn ports(node: &Node, protocol: Protocol, sink: &mut Sink) -> Vec<PublishedPort> {
     let items = node.get("ports").map(Node::items).unwrap_or_default();
+    if let Some(first) = items.first()
+        && !may_publish(node, first, sink)
+    {
+        return Vec::new();
+    }
     items.iter().filter(|node| node.is_given()).filter_map(|node| port(node, protocol, sink)).collect()
+}
+
+/// Whether the network mode leaves anything to publish.
+fn may_publish(node: &Node, first: &Node, sink: &mut Sink) -> bool {
+    let mode = node.get("network_mode").and_then(Node::as_text).unwrap_or_default();
+    if matches!(mode, "host" | "none") {
+        let message = format!("`ports` have no effect with `network_mode: {mode}`");
+        sink.warning_hint(first.pos, message, "remove one of the two");
+        return false;
+    }
+    if let Some(other) = mode.strip_prefix("service:") {
+        let message = format!("a service on the network of `{other}` cannot publish ports of its own");
+        sink.error_hint(first.pos, message, format!("publish them at `{other}`"));
+        return false;
+    }
+    true
 }
 
 fn port(node: &Node, protocol: Protocol, sink: &mut Sink) -> Option<PublishedPort> {

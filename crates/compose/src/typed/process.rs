@@ -1,6 +1,6 @@
 //! What the kernel is asked for when the program starts.
 
-use super::{flag, text, text_list, texts_of};
+use super::{flag, text, text_list, texts_of, word};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
 use model::Bytes;
@@ -11,11 +11,11 @@ use std::net::IpAddr;
 pub(super) fn process(node: &Node, sink: &mut Sink) -> ProcessSettings {
     let security = security(node, sink);
     ProcessSettings {
-        user: text(node, "user"),
-        working_dir: text(node, "working_dir"),
-        hostname: text(node, "hostname"),
-        domainname: text(node, "domainname"),
-        container_name: text(node, "container_name"),
+        user: word(node, "user"),
+        working_dir: word(node, "working_dir"),
+        hostname: word(node, "hostname"),
+        domainname: word(node, "domainname"),
+        container_name: word(node, "container_name"),
         init: flag(node, "init"),
         read_only: flag(node, "read_only"),
         tty: flag(node, "tty"),

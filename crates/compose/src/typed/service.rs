@@ -1,7 +1,7 @@
 //! One service.
 
 use super::{
-    count, duration, flag, health, image, mounts, network, process, resources, text, text_list, texts_of,
+    count, duration, flag, health, image, mounts, network, process, resources, text_list, texts_of, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -14,6 +14,7 @@ use model::service::{FailureAction, UpdateOrder};
 use model::stack::Volume;
 use model::{Bytes, DurationMs, Service, ServiceName};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// How long a stop may take where the file says nothing.
 const STOP_GRACE: DurationMs = DurationMs::from_secs(10);
@@ -23,6 +24,7 @@ pub(super) fn service(
     entry: &Entry,
     root: &Node,
     volumes: &BTreeMap<String, Volume>,
+    directory: &Path,
     sink: &mut Sink,
 ) -> Option<Service> {
     let node = &entry.node;
@@ -38,12 +40,12 @@ pub(super) fn service(
     let (network_mode, networks) = network::networks(node, root, sink);
     let replicas = replicas(node, sink);
     let resources = resources::resources(node, sink);
-    let image = image::image(node, &name, entry.key, sink);
+    let image = image::image(node, &name, entry.key, directory, sink);
     links(node, sink);
     Some(Service {
         name,
         image: image?,
-        platform: text(node, "platform"),
+        platform: word(node, "platform"),
         command: node.get("command").map(|node| text_list(Some(node))),
         entrypoint: node.get("entrypoint").map(|node| text_list(Some(node))),
         environment: texts_of(node.get("environment")),
@@ -62,7 +64,7 @@ pub(super) fn service(
         update: update(node, sink),
         process,
         stop_grace: duration(node, "stop_grace_period").unwrap_or(STOP_GRACE),
-        stop_signal: text(node, "stop_signal"),
+        stop_signal: word(node, "stop_signal"),
         labels: texts_of(node.get("labels")),
         policy: policy(node, sink),
     })
@@ -208,7 +210,8 @@ fn update(node: &Node, sink: &mut Sink) -> UpdateConfig {
 }
 
 fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
-    let Some(policy) = node.get("x-juchu") else { return ServicePolicy::default() };
+    let log = log_policy(node, sink);
+    let Some(policy) = node.get("x-juchu") else { return ServicePolicy { log, ..ServicePolicy::default() } };
     let on_unhealthy = match policy.get("on_unhealthy").and_then(Node::as_text) {
         Some("restart") => Some(OnUnhealthy::Restart),
         Some("drain") => Some(OnUnhealthy::Drain),
@@ -216,16 +219,56 @@ fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
         Some("none") => Some(OnUnhealthy::None),
         _ => None,
     };
-    let log = policy.get("log").map(|log| LogPolicy {
-        max_size: log.get("max_size").and_then(Node::as_text).and_then(|text| Bytes::parse(text).ok()),
-        max_files: count(log, "max_files", sink),
-    });
     ServicePolicy {
         direct: flag(policy, "direct"),
         on_unhealthy,
         ready_timeout: duration(policy, "ready_timeout"),
-        log: log.unwrap_or_default(),
+        log,
     }
+}
+
+/// `x-juchu.log`, and below it the caps of Docker's own log drivers, which many files set.
+fn log_policy(node: &Node, sink: &mut Sink) -> LogPolicy {
+    let mut log = node.get("logging").map(|logging| driver_caps(logging, sink)).unwrap_or_default();
+    if let Some(ours) = node.get("x-juchu").and_then(|policy| policy.get("log")) {
+        log.max_size = size(ours, "max_size").or(log.max_size);
+        log.max_files = count(ours, "max_files", sink).or(log.max_files);
+    }
+    log
+}
+
+fn size(node: &Node, key: &str) -> Option<Bytes> {
+    node.get(key).and_then(Node::as_text).and_then(|text| Bytes::parse(text).ok())
+}
+
+fn driver_caps(logging: &Node, sink: &mut Sink) -> LogPolicy {
+    let hint = "output is kept on this host; set `x-juchu: {log: {max_size: 10m, max_files: 3}}`";
+    if let Some(driver) = logging.get("driver")
+        && !matches!(driver.as_text(), Some("json-file" | "local" | ""))
+    {
+        let message = format!(
+            "`logging.driver: {}` is not supported and has no effect",
+            driver.as_text().unwrap_or_default()
+        );
+        sink.warning_hint(driver.pos, message, hint);
+        return LogPolicy::default();
+    }
+    let options = logging.get("options");
+    for (key, entry) in options.into_iter().flat_map(Node::entries) {
+        if !matches!(key.as_str(), "max-size" | "max-file") {
+            sink.warning_hint(
+                entry.key,
+                format!("`logging.options.{key}` is not supported and has no effect"),
+                hint,
+            );
+        }
+    }
+    let Some(options) = options else { return LogPolicy::default() };
+    let max_size = super::parsed(options, "max-size", sink, Bytes::parse);
+    let max_files = super::parsed(options, "max-file", sink, |text| {
+        text.parse::<u32>().map_err(|_| format!("`{text}` is not a number of files"))
+    });
+    LogPolicy { max_size, max_files }
 }
 
 /// A size that may be unlimited, for limits of memory and swap.
