@@ -8,6 +8,7 @@ use crate::{Outcome, process, workspace};
 pub const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "looks at the networks that tests make"),
     ("nftables", "looks at the firewall rules of these networks"),
+    ("skopeo", "reads the images that we build, as others do"),
 ];
 
 /// Installs what is missing, when this machine has `apt-get` and we are root; otherwise says how.
