@@ -1,1 +1,42 @@
-fn main() {}
+//! One binary, several roles. The roles that work inside or beside containers come first: they
+//! must run before any thread exists.
+
+mod build_container;
+mod daemon;
+mod images;
+mod machine;
+mod router;
+mod wire;
+
+use gateway::GatewayOptions;
+use juchu::{cli, home};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next();
+    let role = arguments.next();
+    match role.as_ref().and_then(|r| r.to_str()) {
+        Some("shim") => host::shim::main(arguments),
+        Some("enter") => host::enter::main(arguments),
+        Some("gateway") => gateway_main(),
+        _ => cli::run(program.into_iter().chain(role).chain(arguments), hooks()),
+    }
+}
+
+fn hooks() -> cli::Hooks {
+    cli::Hooks { daemon: daemon::main, lacks: wire::lacks }
+}
+
+fn gateway_main() -> ExitCode {
+    let home = match home::Home::discover() {
+        Ok(home) => home,
+        Err(report) => {
+            eprintln!("{report}");
+            return ExitCode::from(report.kind.exit_code());
+        }
+    };
+    let mut options = GatewayOptions::new(router::socket(&home), home.join("routes.json"));
+    options.access_log = Some(home.join("access.log"));
+    gateway::main(options)
+}

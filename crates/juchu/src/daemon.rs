@@ -1,0 +1,84 @@
+//! The daemon: the control loop, the API on its socket, the console on loopback.
+
+use crate::wire;
+use console::{Access, access::Sources};
+use juchu::cli::DaemonOptions;
+use model::Report;
+use run::Controller;
+use run::control::Control;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Threads of the control plane; requests of services never pass here.
+const THREADS: usize = 2;
+/// How long answers that are being given may take after the daemon was asked to end.
+const END_LIMIT: Duration = Duration::from_millis(500);
+
+/// Runs until it is asked to end. What it started goes on without it.
+pub fn main(options: DaemonOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_keep_alive(Duration::from_secs(1))
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let ended = runtime.block_on(run(options));
+    runtime.shutdown_timeout(END_LIMIT);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprintln!("{report}");
+            ExitCode::from(report.kind.exit_code())
+        }
+    }
+}
+
+async fn run(options: DaemonOptions) -> Result<(), Report> {
+    let home = options.home;
+    let socket = console::bind_unix(&home.socket())?;
+    let control: Arc<dyn Control> = Controller::start(wire::parts(&home).await?).await?;
+    let access = Access::new(Sources { now: crate::machine::now, random });
+    let (ending, ended) = tokio::sync::watch::channel(false);
+    let until = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
+        // The sender is dropped only after everything has ended.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let api = tokio::spawn(console::serve_unix(socket, Arc::clone(&control), access.clone(), until(ended.clone())));
+    let pages = match options.console {
+        Some(address) => {
+            let (listener, note) = console::bind_http(address).await?;
+            note.into_iter().for_each(|note| eprintln!("{note}"));
+            Some(tokio::spawn(console::serve_http(listener, control, access, until(ended))))
+        }
+        None => None,
+    };
+    eprintln!("juchu {} answers at {}", env!("CARGO_PKG_VERSION"), home.socket().display());
+    asked_to_end().await?;
+    ending.send_replace(true);
+    for task in std::iter::once(api).chain(pages) {
+        // A server that broke has nothing left to end.
+        let _ = task.await;
+    }
+    Ok(())
+}
+
+async fn asked_to_end() -> Result<(), Report> {
+    let failed = |error: std::io::Error| Report::environment(format!("listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn random(bytes: &mut [u8; 32]) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
+        filled += got.expect("the kernel gives random bytes");
+    }
+}

@@ -1,0 +1,116 @@
+//! The one place that names concrete types: which engine, which store, which builder, which
+//! gateway the control loop stands on.
+
+use crate::build_container::{BuildContainers, sweep};
+use crate::images::Builders;
+use crate::machine::Host;
+use crate::router::GatewayProcess;
+use build::ImageStore;
+use host::{HostConfig, HostEngine, LayerSource};
+use juchu::home::Home;
+use model::{Digest, ErrorKind, Report};
+use run::Parts;
+use run::engine::{Engine, Lack};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::SqliteLedger;
+
+/// Disk that the output of all instances together may take.
+const LOG_BUDGET_BYTES: u64 = 2 << 30;
+
+struct Layers(Arc<ImageStore>);
+
+impl LayerSource for Layers {
+    fn layer_dir(&self, digest: &Digest) -> Option<PathBuf> {
+        self.0.layer_dir(digest).ok()
+    }
+}
+
+/// Opens everything below the home. Must be called within a runtime.
+pub async fn parts(home: &Home) -> Result<Parts, Report> {
+    make_directory(&home.state)?;
+    make_directory(&home.runtime)?;
+    let executable = std::env::current_exe()
+        .map_err(|error| Report::environment(format!("find this program's own file: {error}")))?;
+    let ledger = SqliteLedger::open(&home.join("journal.db")).map_err(journal_report)?;
+    let store = Arc::new(ImageStore::open(&home.join("images")).map_err(|e| e.report())?);
+    let config = HostConfig {
+        state: home.state.clone(),
+        runtime: home.runtime.join("host"),
+        layers: Arc::new(Layers(Arc::clone(&store))),
+        volumes: home.join("volumes"),
+        executable: executable.clone(),
+        log_budget_bytes: LOG_BUDGET_BYTES,
+    };
+    let engine: Arc<dyn Engine> = Arc::new(
+        HostEngine::open(config).await.map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))?,
+    );
+    sweep(engine.as_ref()).await;
+    let runner = BuildContainers {
+        engine: Arc::clone(&engine),
+        store: Arc::clone(&store),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    Ok(Parts {
+        ledger: Arc::new(ledger),
+        engine,
+        images: Arc::new(Builders::new(store, home.join("cache"), Box::new(runner))),
+        router: Arc::new(GatewayProcess::new(home, executable)),
+        machine: Arc::new(Host),
+        settings: plan::Settings { files: home.join("files") },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        home: home.state.clone(),
+    })
+}
+
+/// What this machine lacks, asked without a daemon: by an engine over an empty directory.
+pub fn lacks(home: &Home) -> Vec<Lack> {
+    let directory = home.runtime.join(format!("doctor-{}", std::process::id()));
+    let found = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
+        runtime.block_on(async {
+            let store = make_directory(&directory).and_then(|()| {
+                ImageStore::open(&directory.join("images")).map_err(|e| e.report())
+            })?;
+            let config = HostConfig {
+                state: directory.clone(),
+                runtime: directory.join("host"),
+                layers: Arc::new(Layers(Arc::new(store))),
+                volumes: directory.join("volumes"),
+                executable: directory.clone(),
+                log_budget_bytes: LOG_BUDGET_BYTES,
+            };
+            let engine = HostEngine::open(config).await.map_err(|e| Report::environment(e.to_string()))?;
+            Ok::<_, Report>(engine.lacks().await)
+        })
+    });
+    // Nothing in it is of use to anybody.
+    let _ = std::fs::remove_dir_all(&directory);
+    let unusable = |what: String| Lack {
+        what,
+        effect: "nothing can run".to_owned(),
+        hint: "sudo juchu doctor".to_owned(),
+        fatal: true,
+    };
+    match found {
+        Ok(Ok(lacks)) => lacks,
+        Ok(Err(report)) => vec![unusable(report.error)],
+        Err(error) => vec![unusable(error.to_string())],
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), Report> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        Report::environment(format!("make {}: {error}", path.display()))
+            .hint("JUCHU_HOME names another directory")
+    })
+}
+
+fn journal_report(error: store::StoreError) -> Report {
+    match &error {
+        store::StoreError::Locked(_) => {
+            Report::new(ErrorKind::Conflict, error.to_string()).hint("`juchu ps` speaks to the daemon that runs")
+        }
+        _ => Report::from_error(ErrorKind::Environment, &error),
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole program as a person uses it: real daemon, gateway, containers and images, each test
+//! with a home of its own.
+
+mod machine;
+
+/// Each needs seconds and the machine's network for itself.
+mod slow {
+    use super::machine;
+
+    mod bad_input;
+    mod death;
+    mod guestbook;
+    mod life;
+}
