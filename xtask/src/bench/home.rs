@@ -1,6 +1,5 @@
 //! The released program with a home of its own, taken down at the end.
 
-use crate::process::run;
 use crate::{Failure, workspace};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,20 +14,13 @@ pub struct Home {
     stack: String,
 }
 
-/// Builds the released program and says where it is.
-pub fn program() -> Result<PathBuf, Failure> {
-    let root = workspace::root();
-    run(&root, "cargo", &["build", "--quiet", "--release", "-p", "juchu"])?;
-    Ok(root.join("target/release/juchu"))
-}
-
 impl Home {
     /// `stack` is what is taken down at the end.
     pub fn new(stack: &str) -> Result<Self, Failure> {
         // Sockets below it must have short paths.
         let directory = std::env::temp_dir().join(format!("juchu-bench-{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
-        Ok(Self { program: program()?, directory, stack: stack.to_owned() })
+        Ok(Self { program: super::program::release()?, directory, stack: stack.to_owned() })
     }
 
     pub fn command(&self, place: &Path, arguments: &[&str]) -> Command {

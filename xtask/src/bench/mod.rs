@@ -4,9 +4,12 @@
 //! SPECIFICATION.md, into the rows that name the bench and the number.
 
 pub mod harness;
+mod home;
 mod journal;
+mod plan;
 mod program;
 mod specification;
+mod stack;
 pub mod table;
 
 use crate::{Failure, Outcome};
@@ -31,7 +34,7 @@ pub struct Bench {
 }
 
 /// All benches, in the order of SPECIFICATION.md.
-pub const BENCHES: &[Bench] = &[program::HELP, program::BUILD, journal::BENCH];
+pub const BENCHES: &[Bench] = &[plan::BENCH, program::HELP, stack::BENCH, program::BUILD, journal::BENCH];
 
 pub fn list() -> String {
     let mut table = Table::new(&["bench", "what it measures"]);
