@@ -8,7 +8,7 @@ use crate::document::{self, Config, Descriptor, History, Manifest, Platform, Roo
 use crate::durable;
 use crate::error::BuildError;
 use crate::job::{Job, go_on};
-use crate::layer::{self, MEDIA_TYPE_ZSTD, Packing, Written};
+use crate::layer::{self, MEDIA_TYPE_ZSTD, Written};
 use crate::layout;
 use crate::plan::ImagePlan;
 use crate::spool::Spool;
@@ -232,7 +232,7 @@ fn write_layer(tree: &Tree, plan: &ImagePlan, store: &ImageStore, job: &Job<'_>)
     let directory = store.new_layer()?;
     let (cancel, mtime) = (job.cancel, mtime(plan));
     let written = std::thread::scope(|scope| {
-        let packing = scope.spawn(|| layer::write(tree, mtime, Packing::Zstd, &blob, cancel));
+        let packing = scope.spawn(|| layer::write(tree, mtime, &blob, cancel));
         let unpacked = unpack::tree_into(tree, mtime.cast_signed(), &directory.path, cancel);
         let written = packing.join().expect("writing a layer does not panic");
         unpacked.and(written)
@@ -289,3 +289,6 @@ fn finish(
 fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
 }
+
+#[cfg(test)]
+mod tests;

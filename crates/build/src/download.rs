@@ -212,10 +212,15 @@ fn receive(
     }
 }
 
-/// A file of a `file://` archive, missing ones answered like a server does.
+/// A file of a `file://` archive, missing ones answered like a server does, a missing archive like
+/// a server that is away.
 pub fn open_local(url: &str, path: &Path) -> Result<File, BuildError> {
+    let text = path.to_string_lossy();
+    let base = ["/dists/", "/pool/"].iter().find_map(|part| text.split_once(part)).map(|(base, _)| base);
     File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => BuildError::Status { url: url.to_owned(), status: 404 },
+        io::ErrorKind::NotFound if base.is_none_or(|base| Path::new(base).exists()) => {
+            BuildError::Status { url: url.to_owned(), status: 404 }
+        }
         _ => BuildError::unreachable(url, &error),
     })
 }

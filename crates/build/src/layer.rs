@@ -17,13 +17,6 @@ pub const MEDIA_TYPE_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const ZSTD_LEVEL: i32 = 3;
 const BLOCK: u64 = 512;
 
-/// How a layer is packed: zstd inside, gzip for tools that know nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    Zstd,
-    Gzip,
-}
-
 /// What a written layer is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -74,30 +67,13 @@ impl<R: io::Read> io::Read for Hashing<R> {
 }
 
 /// Writes `tree` to a new file at `path` and syncs it; `mtime` in seconds since 1970.
-pub fn write(
-    tree: &Tree,
-    mtime: u64,
-    packing: Packing,
-    path: &Path,
-    cancel: &AtomicBool,
-) -> Result<Written, BuildError> {
+pub fn write(tree: &Tree, mtime: u64, path: &Path, cancel: &AtomicBool) -> Result<Written, BuildError> {
     let failed = || BuildError::io(format!("write the layer {}", path.display()));
     let file = File::create(path).map_err(failed())?;
     let out = Hashing::new(BufWriter::with_capacity(256 << 10, file));
-    let (diff_id, out) = match packing {
-        Packing::Zstd => {
-            let encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL).map_err(failed())?;
-            let (encoder, diff_id, _) = tar(tree, mtime, Hashing::new(encoder), cancel)?.finish();
-            (diff_id, encoder.finish().map_err(failed())?)
-        }
-        Packing::Gzip => {
-            let builder = flate2::GzBuilder::new().mtime(0);
-            let encoder = builder.write(out, flate2::Compression::new(6));
-            let (encoder, diff_id, _) = tar(tree, mtime, Hashing::new(encoder), cancel)?.finish();
-            (diff_id, encoder.finish().map_err(failed())?)
-        }
-    };
-    let (buffered, blob, size) = out.finish();
+    let encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL).map_err(failed())?;
+    let (encoder, diff_id, _) = tar(tree, mtime, Hashing::new(encoder), cancel)?.finish();
+    let (buffered, blob, size) = encoder.finish().map_err(failed())?.finish();
     let file = buffered.into_inner().map_err(|e| failed()(e.into_error()))?;
     file.sync_data().map_err(failed())?;
     Ok(Written { diff_id, blob, size })

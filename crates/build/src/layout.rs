@@ -7,7 +7,7 @@ use crate::error::BuildError;
 use model::Digest;
 use model::image::BuiltImage;
 use rustix::fs::{FlockOperation, flock};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -127,9 +127,26 @@ impl Layout {
         }))
     }
 
-    /// Forgets a name; the image itself stays until it is collected.
-    pub fn remove_name(&self, name: &str) -> Result<(), BuildError> {
-        self.change_index(|index| index.manifests.retain(|entry| ref_name(entry) != Some(name)))
+    /// Gives an image that is in the index one more name.
+    pub fn tag(&self, name: &str, manifest: &Digest) -> Result<(), BuildError> {
+        let index = self.index()?;
+        let Some(entry) = index.manifests.iter().find(|entry| entry.digest == *manifest) else {
+            return Err(self.damaged(format!("there is no image {manifest} to be named {name}")));
+        };
+        let origin = entry.annotations.get(ORIGIN).cloned().unwrap_or_default();
+        self.put_image(entry.clone(), Some(name), &origin)
+    }
+
+    /// Takes a name away from its image, which stays, under no name if it has no other.
+    pub fn untag(&self, name: &str) -> Result<(), BuildError> {
+        self.change_index(|index| {
+            let Some(at) = index.manifests.iter().position(|entry| ref_name(entry) == Some(name)) else { return };
+            let mut entry = index.manifests.remove(at);
+            entry.annotations.remove(REF_NAME);
+            if !index.manifests.iter().any(|other| other.digest == entry.digest) {
+                index.manifests.push(entry);
+            }
+        })
     }
 
     /// Forgets an image under all its names; its blobs stay until they are collected.
@@ -137,9 +154,9 @@ impl Layout {
         self.change_index(|index| index.manifests.retain(|entry| entry.digest != *manifest))
     }
 
-    /// The blob of each layer that an image in the index has, by its uncompressed digest.
-    pub fn layer_blobs(&self) -> Result<BTreeMap<Digest, Digest>, BuildError> {
-        let mut blobs = BTreeMap::new();
+    /// Each layer of an image in the index: its uncompressed digest and that of its blob.
+    pub fn layer_blobs(&self) -> Result<BTreeSet<(Digest, Digest)>, BuildError> {
+        let mut blobs = BTreeSet::new();
         for entry in self.index()?.manifests {
             let manifest: Manifest = self.document(&entry.digest)?;
             let config: Config = self.document(&manifest.config.digest)?;

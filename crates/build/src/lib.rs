@@ -8,6 +8,7 @@ pub mod plan;
 pub mod archive;
 pub mod assemble;
 pub mod error;
+pub mod export;
 pub mod job;
 pub mod layout;
 pub mod pull;
@@ -24,6 +25,9 @@ mod layer;
 mod spool;
 mod tree;
 mod unpack;
+
+#[cfg(test)]
+mod testing;
 
 pub use assemble::{Options, assemble, assemble_with};
 pub use error::BuildError;

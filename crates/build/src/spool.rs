@@ -80,9 +80,6 @@ impl Spool {
     pub fn file(&self) -> Arc<File> {
         self.file.clone()
     }
-    pub fn written(&self) -> u64 {
-        self.written
-    }
 
     /// Copies a file of this machine as it is now.
     pub fn copy(&mut self, path: &Path) -> Result<Content, BuildError> {

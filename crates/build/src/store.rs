@@ -114,6 +114,21 @@ impl ImageStore {
         }
     }
 
+    /// Gives an image that is in the store a name; the name leaves any other image.
+    pub fn tag(&self, name: &str, manifest: &Digest) -> Result<(), BuildError> {
+        self.layout.tag(name, manifest)
+    }
+
+    /// Forgets a name; its image stays.
+    pub fn untag(&self, name: &str) -> Result<(), BuildError> {
+        self.layout.untag(name)
+    }
+
+    /// Forgets an image under all its names; `collect` frees what it took.
+    pub fn remove(&self, manifest: &Digest) -> Result<(), BuildError> {
+        self.layout.remove(manifest)
+    }
+
     /// The directory of a layer, unpacked from its blob where it is not there already.
     pub fn layer_dir(&self, diff_id: &Digest) -> Result<PathBuf, BuildError> {
         if self.is_ready(diff_id) {
@@ -124,9 +139,15 @@ impl ImageStore {
             path: self.root.clone(),
             reason: format!("there is no blob of the layer {diff_id}"),
         };
-        let blob = self.layout.layer_blobs()?.remove(diff_id).ok_or_else(missing)?;
-        self.unpack_blob(&blob, diff_id, &AtomicBool::new(false))?;
-        Ok(self.layer_path(diff_id))
+        // An image may lie about which blob a layer comes from; another one then says it rightly.
+        let mut failure = missing();
+        for (_, blob) in self.layout.layer_blobs()?.into_iter().filter(|(layer, _)| layer == diff_id) {
+            match self.unpack_blob(&blob, diff_id, &AtomicBool::new(false)) {
+                Ok(_) => return Ok(self.layer_path(diff_id)),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
     }
 
     /// Whether the layer can be used as it is.
@@ -231,7 +252,7 @@ impl ImageStore {
     pub fn collect(&self, keep: &BTreeSet<Digest>, grace: Duration) -> Result<Swept, BuildError> {
         let _guard = layout::lock(&self.root.join("lock"), FlockOperation::LockExclusive)?;
         let mut swept = self.layout.collect(keep, grace)?;
-        let used: BTreeSet<String> = self.layout.layer_blobs()?.keys().map(|d| d.hex().to_owned()).collect();
+        let used: BTreeSet<String> = self.layout.layer_blobs()?.iter().map(|(d, _)| d.hex().to_owned()).collect();
         let layers = self.root.join("layers");
         let failed = || BuildError::io(format!("clean {}", layers.display()));
         for entry in fs::read_dir(&layers).map_err(failed())? {

@@ -75,6 +75,7 @@ pub struct Tree {
 }
 
 impl Tree {
+    #[cfg(test)]
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
     }
@@ -87,9 +88,6 @@ impl Tree {
     pub fn paths_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Node)> {
         let range = self.nodes.range(prefix.to_owned()..);
         range.take_while(move |(path, _)| path.starts_with(prefix)).map(|(path, node)| (path.as_str(), node))
-    }
-    pub fn len(&self) -> usize {
-        self.nodes.len()
     }
 
     /// Puts `node` at `path` in place of what was there. As dpkg does it, a directory stays a

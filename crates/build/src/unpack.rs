@@ -460,3 +460,6 @@ fn whiteout(target: &mut Target, path: &str) -> Option<io::Result<()>> {
 }
 
 
+
+#[cfg(test)]
+mod tests;

@@ -152,6 +152,7 @@ impl Index {
         Ok(index)
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.packages
     }

@@ -343,39 +343,39 @@ mod tests {
 
     #[test]
     fn an_alternative_already_there_is_enough() {
-        let main = index(&[("a", "1", "Depends: x | y"), ("x", "1", ""), ("y", "1", "")]);
-        check(&[main], &["a", "y"], "a=1 x=1 y=1");
-        let main = index(&[("a", "1", "Depends: x | y"), ("x", "1", ""), ("y", "1", "")]);
-        check(&[main], &["y", "a"], "a=1 y=1");
+        let main = index(&[("aa", "1", "Depends: xx | yy"), ("xx", "1", ""), ("yy", "1", "")]);
+        check(&[main], &["aa", "yy"], "aa=1 yy=1");
+        let main = index(&[("aa", "1", "Depends: xx | yy"), ("xx", "1", ""), ("yy", "1", "")]);
+        check(&[main], &["yy", "aa"], "aa=1 yy=1");
     }
 
     #[test]
     fn versioned_provides_count_with_their_version() {
-        let one = [("a", "1", "Depends: api (>= 2)"), ("b", "9", "Provides: api (= 1)"), ("c", "9", "Provides: api (= 2)")];
-        check(&[index(&one)], &["a"], "a=1 c=9");
-        let unversioned = [("a", "1", "Depends: api (>= 2)"), ("b", "9", "Provides: api")];
+        let one = [("aa", "1", "Depends: api (>= 2)"), ("bb", "9", "Provides: api (= 1)"), ("cc", "9", "Provides: api (= 2)")];
+        check(&[index(&one)], &["aa"], "aa=1 cc=9");
+        let unversioned = [("aa", "1", "Depends: api (>= 2)"), ("bb", "9", "Provides: api")];
         check(
             &[index(&unversioned)],
-            &["a"],
-            "the dependency `api (>= 2)` cannot be met: it is needed by a",
+            &["aa"],
+            "the dependency `api (>= 2)` cannot be met: it is needed by aa",
         );
     }
 
     #[test]
     fn what_cannot_be_met_names_the_way_there() {
-        let main = [("a", "1", "Depends: b"), ("b", "1", "Depends: c (>> 3)"), ("c", "3", "")];
+        let main = [("aa", "1", "Depends: bb"), ("bb", "1", "Depends: cc (>> 3)"), ("cc", "3", "")];
         check(
             &[index(&main)],
-            &["a"],
-            "the dependency `c (>> 3)` cannot be met: it is needed by a → b",
+            &["aa"],
+            "the dependency `cc (>> 3)` cannot be met: it is needed by aa → bb",
         );
         check(
             &[index(&main)],
-            &["c", "a"],
-            "`c (>> 3)` is needed but version 3 of it was chosen: it is needed by a → b",
+            &["cc", "aa"],
+            "`cc (>> 3)` is needed but version 3 of it was chosen: it is needed by aa → bb",
         );
-        let main = [("a", "1", "Conflicts: b"), ("b", "1", "")];
-        check(&[index(&main)], &["a", "b"], "the packages a and b exclude each other");
+        let main = [("aa", "1", "Conflicts: bb"), ("bb", "1", "")];
+        check(&[index(&main)], &["aa", "bb"], "the packages aa and bb exclude each other");
     }
 
     #[test]
@@ -392,8 +392,8 @@ mod tests {
 
     #[test]
     fn a_plan_may_leave_out_more() {
-        let main = [index(&[("a", "1", "Depends: b"), ("b", "1", "Depends: nowhere")])];
-        let exclude = ["b".to_owned()];
-        assert_eq!(resolve(&main, &["a".to_owned()], &exclude, "t").unwrap().len(), 1);
+        let main = [index(&[("aa", "1", "Depends: bb"), ("bb", "1", "Depends: nowhere")])];
+        let exclude = ["bb".to_owned()];
+        assert_eq!(resolve(&main, &["aa".to_owned()], &exclude, "t").unwrap().len(), 1);
     }
 }

@@ -47,8 +47,13 @@ fn release(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Resu
     let url = address.url("InRelease");
     let path = cache_path(context.cache, &url);
     let cached = fs::read(&path).ok().and_then(|bytes| verify(address, &url, &bytes, context).ok());
-    if !context.refresh && cached.is_some() && is_fresh(&path, context.now) {
-        return Ok(cached);
+    // An optional suite that did not exist is remembered in the same way as one that did.
+    let absent = path.with_extension("absent");
+    let was_absent = address.optional && cached.is_none() && absent.exists();
+    if !context.refresh && (is_fresh(&path, context.now) || is_fresh(&absent, context.now)) {
+        if cached.is_some() || was_absent {
+            return Ok(cached);
+        }
     }
     let fetched = fetch_release(&url, context.http).and_then(|bytes| Ok((verify(address, &url, &bytes, context)?, bytes)));
     match (fetched, cached) {
@@ -64,7 +69,11 @@ fn release(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Resu
             job.say(&format!("warning: {url} cannot be reached ({reason}); the copy from {} is used", date(cached.date)));
             Ok(Some(cached))
         }
-        (Err(BuildError::Status { status: 404, .. }), None) if address.optional => Ok(None),
+        (Err(BuildError::Status { status: 404, .. }), None) if address.optional => {
+            durable::write(&absent, b"")?;
+            Ok(None)
+        }
+        (Err(BuildError::Unreachable { .. }), None) if was_absent => Ok(None),
         (Err(error), _) => Err(error),
     }
 }

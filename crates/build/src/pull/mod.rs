@@ -218,6 +218,9 @@ fn one_layer(
     cancel: &AtomicBool,
 ) -> Result<Vec<String>, BuildError> {
     go_on(cancel)?;
+    if store.layout().has(&layer.digest) && store.is_ready(diff_id) {
+        return Ok(Vec::new());
+    }
     client.blob(layer, &store.layout().blob_path(&layer.digest), MAX_LAYER_BYTES, cancel)?;
     store.unpack_blob(&layer.digest, diff_id, cancel)
 }
