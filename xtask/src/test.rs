@@ -5,6 +5,7 @@
 
 use crate::process::answers;
 use crate::{Failure, Outcome, packages, workspace};
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -18,54 +19,54 @@ pub enum Set {
 const SLOW: &str = "slow::";
 
 pub fn run(set: Set) -> Outcome {
-    packages::install_missing()?;
-    if answers("cargo", &["nextest", "--version"]) { with_nextest(set) } else { with_cargo(set) }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(packages::provide()?.into_iter().chain(std::env::split_paths(&path)))?;
+    if answers("cargo", &["nextest", "--version"]) {
+        with_nextest(set, &path)
+    } else {
+        with_cargo(set, &path)
+    }
 }
 
 /// `.config/nextest.toml` puts the slow ones last and alone.
-fn with_nextest(set: Set) -> Outcome {
+fn with_nextest(set: Set, path: &OsStr) -> Outcome {
     let filter = match set {
         Set::All => "all()",
         Set::Fast => "not test(/(^|::)slow::/)",
         Set::Slow => "test(/(^|::)slow::/)",
     };
     if set != Set::Slow {
-        examples_in_docs()?;
+        examples_in_docs(path)?;
     }
-    let passed = cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "-E", filter])?;
+    let passed = cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "-E", filter], path)?;
     finish(
         passed.failed,
         passed.lines.iter().rfind(|line| line.trim_start().starts_with("Summary [")).cloned(),
     )
 }
 
-fn with_cargo(set: Set) -> Outcome {
+fn with_cargo(set: Set, path: &OsStr) -> Outcome {
     let mut total = Totals::default();
     let mut failed = false;
-    if set != Set::Slow {
-        examples_in_docs()?;
-        let ran = cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast", "--", "--skip", SLOW])?;
+    let mut pass = |arguments: &[&str]| -> Outcome {
+        let all = ["test", "--workspace", "--all-targets", "--no-fail-fast", "--"];
+        let ran = cargo(&[&all, arguments].concat(), path)?;
         total.add(&ran.lines);
         failed |= ran.failed;
+        Ok(())
+    };
+    if set != Set::Slow {
+        examples_in_docs(path)?;
+        pass(&["--skip", SLOW])?;
     }
     if set != Set::Fast {
-        let ran = cargo(&[
-            "test",
-            "--workspace",
-            "--all-targets",
-            "--no-fail-fast",
-            "--",
-            SLOW,
-            "--test-threads=1",
-        ])?;
-        total.add(&ran.lines);
-        failed |= ran.failed;
+        pass(&[SLOW, "--test-threads=1"])?;
     }
     finish(failed, Some(total.line(failed)))
 }
 
-fn examples_in_docs() -> Outcome {
-    if cargo(&["test", "--workspace", "--doc", "--quiet"])?.failed {
+fn examples_in_docs(path: &OsStr) -> Outcome {
+    if cargo(&["test", "--workspace", "--doc", "--quiet"], path)?.failed {
         return Err("an example in the documentation fails".into());
     }
     Ok(())
@@ -87,10 +88,11 @@ struct Ran {
 }
 
 /// Runs cargo; its output passes through as it comes and the summary lines are kept.
-fn cargo(arguments: &[&str]) -> Result<Ran, Failure> {
+fn cargo(arguments: &[&str], path: &OsStr) -> Result<Ran, Failure> {
     eprintln!("$ cargo {}", arguments.join(" "));
     let mut child = Command::new("cargo")
         .args(arguments)
+        .env("PATH", path)
         .current_dir(workspace::root())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -159,7 +159,7 @@ fn the_build_server_runs_the_test_command_of_the_readme() {
 /// Tests call other programs by `testkit::needs(BINARY, PACKAGE)`.
 #[test]
 fn every_package_that_a_test_needs_is_in_the_list() {
-    let listed: BTreeSet<&str> = packages::PACKAGES.iter().map(|(name, _)| *name).collect();
+    let listed: BTreeSet<&str> = packages::PACKAGES.iter().map(|package| package.name).collect();
     for source in files(&root().join("crates"), ".rs").expect("sources") {
         if source.starts_with(root().join("crates/testkit")) {
             continue;

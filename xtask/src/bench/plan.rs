@@ -17,12 +17,10 @@ fn measure() -> Result<Vec<Measured>, Failure> {
     eprint!("{said}");
     let micros = said.split_whitespace().find_map(|word| word.parse::<u64>().ok());
     let parsed = Duration::from_micros(micros.ok_or("the example did not say its time")?);
-    Ok(vec![
-        Measured {
-            number: "parse and plan of 20 services",
-            promised: "≤ 20 ms",
-            value: milliseconds(parsed),
-            kept: Some(parsed <= Duration::from_millis(20)),
-        },
-    ])
+    Ok(vec![Measured {
+        number: "parse and plan of 20 services",
+        promised: "≤ 20 ms",
+        value: milliseconds(parsed),
+        kept: Some(parsed <= Duration::from_millis(20)),
+    }])
 }

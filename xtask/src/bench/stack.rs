@@ -19,7 +19,10 @@ fn measure() -> Result<Vec<Measured>, Failure> {
     let port = free_port()?;
     let place = home.example(port)?;
     home.must(&place, &["up", "-d"])?;
-    Ok(vec![nothing(&home, &place)?, edit(&home, &place, port)?].into_iter().chain(idle(&home, &place)?).collect())
+    Ok(vec![nothing(&home, &place)?, edit(&home, &place, port)?]
+        .into_iter()
+        .chain(idle(&home, &place)?)
+        .collect())
 }
 
 fn nothing(home: &Home, place: &Path) -> Result<Measured, Failure> {
@@ -55,7 +58,11 @@ fn edit(home: &Home, place: &Path, port: u16) -> Result<Measured, Failure> {
     }
     times.sort_unstable();
     let median = times[times.len() / 2];
-    eprintln!("edit to serving {}, of which the application's own start {}", milliseconds(median), milliseconds(own_start));
+    eprintln!(
+        "edit to serving {}, of which the application's own start {}",
+        milliseconds(median),
+        milliseconds(own_start)
+    );
     let took = median.saturating_sub(own_start);
     Ok(Measured {
         number: "one source file of a native Python service edited, new version serving, without the application's own start",
@@ -89,9 +96,11 @@ fn idle(home: &Home, place: &Path) -> Result<Vec<Measured>, Failure> {
     let begun = Instant::now();
     std::thread::sleep(IDLE);
     let share = (processor_time(&pids)? - before) / begun.elapsed().as_secs_f64() * 100.0;
-    let resident: u64 = pids.iter().map(|pid| memory(*pid, "status", "VmRSS:")).sum::<Result<u64, Failure>>()?;
+    let resident: u64 =
+        pids.iter().map(|pid| memory(*pid, "status", "VmRSS:")).sum::<Result<u64, Failure>>()?;
     let shims = shims(home)?;
-    let largest = shims.iter().map(|pid| memory(*pid, "smaps_rollup", "Pss:")).collect::<Result<Vec<_>, _>>()?;
+    let largest =
+        shims.iter().map(|pid| memory(*pid, "smaps_rollup", "Pss:")).collect::<Result<Vec<_>, _>>()?;
     let largest = largest.into_iter().max().ok_or("no shim runs")?;
     let _ = place;
     Ok(vec![
@@ -144,7 +153,8 @@ fn shims(home: &Home) -> Result<Vec<u32>, Failure> {
         let entry = entry?;
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let words: Vec<String> = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        let words: Vec<String> =
+            line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
         if words.get(1).is_some_and(|w| w == "shim") && words.iter().any(|w| w.contains(&marker)) {
             found.push(pid);
         }
