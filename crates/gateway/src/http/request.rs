@@ -59,7 +59,7 @@ pub fn rewrite(head: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> Result<
     match parsed.parse_with_uninit_headers(head, &mut slots) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(refuse(400, "the request head is not complete")),
-        Err(error) => return Err(malformed(error)),
+        Err(error) => return Err(malformed(head, error)),
     }
     if head[0] == b'\r' || head[0] == b'\n' || !field::lines_are_strict(head, parsed.headers) {
         return Err(refuse(400, "a line does not end in CR LF"));
@@ -72,16 +72,25 @@ pub fn rewrite(head: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> Result<
     Writer { context, fields: &fields, line: &line, http10: version == 0 }.write(parsed.headers, out)
 }
 
-fn malformed(error: httparse::Error) -> Refusal {
+fn malformed(head: &[u8], error: httparse::Error) -> Refusal {
     use httparse::Error;
     match error {
         Error::TooManyHeaders => refuse(431, "too many header fields"),
-        Error::Version => refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+        Error::Version if names_a_version(head) => refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
         Error::HeaderName => refuse(400, "a header field name is not valid"),
         Error::HeaderValue => refuse(400, "a header field value is not valid"),
         Error::NewLine => refuse(400, "a line does not end in CR LF"),
         _ => refuse(400, "the request line is not valid"),
     }
+}
+
+/// The request line is well formed, its version being another than ours.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&b| b == b' ').skip(2);
+    matches!(words.next(), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+        && words.next().is_none()
 }
 
 /// Says what is wrong with a head that has grown too long to be read further.
@@ -403,4 +412,94 @@ fn push_hex(out: &mut Vec<u8>, word: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits: [u8; 16] = std::array::from_fn(|i| DIGITS[(word >> (60 - 4 * i)) as usize & 15]);
     out.extend_from_slice(&digits);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rewritten(head: &[u8], public: bool) -> Result<(Request, Vec<u8>), Refusal> {
+        let random = Random::new();
+        let local = "127.0.0.1:80".parse().expect("an address");
+        let context = Context { client: "10.0.0.9", local, public, random: &random };
+        let mut out = Vec::new();
+        rewrite(head, &context, &mut out).map(|request| (request, out))
+    }
+
+    /// Pieces from which requests that are nearly right are put together.
+    fn piece() -> impl Strategy<Value = String> {
+        let pieces = [
+            "GET ",
+            "POST ",
+            "CONNECT ",
+            "/",
+            "http://a/",
+            "*",
+            " HTTP/1.1",
+            " HTTP/1.0",
+            "\r\n",
+            "\n",
+            "\r",
+            " ",
+            "\t",
+            ":",
+            ": ",
+            ",",
+            "Host: a",
+            "Host",
+            "Content-Length: 5",
+            "Content-Length",
+            "5",
+            "0",
+            "Transfer-Encoding: chunked",
+            "chunked",
+            "Connection: close",
+            "Connection: ",
+            "close",
+            "upgrade",
+            "Upgrade: websocket",
+            "Expect: 100-continue",
+            "X: y",
+            "x_forwarded_for: 1",
+            "\0",
+            "\u{7f}",
+            "\u{e9}",
+        ];
+        prop::sample::select(pieces.to_vec()).prop_map(str::to_owned)
+    }
+
+    /// What we write must be read by ourselves as what we meant.
+    fn stands(head: &[u8], public: bool) {
+        let Ok((request, out)) = rewritten(head, public) else { return };
+        let (again, _) = rewritten(&out, public).expect("what we write is valid");
+        assert_eq!(again.body, request.body);
+        assert_eq!(out[again.method], out[request.method.clone()]);
+        assert_eq!(field::head_end(&out, &mut 0), Some(out.len()), "nothing is hidden behind the head");
+        assert_eq!(out.iter().filter(|&&b| b == b'\0').count(), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn random_bytes_never_panic(head in prop::collection::vec(any::<u8>(), 0..300)) {
+            stands(&head, true);
+        }
+
+        #[test]
+        fn what_is_nearly_right_is_refused_or_understood(pieces in prop::collection::vec(piece(), 0..20), public in any::<bool>()) {
+            stands(pieces.concat().as_bytes(), public);
+            let framed = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", pieces.concat());
+            stands(framed.as_bytes(), public);
+        }
+
+        #[test]
+        fn one_changed_byte_never_panics(at in 0usize..80, value in any::<u8>()) {
+            let mut head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n".to_vec();
+            let at = at % head.len();
+            head[at] = value;
+            stands(&head, true);
+        }
+    }
 }

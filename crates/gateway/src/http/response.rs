@@ -195,7 +195,7 @@ mod tests {
         let mut out = Vec::new();
         let outcome =
             rewrite(head.as_bytes(), asked, &mut out).map(|_| String::from_utf8_lossy(&out).into_owned());
-        assert_eq!(outcome.as_deref(), expect.as_deref().map_err(|e| e), "{head:?}");
+        assert_eq!(outcome.as_deref().map_err(|e| *e), expect, "{head:?}");
     }
 
     #[test]

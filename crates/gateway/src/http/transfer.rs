@@ -243,7 +243,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Reads more of the response; 0 is its end.
-    async fn from_upstream(
+    async fn await_upstream(
         &self,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
@@ -330,7 +330,7 @@ impl<'a> Transfer<'a> {
                 return Err(Fault::UpstreamBad("the response header is too long"));
             }
             let wait = self.limits.response_header;
-            if self.from_upstream(read, buf, MAX_HEAD_BYTES, wait).await? == 0 {
+            if self.await_upstream(read, buf, MAX_HEAD_BYTES, wait).await? == 0 {
                 return Err(Fault::UpstreamGone);
             }
             self.answered.set(true);
@@ -345,7 +345,7 @@ impl<'a> Transfer<'a> {
         write: &mut WriteHalf<'_>,
     ) -> Result<(), Fault> {
         while left > 0 {
-            if self.from_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+            if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
                 return Err(Fault::UpstreamGone);
             }
             let count = left.min(buf.len() as u64) as usize;
@@ -375,7 +375,7 @@ impl<'a> Transfer<'a> {
             if chunked.is_done() {
                 return Ok(());
             }
-            if self.from_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+            if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
                 return Err(Fault::UpstreamGone);
             }
             out = Scratch::take();
@@ -396,7 +396,7 @@ impl<'a> Transfer<'a> {
             buf.consume(buf.len());
             self.final_head(write, &out).await?;
             drop(out);
-            if self.from_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+            if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
                 break;
             }
             out = Scratch::take();

@@ -251,7 +251,10 @@ impl Talk {
             }
             self.rest.drain(..length);
         } else if lower.contains("transfer-encoding: chunked") {
-            let end = self.until("0\r\n\r\n")?;
+            // The last chunk, then its trailers to the empty line.
+            let last = self.until("0\r\n")?;
+            self.rest.drain(..last - 2);
+            let end = self.until("\r\n\r\n")?;
             self.rest.drain(..end);
         }
         Some(head)
@@ -260,6 +263,12 @@ impl Talk {
     pub fn head(&mut self) -> Option<String> {
         let end = self.until("\r\n\r\n")?;
         Some(String::from_utf8_lossy(&self.rest.drain(..end).collect::<Vec<u8>>()).into_owned())
+    }
+    /// Reads exactly this body.
+    pub fn body(&mut self, expect: &str) -> Option<()> {
+        let end = self.until(expect)?;
+        let body: Vec<u8> = self.rest.drain(..end).collect();
+        (body == expect.as_bytes()).then_some(())
     }
     /// Reads to and with `mark`; returns where it ends.
     pub fn until(&mut self, mark: &str) -> Option<usize> {
