@@ -103,12 +103,11 @@ impl Sink {
 
     /// Everything said, in the order of the files, lines and columns.
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        let order = |d: &Diagnostic| d.span.as_ref().map(|s| (s.line, s.column));
-        let rank = |d: &Diagnostic, files: &[String]| {
-            d.span.as_ref().map(|s| files.iter().position(|f| *f == s.file).unwrap_or(usize::MAX))
-        };
         let files = std::mem::take(&mut self.files);
-        self.list.sort_by(|a, b| (rank(a, &files), order(a)).cmp(&(rank(b, &files), order(b))));
+        self.list.sort_by_key(|diagnostic| {
+            let rank = |span: &Span| files.iter().position(|file| *file == span.file);
+            diagnostic.span.as_ref().map(|span| (rank(span), span.line, span.column))
+        });
         if self.full {
             let text = format!("more than {MAX_DIAGNOSTICS} problems; the rest is not listed");
             self.list.push(Diagnostic::warning(text, None));
@@ -116,7 +115,8 @@ impl Sink {
         self.list
     }
 
-    fn span(&self, at: Option<Pos>) -> Option<Span> {
+    /// The place as people are shown it.
+    pub fn span(&self, at: Option<Pos>) -> Option<Span> {
         at.and_then(|pos| {
             let file = self.files.get(pos.file as usize)?.clone();
             Some(Span { file, line: pos.line.max(1), column: pos.column.max(1) })

@@ -21,6 +21,7 @@ mod paths;
 mod resolve;
 mod schema;
 
+mod host_files;
 mod profiles;
 mod typed;
 mod validate;

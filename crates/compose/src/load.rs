@@ -2,7 +2,7 @@
 
 use crate::diagnostics::Sink;
 use crate::unit::{Loader, Unit};
-use crate::{merge, profiles, project, resolve, schema, typed, validate};
+use crate::{host_files, merge, profiles, project, resolve, schema, typed, validate};
 use model::{Diagnostic, Stack};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,17 +40,21 @@ pub struct Loaded {
     /// `None` when there are errors.
     pub stack: Option<Stack>,
     pub diagnostics: Vec<Diagnostic>,
+    /// Errors about paths of this host that the stack names and that are not there. They do not keep
+    /// the stack from being loaded, but whoever starts it should refuse.
+    pub missing: Vec<Diagnostic>,
 }
 
 /// Loads a stack. Every problem is reported, not only the first.
 pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let mut loader = Loader::new(files, Sink::new(&input.directory));
-    let stack = load_with(input, &mut loader);
+    let mut missing = Vec::new();
+    let stack = load_with(input, &mut loader, &mut missing);
     let stack = stack.filter(|_| loader.sink.errors() == 0);
-    Loaded { stack, diagnostics: loader.sink.finish() }
+    Loaded { stack, diagnostics: loader.sink.finish(), missing }
 }
 
-fn load_with(input: &Input, loader: &mut Loader<'_>) -> Option<Stack> {
+fn load_with(input: &Input, loader: &mut Loader<'_>, missing: &mut Vec<Diagnostic>) -> Option<Stack> {
     let mut project = project::find(input, loader)?;
     let name = project::name(input, &project, loader);
     if let Some(name) = &name {
@@ -74,6 +78,7 @@ fn load_with(input: &Input, loader: &mut Loader<'_>) -> Option<Stack> {
     resolve::resolve(&mut merged, loader);
     validate::validate(&mut merged.tree, &inactive, loader);
     schema::warn_unsupported(&merged.tree, &mut loader.sink);
+    *missing = host_files::missing(&merged.tree, &project.directory, loader);
     let name = name?;
     typed::stack(&merged, name, project.directory, project.files, loader)
 }

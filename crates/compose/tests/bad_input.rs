@@ -150,8 +150,10 @@ fn wrong_types() {
         &["1:10: error: `version` must be text, this is a number; hint: put it in quotes: \"3.8\""],
     );
     check_keys(
-        "configs: [{source: c, mode: 0999}]",
-        &["4:33: error: `services.a.configs[0].mode` must be permission bits such as `0440`, `999` is not"],
+        "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: 0999}}]",
+        &[
+            "4:55: error: `services.a.volumes[0].tmpfs.mode` must be permission bits such as `0440`, `999` is not",
+        ],
     );
 }
 

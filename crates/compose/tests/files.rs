@@ -370,3 +370,50 @@ fn the_stack_survives_its_own_serialisation() {
     let text = serde_json::to_string(&stack).unwrap();
     assert_eq!(serde_json::from_str::<Stack>(&text).unwrap(), stack);
 }
+
+/// What the host lacks for a file, as `line:column message`.
+fn missing(project: &Project) -> Vec<String> {
+    let loaded = project.load();
+    assert!(loaded.stack.is_some(), "{}", support::said(&loaded));
+    let line = |d: &model::Diagnostic| {
+        let span = d.span.as_ref().unwrap();
+        format!("{}:{} {}; {}", span.line, span.column, d.message, d.hint.as_deref().unwrap_or(""))
+    };
+    loaded.missing.iter().map(line).collect()
+}
+
+#[test]
+fn paths_that_are_not_there_are_told_apart() {
+    let project = Project::new(
+        "services:\n  a:\n    build: ./ctx\n    volumes: ['./made:/m', {type: bind, source: ./gone, target: /g}]\n    \
+         secrets: [s]\n  b: {build: {context: ./here, dockerfile: D}}\n  c: {build: {dockerfile_inline: FROM x}}\n  \
+         d: {build: ./here/file}\n  e: {build: ./here, x-juchu: {builder: dockerfile}}\n  \
+         f: {build: ./nope, x-juchu: {component: redis}}\n\
+         secrets: {s: {file: ./key}, unused: {file: ./x}}\n",
+    )
+    .file("here/file", "");
+    assert_eq!(
+        missing(&project),
+        [
+            "3:12 the build context ctx does not exist; create /p/app/ctx, or correct the path",
+            "4:49 the bind source gone does not exist; create /p/app/gone, or correct the path",
+            "6:44 the Dockerfile here/D does not exist; create /p/app/here/D, or correct the path",
+            "8:14 the build context here/file is not a directory; correct the path",
+            "9:41 the Dockerfile here/Dockerfile does not exist; create /p/app/here/Dockerfile, or correct the path",
+            "11:21 the file of the secret `s` key does not exist; create /p/app/key, or correct the path",
+        ]
+    );
+    let project = project
+        .file("ctx/x", "")
+        .file("gone/x", "")
+        .file("here/D", "")
+        .file("here/Dockerfile", "")
+        .file("key/x", "");
+    assert_eq!(
+        missing(&project),
+        [
+            "8:14 the build context here/file is not a directory; correct the path",
+            "11:21 the file of the secret `s` key is a directory; correct the path"
+        ]
+    );
+}

@@ -28,7 +28,7 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
     for key in ["dns", "dns_search", "tmpfs", "label_file", "env_file"] {
         to_list(service.get_mut(key));
     }
-    names_to_map(service.get_mut("networks"), |pos| Node::null(pos));
+    names_to_map(service.get_mut("networks"), Node::null);
     names_to_map(service.get_mut("depends_on"), |pos| {
         Node::map(pos, [("condition", Node::text(pos, "service_started"))])
     });

@@ -101,11 +101,11 @@ impl Checker<'_> {
             Shape::Int => self.int(node),
             Shape::Number => self.number(node),
             Shape::Mode => self.mode(node),
-            Shape::TextOrNumber | Shape::Scalar => self.to_text(node),
+            Shape::TextOrNumber | Shape::Scalar => self.make_text(node),
             Shape::Word(words) => self.word(node, words),
             Shape::Duration => self.unit(node, |text| DurationMs::parse(text).map(drop)),
             Shape::Size => {
-                self.to_text(node);
+                self.make_text(node);
                 let unlimited = self.path.ends_with("_limit");
                 self.unit(node, |text| match text {
                     "-1" if unlimited => Ok(()),
@@ -166,7 +166,8 @@ impl Checker<'_> {
         }
     }
 
-    fn to_text(&mut self, node: &mut Node) {
+    /// A number or boolean becomes text.
+    fn make_text(&mut self, node: &mut Node) {
         if let Some(text) = node.scalar_text() {
             node.value = Value::Text(text);
         }

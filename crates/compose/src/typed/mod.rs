@@ -48,8 +48,7 @@ pub(crate) fn stack(
 
 /// Two services cannot publish the same port of the same address of this host.
 fn one_service_per_host_port(root: &Node, services: &BTreeMap<ServiceName, model::Service>, sink: &mut Sink) {
-    let mut taken: BTreeMap<(u16, model::service::Transport), Vec<(Option<IpAddr>, &ServiceName)>> =
-        BTreeMap::new();
+    let mut taken = BTreeMap::<_, Vec<(Option<IpAddr>, &ServiceName)>>::new();
     for (name, service) in services {
         for port in service.ports.iter().filter(|port| port.published != 0) {
             let here = port.host_ip.filter(|ip| !ip.is_unspecified());
