@@ -81,7 +81,7 @@ check_settings() {
 initialise() {
 	local place=$1 given=() arguments=()
 	[ -z "$POSTGRES_INITDB_ARGS" ] || read -ra given <<<"$POSTGRES_INITDB_ARGS"
-	arguments=(--pgdata="$place" --username="$POSTGRES_USER" --auth=trust --encoding=UTF8)
+	arguments=(--pgdata="$place" --username="$POSTGRES_USER" --auth=trust --encoding=UTF8 --no-sync)
 	case $POSTGRES_INITDB_ARGS in
 	*locale* | *lc-*) ;;
 	*) arguments+=(--locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US) ;;
@@ -124,7 +124,7 @@ fill() {
 	shift
 	mkdir -p "$PGHOST"
 	local options
-	printf -v options '%q ' "$@" -c listen_addresses= -c "unix_socket_directories=$PGHOST" -c port=5432
+	printf -v options '%q ' "$@" -c listen_addresses= -c "unix_socket_directories=$PGHOST" -c port=5432 -c fsync=off
 	pg_ctl --pgdata="$place" --options="$options" --wait --timeout=300 --silent start
 	if [ "$POSTGRES_DB" != postgres ]; then
 		psql_once --dbname postgres --set db="$POSTGRES_DB" <<<'CREATE DATABASE :"db";'
@@ -147,9 +147,9 @@ move_into_place() {
 			mv -T -- "$entry" "$PGDATA/$name"
 		fi
 	done
-	sync -f "$PGDATA"
+	sync "$PGDATA"
 	mv -T -- "$new/PG_VERSION" "$PGDATA/PG_VERSION"
-	sync -f "$PGDATA"
+	sync "$PGDATA"
 }
 
 refuse_foreign_content() {
@@ -174,9 +174,9 @@ first_start() {
 		say "making a new database"
 		initialise "$new"
 		fill "$new" "$@"
-		sync -f "$new"
+		initdb --pgdata="$new" --sync-only >/dev/null # nothing was synced before
 		: >"$new/.complete"
-		sync -f "$new"
+		sync "$new/.complete" "$new"
 	fi
 	move_into_place "$new"
 	say "the new database is ready"
