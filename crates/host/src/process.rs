@@ -6,19 +6,24 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The identity of a living process; `None` when there is none with this number.
+/// The identity of a process, also of one that has ended and was not waited for.
 pub fn identify(pid: i32) -> Option<ProcessId> {
+    look_up(pid).map(|(process, _)| process)
+}
+
+pub fn is_alive(process: ProcessId) -> bool {
+    look_up(process.pid) == Some((process, true))
+}
+
+/// The process with this number, and whether it has not ended.
+fn look_up(pid: i32) -> Option<(ProcessId, bool)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name may hold spaces and brackets; fields count from after its last bracket.
     let after_name = &stat[stat.rfind(')')? + 2..];
     let mut fields = after_name.split(' ');
-    let is_dead = matches!(fields.next()?, "Z" | "X");
+    let is_alive = !matches!(fields.next()?, "Z" | "X");
     let start_time = fields.nth(18)?.parse().ok()?;
-    (!is_dead).then_some(ProcessId { pid, start_time })
-}
-
-pub fn is_alive(process: ProcessId) -> bool {
-    identify(process.pid) == Some(process)
+    Some((ProcessId { pid, start_time }, is_alive))
 }
 
 pub fn boot_id() -> io::Result<String> {

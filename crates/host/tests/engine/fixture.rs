@@ -141,7 +141,10 @@ impl Fixture {
                 let _ = tokio::time::timeout(Duration::from_millis(200), self.engine.changed()).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the instance ends")
+        match tokio::time::timeout(Duration::from_secs(30), wait).await {
+            Ok(exit) => exit,
+            Err(_) => panic!("the instance does not end: {:?}", self.state(id).await),
+        }
     }
 
     pub async fn output(&self, id: &InstanceId) -> String {
