@@ -318,6 +318,7 @@ pub fn troubled_status() -> StackStatus {
     status.services[1].state = State::Unhealthy;
     status.services[1].text = "0 of 1 ready: no answer within 3 s".to_owned();
     status.services[1].ready = 0;
+    status.services[0].ready = 0;
     status.services[0].state = State::Starting;
     status.services[0].text = "waits for its first check".to_owned();
     status.addresses[0].first_byte_us = None;
@@ -354,7 +355,7 @@ fn guestbook_entries() -> Vec<Entry> {
         reason: reason.to_owned(),
         took_ms,
     };
-    let came = |name| difference(Some(name), "service", None, Some("added"));
+    let came = |name, what| difference(Some(name), "service", None, Some(what));
     let crash = Event::InstanceSeen {
         service: service("web"),
         instance: InstanceId::new("web1x7k2").expect("tests use valid names"),
@@ -365,13 +366,13 @@ fn guestbook_entries() -> Vec<Entry> {
     let replicas = difference(Some("web"), "replicas", Some("1"), Some("2"));
     let timeline = [
         (90_000, "root (cli)", up(vec![], Intent::Up, "")),
-        (89_990, "juchu", made(1, 1, vec![came("cache"), came("db"), came("web")])),
+        (89_990, "juchu", made(1, 1, vec![came("cache", "redis 7.0.15"), came("db", "postgres 15.14"), came("web", "python 3.11")])),
         (89_982, "juchu", ended(1, Outcome::Kept, 1, "all 3 services are ready", 18_400)),
         (7300, "ada (cli, sudo)", up(vec![service("web")], Intent::Deploy, "second replica")),
         (7290, "juchu", made(2, 4, vec![replicas])),
         (7280, "juchu", ended(4, Outcome::Kept, 2, "web is ready", 3100)),
         (3600, "ada (console)", up(vec![], Intent::Up, "")),
-        (3599, "juchu", made(3, 7, vec![debug, came("migrate")])),
+        (3599, "juchu", made(3, 7, vec![debug, came("migrate", "python 3.11")])),
         (3590, "juchu", ended(7, Outcome::Failed, 2, "web did not become ready within 60 s", 62_000)),
         (600, "juchu", crash),
     ];
@@ -433,7 +434,7 @@ fn guestbook_preview() -> Preview {
         differences: vec![
             difference(Some("web"), "replicas", Some("1"), Some("2")),
             difference(Some("web"), "environment.DEBUG", None, Some("1")),
-            difference(Some("migrate"), "service", Some("present"), None),
+            difference(Some("migrate"), "service", Some("python 3.11"), None),
         ],
         steps: vec!["start web 2".to_owned(), "remove migrate 1".to_owned()],
         warnings: vec!["web publishes port 8080 on all addresses".to_owned()],

@@ -34,6 +34,11 @@ pub fn without_controls(text: &str, colours: bool) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
+/// What a text says beyond the word that stands beside it.
+pub fn beyond<'a>(word: &str, text: &'a str) -> &'a str {
+    if text.eq_ignore_ascii_case(word) { "" } else { text }
+}
+
 /// At most so many characters, with an ellipsis where it was cut.
 pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     match text.char_indices().nth(limit) {

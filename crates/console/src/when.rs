@@ -8,6 +8,11 @@ pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
+/// Reads `2026-11-22T12:00:00Z` or another RFC 3339 time.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_millisecond()))
+}
+
 /// Writes times in one zone, seen from one moment.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -72,6 +77,8 @@ mod tests {
         assert_eq!(clock.short(Timestamp(0)), "1970-01-01");
         assert_eq!(clock.full(now), "2026-11-22 12:00:00");
         assert_eq!(Clock::rfc3339(Timestamp(now.0 + 250)), "2026-11-22T12:00:00.250Z");
+        assert_eq!(parse("2026-11-22T13:00:00+01:00"), Some(now));
+        assert_eq!(parse("yesterday"), None);
         assert!(!clock.full(Timestamp(i64::MAX)).is_empty());
         assert!(!clock.full(Timestamp(i64::MIN)).is_empty());
     }

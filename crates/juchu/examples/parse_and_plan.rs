@@ -28,7 +28,8 @@ impl Files for OneFile {
 }
 
 fn file() -> String {
-    let mut text = String::from("name: shop\nx-common: &common\n  restart: unless-stopped\n  logging: {}\nservices:\n");
+    let mut text =
+        String::from("name: shop\nx-common: &common\n  restart: unless-stopped\n  logging: {}\nservices:\n");
     for number in 0..SERVICES {
         text += &format!(
             r#"  service{number}:
@@ -46,7 +47,8 @@ fn file() -> String {
             peer = number.saturating_sub(1),
         );
         if number > 0 {
-            text += &format!("    depends_on: {{ service{}: {{ condition: service_healthy }} }}\n", number - 1);
+            text +=
+                &format!("    depends_on: {{ service{}: {{ condition: service_healthy }} }}\n", number - 1);
         }
     }
     text += "volumes:\n";
@@ -77,7 +79,8 @@ fn once(files: &OneFile) -> usize {
     let addresses = plan::address::allocate(&stack, None, &[]).expect("there is room");
     let (id, made) = (ReleaseId(1), Timestamp(0));
     let release = Release { id, stack, images, files: BTreeMap::new(), addresses, made };
-    let networks = release.addresses.values().map(plan::spec::network_spec).map(|n| (n.bridge.clone(), n)).collect();
+    let networks =
+        release.addresses.values().map(plan::spec::network_spec).map(|n| (n.bridge.clone(), n)).collect();
     let plan = plan::plan(&plan::Input {
         stack: &release.stack.name,
         desired: Some(&release),

@@ -4,7 +4,7 @@
 use super::verdict::word_of;
 use crate::access::Session;
 use crate::story::{Change, Incident, incident_word, place_of};
-use crate::text::{cut, without_controls};
+use crate::text::{beyond, cut, without_controls};
 use crate::when::Clock;
 use maud::{Markup, PreEscaped, html};
 use model::instance::Health;
@@ -153,7 +153,7 @@ pub fn services(stack: &StackStatus, services: &[&ServiceStatus]) -> Markup {
                         td { (state(service.state)) }
                         td { a href={ "/stacks/" (stack.name) "/services/" (service.name) } { (service.name) } }
                         td.number { (service.ready) "/" (service.replicas) }
-                        td.text { (plain(&service.text)) }
+                        td.text { (plain(beyond(word_of(service.state), &service.text))) }
                         td.wide.quiet { (ports(service)) }
                         td.wide.quiet { (plain(&service.image)) }
                     }
@@ -204,7 +204,7 @@ fn condition(instance: &InstanceStatus) -> String {
         Health::Healthy => "healthy",
         Health::Unhealthy => "unhealthy",
     };
-    match instance.text.as_str() {
+    match beyond(word_of(instance.state), &instance.text) {
         "" => health.to_owned(),
         text => plain(text).into_owned(),
     }

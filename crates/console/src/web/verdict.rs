@@ -1,6 +1,7 @@
 //! The first sentence of a page: how things are, and what wants attention.
 
 use run::control::{ServiceStatus, StackStatus, State};
+use crate::text::beyond;
 use std::collections::BTreeSet;
 
 /// A sentence and the state it is about.
@@ -46,11 +47,11 @@ pub fn of_stack(stack: &StackStatus) -> Verdict {
 }
 
 pub fn of_service(service: &ServiceStatus) -> Verdict {
-    let sentence = if service.text.is_empty() {
-        format!("{} {}.", service.name, word_for_one(service.state))
-    } else {
-        format!("{} {}: {}.", service.name, word_for_one(service.state), trimmed(&service.text))
-    };
+    let mut sentence = format!("{} {}", service.name, word_for_one(service.state));
+    match beyond(word_of(service.state), trimmed(&service.text)) {
+        "" => sentence.push('.'),
+        more => sentence += &format!(": {more}."),
+    }
     Verdict { state: service.state, sentence }
 }
 

@@ -1,0 +1,371 @@
+//! What can be typed. The text here is the help, and `docs/reference/cli.md` is made from it.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// From a Compose file to a running, watched, reachable system on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "juchu",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "In a folder with a compose.yaml: `juchu up`. Exit codes: 0 done, 1 wrong input, 2 build, \
+                  3 check, 4 not healthy, 5 rolled back, 6 undecided, 7 conflict, 8 this machine, 70 a fault of juchu."
+)]
+pub struct Cli {
+    /// Print results and errors only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub stack: StackArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which stack, from which files.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Stack")]
+pub struct StackArgs {
+    /// A Compose file; repeat it to lay one over the other.
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub rest: StackRest,
+}
+
+/// The same for commands where `-f` means something else.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Stack")]
+pub struct StackArgsLong {
+    /// A Compose file; repeat it to lay one over the other.
+    #[arg(long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub rest: StackRest,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Stack")]
+pub struct StackRest {
+    /// Name of the stack, instead of the one in the file or the name of its directory.
+    #[arg(short, long = "project-name", value_name = "NAME")]
+    pub project_name: Option<String>,
+    /// Directory that relative paths start from.
+    #[arg(long, value_name = "DIR")]
+    pub project_directory: Option<PathBuf>,
+    /// Switch on a profile; repeatable, `*` is all of them.
+    #[arg(long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
+    /// Read variables from this file instead of `.env`; repeatable.
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build what changed, start everything in order, say where it is reached.
+    ///
+    /// Stays in the foreground with the logs; `-d` returns when everything is ready. A second `up`
+    /// without a change does nothing.
+    Up(Up),
+    /// Build anew and roll out; say whether the new release was kept.
+    Deploy(Deploy),
+    /// What `up` would change, as a diff, doing nothing.
+    Plan(Plan),
+    /// The services with their state, ports and images.
+    Ps(Ps),
+    /// The output of services, merged by time.
+    Logs(Logs),
+    /// Run a command inside a running instance.
+    Exec(Exec),
+    /// Stop services; their data stays.
+    Stop(Motion),
+    /// Start stopped services.
+    Start(Motion),
+    /// Start services again.
+    Restart(Motion),
+    /// Remove the stack; its volumes stay unless asked.
+    Down(Down),
+    /// What changed, when, by whom, and how it ended.
+    History(History),
+    /// The story of one service: its last change before and after, and what went wrong since.
+    Why(Why),
+    /// The resolved Compose file as JSON.
+    Config(Config),
+    /// What this machine lacks, and the command that gives it.
+    Doctor(Read),
+    /// Recompute the journal's chain of hashes and the views made from it.
+    Verify(Read),
+    /// A one-time link to the web console.
+    Console(Read),
+    /// The control plane itself, in the foreground; `up` starts it when needed.
+    Daemon(Daemon),
+    /// A completion script for a shell.
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// A directory (`.`, `..`, with a `/`, or where no Compose file is here), then services; all
+    /// services when none is named.
+    #[arg(value_name = "DIR|SERVICE")]
+    pub targets: Vec<String>,
+    /// Return when everything is ready instead of showing the logs.
+    #[arg(short, long, visible_alias = "wait")]
+    pub detach: bool,
+    /// Build every image anew, as `deploy` does.
+    #[arg(long)]
+    pub build: bool,
+    /// What Ctrl-C does in the foreground; asks on a terminal and stops elsewhere unless given.
+    #[arg(long, value_name = "WHAT", conflicts_with = "detach")]
+    pub on_interrupt: Option<OnInterrupt>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnInterrupt {
+    /// Stop the services.
+    Stop,
+    /// Leave them running.
+    Keep,
+    /// Ask; without an answer within 10 s, stop.
+    Ask,
+}
+
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// A directory, then services; all services when none is named.
+    #[arg(value_name = "DIR|SERVICE")]
+    pub targets: Vec<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+/// For every command that changes something.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ChangeArgs {
+    /// The reason, kept in the journal.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub why: String,
+    /// Print each step as one JSON document per line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// A directory, then services; all services when none is named.
+    #[arg(value_name = "DIR|SERVICE")]
+    pub targets: Vec<String>,
+    /// What `deploy` would do instead.
+    #[arg(long)]
+    pub deploy: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Output {
+    /// Print JSON for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Only these services.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Every stack on this machine.
+    #[arg(short, long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Only these services.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Go on with new lines as they come.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last so many lines; `all` is the default.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub tail: Option<Tail>,
+    /// Only lines since then: `10m`, `2h30m`, or a time such as `2026-11-22T12:00:00Z`.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Put the time before each line.
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Leave out the name of the instance before each line.
+    #[arg(long)]
+    pub no_prefix: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgsLong,
+}
+
+/// A number of lines, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail(pub Option<usize>);
+
+impl std::str::FromStr for Tail {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Tail(None)),
+            number => number.parse().map(|n| Tail(Some(n))).map_err(|_| "a number of lines or `all`"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The service to enter.
+    pub service: String,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// No terminal: for scripts and pipes. The default when input or output is not a terminal.
+    #[arg(short = 'T', long)]
+    pub no_tty: bool,
+    /// User or user:group to run as.
+    #[arg(short, long)]
+    pub user: Option<String>,
+    /// Directory inside the instance.
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// A variable for the command, `KEY=VALUE`, or `KEY` to pass on your own; repeatable.
+    #[arg(short, long = "env", value_name = "KEY=VALUE")]
+    pub environment: Vec<String>,
+    /// Which instance, counted from 1; the first one that runs unless given.
+    #[arg(long, value_name = "N")]
+    pub index: Option<u32>,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Motion {
+    /// All services when none is named.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    /// Remove its named volumes too. The data in them is gone.
+    #[arg(short, long)]
+    pub volumes: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// Only changes of this service.
+    pub service: Option<String>,
+    /// The last so many changes.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub number: usize,
+    /// Every stack, those that were taken down included.
+    #[arg(short, long)]
+    pub all: bool,
+    /// Show what differed, before and after.
+    #[arg(short, long)]
+    pub diff: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The service to tell about.
+    pub service: String,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Config {
+    /// A directory with a Compose file; the current one unless given.
+    #[arg(value_name = "DIR")]
+    pub targets: Vec<String>,
+    /// Say only whether it is valid.
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Read {
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// Where browsers find the console; loopback only. A taken port gives way to a free one.
+    #[arg(long, value_name = "ADDRESS", env = "JUCHU_CONSOLE", hide_env_values = true, default_value_t = console::DEFAULT_ADDRESS)]
+    pub console: SocketAddr,
+    /// Without a web console.
+    #[arg(long, conflicts_with = "console")]
+    pub no_console: bool,
+    /// In a session of its own, as `up` starts it.
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    pub shell: clap_complete::Shell,
+}
+
+impl StackArgs {
+    /// What stands after the command wins over what stands before it.
+    pub fn over(self, before: &StackArgs) -> StackArgs {
+        let first = |a: Vec<_>, b: &Vec<_>| if a.is_empty() { b.clone() } else { a };
+        let StackRest { project_name, project_directory, profiles, env_files } = self.rest;
+        StackArgs {
+            files: first(self.files, &before.files),
+            rest: StackRest {
+                project_name: project_name.or_else(|| before.rest.project_name.clone()),
+                project_directory: project_directory.or_else(|| before.rest.project_directory.clone()),
+                profiles: if profiles.is_empty() { before.rest.profiles.clone() } else { profiles },
+                env_files: first(env_files, &before.rest.env_files),
+            },
+        }
+    }
+}
+
+impl From<StackArgsLong> for StackArgs {
+    fn from(args: StackArgsLong) -> Self {
+        Self { files: args.files, rest: args.rest }
+    }
+}

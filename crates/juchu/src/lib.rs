@@ -1,0 +1,4 @@
+//! The command line and the directories it works in. `main.rs` adds the roles of the one binary.
+
+pub mod cli;
+pub mod home;
