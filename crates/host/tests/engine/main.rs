@@ -1,8 +1,11 @@
 //! The engine against the real kernel: every test runs real containers from a busybox layer.
 
+mod commands;
 mod confinement;
+mod deaths;
 mod files;
 mod fixture;
 mod lifecycle;
 mod limits;
+mod output;
 mod starts;

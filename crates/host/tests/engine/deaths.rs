@@ -1,0 +1,155 @@
+//! The daemon, the supervisor, the machine: each may die at any time.
+
+use crate::fixture::{Fixture, groups, start_time, test};
+use model::instance::InstanceState;
+use run::engine::Engine;
+use std::fs;
+use std::time::Duration;
+
+fn kill(pid: i64) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+fn shim_of(fixture: &Fixture, id: &model::InstanceId) -> i64 {
+    let run = fs::read_to_string(fixture.state_dir(id).join("run.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&run).unwrap()["shim"]["pid"].as_i64().unwrap()
+}
+
+async fn becomes_lost(fixture: &Fixture, id: &model::InstanceId) {
+    let wait = async {
+        while fixture.state(id).await != InstanceState::Lost {
+            let _ = tokio::time::timeout(Duration::from_millis(100), fixture.engine.changed()).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the instance is lost");
+}
+
+#[test]
+fn a_new_daemon_finds_what_runs_and_what_has_ended() {
+    test("adopt", async || {
+        let mut fixture = Fixture::new().await;
+        let lasting = fixture.spec("echo up; sleep 100");
+        let ending = fixture.spec("exit 5");
+        let (lasting, ending) = (fixture.run(&lasting).await.unwrap(), fixture.run(&ending).await.unwrap());
+        let pid = fixture.pid(&lasting).await;
+        assert_eq!(fixture.exit(&ending).await.code, 5);
+        fixture.reopen().await;
+        assert_eq!(fixture.pid(&lasting).await, pid);
+        let InstanceState::Exited(exit) = fixture.state(&ending).await else { panic!("its end is kept") };
+        assert_eq!(exit.code, 5);
+        assert_eq!(fixture.exec(&lasting, "echo inside").await.output, "inside\n");
+        assert_eq!(fixture.output(&lasting).await, "up\n");
+        // Ends are noticed for what was taken over, too.
+        fixture.engine.kill(&lasting, "KILL").await.unwrap();
+        let exit = fixture.exit(&lasting).await;
+        assert_eq!((exit.code, exit.signal, exit.requested), (137, Some(9), false));
+    });
+}
+
+#[test]
+fn an_end_without_a_daemon_is_not_forgotten() {
+    test("end without a daemon", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("while ! test -e /tmp/go; do sleep 0.02; done; exit 8");
+        let id = fixture.run(&spec).await.unwrap();
+        let root = format!("/proc/{}/root/tmp/go", fixture.pid(&id).await);
+        let state = fixture.state_dir(&id);
+        fs::write(root, "").unwrap();
+        testkit::wait_until(Duration::from_secs(10), "the record of the end", || state.join("exit.json").exists());
+        fixture.reopen().await;
+        assert_eq!(fixture.exit(&id).await.code, 8);
+    });
+}
+
+#[test]
+fn an_instance_does_not_outlive_its_supervisor() {
+    test("shim killed", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("sleep 999 & sleep 999");
+        let id = fixture.run(&spec).await.unwrap();
+        let pid = fixture.pid(&id).await;
+        let started = start_time(pid.into());
+        kill(shim_of(&fixture, &id));
+        becomes_lost(&fixture, &id).await;
+        testkit::wait_until(Duration::from_secs(5), "the program's end", || {
+            start_time(pid.into()) != started || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z"))
+        });
+        assert!(groups(&id).is_empty());
+        fixture.engine.start(&id).await.unwrap();
+        assert_eq!(fixture.observed(&id).await.starts, 2);
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn a_supervisor_lost_while_no_daemon_ran_is_noticed() {
+    test("shim killed without a daemon", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("sleep 999");
+        let id = fixture.run(&spec).await.unwrap();
+        let shim = shim_of(&fixture, &id);
+        kill(shim);
+        fixture.reopen().await;
+        becomes_lost(&fixture, &id).await;
+        assert!(groups(&id).is_empty());
+    });
+}
+
+#[test]
+fn after_a_reboot_everything_is_made_anew() {
+    test("reboot", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("cat /kept; echo here > /kept; sleep 100");
+        let id = fixture.run(&spec).await.unwrap();
+        fixture.exec(&id, "while ! test -e /kept; do sleep 0.02; done").await;
+        kill(shim_of(&fixture, &id));
+        becomes_lost(&fixture, &id).await;
+        // A power cut leaves the durable part alone, under another boot id.
+        fs::remove_dir_all(fixture.dir.join("run")).unwrap();
+        let run = fixture.state_dir(&id).join("run.json");
+        let mut record: serde_json::Value = serde_json::from_str(&fs::read_to_string(&run).unwrap()).unwrap();
+        record["boot_id"] = "another".into();
+        record["shim"]["pid"] = std::process::id().into();
+        fs::write(&run, record.to_string()).unwrap();
+        fixture.reopen().await;
+        assert_eq!(fixture.state(&id).await, InstanceState::Lost);
+        fixture.engine.start(&id).await.unwrap();
+        fixture.said(&id, "here").await;
+    });
+}
+
+#[test]
+fn what_is_half_made_or_half_removed_is_cleared() {
+    test("half", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("true");
+        fixture.engine.create(&spec).await.unwrap();
+        fs::remove_file(fixture.state_dir(&spec.id).join("spec.json")).unwrap();
+        fs::create_dir_all(fixture.runtime_dir(&spec.id)).unwrap();
+        fixture.reopen().await;
+        assert!(fixture.engine.observe().await.unwrap().is_empty());
+        assert!(!fixture.state_dir(&spec.id).exists() && !fixture.runtime_dir(&spec.id).exists());
+    });
+}
+
+#[test]
+fn a_program_that_ignores_its_stop_signal_is_killed() {
+    test("grace", async || {
+        let mut fixture = Fixture::new().await;
+        let mut spec = fixture.spec("trap '' TERM; echo ready; while true; do sleep 1; done");
+        spec.stop_grace_ms = 200;
+        let id = fixture.run(&spec).await.unwrap();
+        fixture.said(&id, "ready").await;
+        fixture.engine.stop(&id, None).await.unwrap();
+        let exit = fixture.exit(&id).await;
+        assert_eq!((exit.code, exit.requested), (137, true));
+        assert_eq!(fixture.observed(&id).await.quick_failures, 0);
+        let mut polite = fixture.spec("trap 'exit 0' INT; echo ready; while true; do sleep 0.05; done");
+        polite.stop_signal = "SIGINT".into();
+        let id = fixture.run(&polite).await.unwrap();
+        fixture.said(&id, "ready").await;
+        fixture.engine.stop(&id, None).await.unwrap();
+        assert_eq!(fixture.exit(&id).await.code, 0);
+    });
+}
