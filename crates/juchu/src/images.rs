@@ -82,8 +82,8 @@ impl Inner {
                 Ok(Digest::of(format!("pull\0{reference}\0{platform}").as_bytes()))
             }
             ImageSource::Component { name, options } => {
-                let _ = (name, options);
-                Err(Report::internal("component"))
+                let plan = catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
+                Ok(plan.inputs)
             }
             ImageSource::Build(spec) => {
                 refuse_dockerfile(spec)?;
@@ -103,8 +103,8 @@ impl Inner {
                 build::pull::pull(reference, &self.store, &options).map_err(|e| e.report())
             }
             ImageSource::Component { name, options } => {
-                let _ = (name, options);
-                Err(Report::internal("component"))
+                let plan = catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
+                self.assemble(&plan, job)
             }
             ImageSource::Build(spec) => {
                 refuse_dockerfile(spec)?;
@@ -141,7 +141,7 @@ fn refuse_dockerfile(spec: &BuildSpec) -> Result<(), Report> {
 #[async_trait]
 impl Images for Builders {
     fn complete(&self, stack: &mut Stack) -> Result<(), Report> {
-        let _ = stack; Ok(())
+        catalog::complete(stack).map_err(|e| e.report())
     }
 
     async fn inputs(&self, service: &Service) -> Result<Digest, Report> {

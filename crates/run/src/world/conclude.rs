@@ -98,6 +98,7 @@ impl World {
         if self.write_conclusion(name, &conclusion).await {
             if let Some(state) = self.stacks.get_mut(name) {
                 state.kept = active;
+                state.measured = conclusion.addresses.clone();
             }
             // Who hears of the end finds what is shown to agree with it.
             self.publish();

@@ -2,7 +2,7 @@
 
 use super::stack::StackState;
 use super::{Message, Parts, Snapshot, World};
-use crate::control::{ServiceStatus, StackStatus, State};
+use crate::control::{Address, ServiceStatus, StackStatus, State};
 use crate::health::HealthReport;
 use crate::status::service_status;
 use crate::story::Stories;
@@ -104,9 +104,23 @@ impl World {
             directory: release.map(|r| r.stack.directory.display().to_string()).unwrap_or_default(),
             release: release.map(|r| r.id),
             services,
-            addresses: self.addresses_of(name),
+            addresses: self
+                .addresses_of(name)
+                .into_iter()
+                .map(|a| with_measure(a, &state.measured))
+                .collect(),
             pending: pending.map(|p| format!("{} by {}", p.intent.word(), p.actor)),
             last_outcome: state.view.last_outcome.as_ref().map(|(_, o, reason)| (*o, reason.clone())),
         })
     }
+}
+
+/// The address as it was found when it was measured, if it is the same.
+fn with_measure(address: Address, measured: &[Address]) -> Address {
+    let place = |a: &Address| a.url.split("://").nth(1).map(str::to_owned);
+    measured
+        .iter()
+        .find(|m| m.service == address.service && place(m) == place(&address))
+        .cloned()
+        .unwrap_or(address)
 }

@@ -42,6 +42,8 @@ pub(crate) struct StackState {
     /// The pending change has ended and its addresses are being measured.
     pub measuring: bool,
     pub is_becoming_ready: bool,
+    /// What the published addresses took when they were measured last.
+    pub measured: Vec<crate::control::Address>,
     /// A published port that the gateway could not listen on.
     pub bind_failure: Option<String>,
 }
@@ -89,6 +91,7 @@ impl StackState {
             acted: false,
             measuring: false,
             is_becoming_ready: false,
+            measured: Vec::new(),
             bind_failure: None,
         }
     }

@@ -33,6 +33,14 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// Whether this watch is about that check, and is kept when there is one. A watch that was
+    /// made while the instance was still starting has no task yet.
+    fn covers(&self, check: &Option<Healthcheck>) -> bool {
+        self.check == *check && (check.is_none() || self.task.is_some())
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
@@ -54,7 +62,7 @@ impl World {
             let running = matches!(observed.state, InstanceState::Running { .. });
             let check = health::effective(self.declared_check(observed).as_ref(), observed);
             let entry = match before {
-                Some(entry) if !running || (entry.starts == observed.starts && entry.check == check) => entry,
+                Some(entry) if !running || (entry.starts == observed.starts && entry.covers(&check)) => entry,
                 before => self.begin_watch(observed, check, before),
             };
             watched.insert(id.clone(), entry);
