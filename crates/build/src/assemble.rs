@@ -17,7 +17,6 @@ use crate::tree::{Below, Node, NodeKind, Nothing, Tree};
 use crate::unpack;
 use model::Digest;
 use model::image::BuiltImage;
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,16 +41,20 @@ pub struct Options<'a> {
 
 /// A base layer and what it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Base {
+pub(crate) struct Base {
     version: u32,
     diff_id: Digest,
-    blob: Digest,
+    pub(crate) blob: Digest,
     size: u64,
     packages: Vec<ResolvedPackage>,
 }
 
 /// Makes the image of `plan`, telling `progress` what takes time.
-pub fn assemble(plan: &ImagePlan, store: &ImageStore, progress: &dyn Fn(&str)) -> Result<BuiltImage, BuildError> {
+pub fn assemble(
+    plan: &ImagePlan,
+    store: &ImageStore,
+    progress: &dyn Fn(&str),
+) -> Result<BuiltImage, BuildError> {
     assemble_with(plan, store, &Options { job: Job::unstoppable(progress), force_fresh: false })
 }
 
@@ -105,8 +108,8 @@ fn base_layer(plan: &ImagePlan, store: &ImageStore, options: &Options<'_>) -> Re
     extra.add_entries(&plan.base_extra, &mut spool)?;
     let key = base_key(plan, &packages, &extra)?;
     let record = store.bases().join(key.hex());
-    let _one_at_a_time = layout::lock(&store.bases().join(".lock"), FlockOperation::LockExclusive)?;
-    let known = known_base(store, &record);
+    let _one_at_a_time = layout::lock_for_long(&record.with_extension("lock"), job.cancel)?;
+    let known = known_base(store, &record, job);
     if let (Some(base), false) = (&known, options.force_fresh) {
         return Ok(base.clone());
     }
@@ -136,11 +139,13 @@ fn base_layer(plan: &ImagePlan, store: &ImageStore, options: &Options<'_>) -> Re
     Ok(base)
 }
 
-/// A base from the same inputs whose blob and directory are there.
-fn known_base(store: &ImageStore, record: &Path) -> Option<Base> {
+/// A base from the same inputs whose blob is there and whose directory is there or can be again.
+fn known_base(store: &ImageStore, record: &Path, job: &Job<'_>) -> Option<Base> {
     let base: Base = serde_json::from_slice(&fs::read(record).ok()?).ok()?;
-    let is_there = store.layout().has(&base.blob) && store.is_ready(&base.diff_id);
-    (base.version == 1 && is_there).then_some(base)
+    if base.version != 1 || !store.layout().has(&base.blob) {
+        return None;
+    }
+    store.unpack_blob(&base.blob, &base.diff_id, job.cancel).ok().map(|_| base)
 }
 
 /// The digest of everything that decides the bytes of a base layer.
@@ -167,7 +172,11 @@ fn base_key(plan: &ImagePlan, packages: &[ResolvedPackage], extra: &Tree) -> Res
 }
 
 /// Reads packages side by side; the results stand in the order of the files.
-fn read_packages(files: &[PathBuf], temporary: &Path, job: &Job<'_>) -> Result<Vec<deb::Package>, BuildError> {
+fn read_packages(
+    files: &[PathBuf],
+    temporary: &Path,
+    job: &Job<'_>,
+) -> Result<Vec<deb::Package>, BuildError> {
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<usize, Result<deb::Package, BuildError>>> = Mutex::new(BTreeMap::new());
     let cancel = job.cancel;
@@ -227,7 +236,12 @@ impl Below for BaseDirectory {
 }
 
 /// Writes the blob and the directory of a layer at the same time, from the same contents.
-fn write_layer(tree: &Tree, plan: &ImagePlan, store: &ImageStore, job: &Job<'_>) -> Result<Written, BuildError> {
+fn write_layer(
+    tree: &Tree,
+    plan: &ImagePlan,
+    store: &ImageStore,
+    job: &Job<'_>,
+) -> Result<Written, BuildError> {
     let blob = store.layout().temporary();
     let directory = store.new_layer()?;
     let (cancel, mtime) = (job.cancel, mtime(plan));
@@ -255,14 +269,16 @@ fn finish(
     let mut layers = Vec::new();
     let mut diff_ids = Vec::new();
     let mut history = Vec::new();
-    let parts = base.map(|b| (&b.diff_id, &b.blob, b.size, format!("juchu: packages {}", plan.packages.join(" "))));
+    let parts =
+        base.map(|b| (&b.diff_id, &b.blob, b.size, format!("juchu: packages {}", plan.packages.join(" "))));
     let app = app.map(|a| (&a.diff_id, &a.blob, a.size, "juchu: application".to_owned()));
     for (diff_id, blob, size, created_by) in parts.into_iter().chain(app) {
         layers.push(descriptor(MEDIA_TYPE_ZSTD, blob.clone(), size));
         diff_ids.push(diff_id.clone());
         history.push(History { created: created.clone(), created_by });
     }
-    let platform = Platform { architecture: host_architecture().to_owned(), os: "linux".to_owned(), variant: None };
+    let platform =
+        Platform { architecture: host_architecture().to_owned(), os: "linux".to_owned(), variant: None };
     let config = document::write(&Config {
         created: Some(created),
         architecture: platform.architecture.clone(),
@@ -283,11 +299,22 @@ fn finish(
     let mut entry = descriptor(document::MANIFEST, digest.clone(), manifest.len() as u64);
     entry.platform = Some(platform);
     layout.put_image(entry, None, &plan.origin)?;
-    Ok(BuiltImage { manifest: digest, layers: diff_ids, config: plan.config.clone(), origin: plan.origin.clone() })
+    Ok(BuiltImage {
+        manifest: digest,
+        layers: diff_ids,
+        config: plan.config.clone(),
+        origin: plan.origin.clone(),
+    })
 }
 
 fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size,
+        platform: None,
+        annotations: BTreeMap::new(),
+    }
 }
 
 #[cfg(test)]

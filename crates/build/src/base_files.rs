@@ -71,8 +71,8 @@ pub fn complete(tree: &mut Tree, users: &[User], suite: &str) -> Result<(), Buil
     for (path, mode) in DIRECTORIES {
         tree.put(path, Node::directory(mode));
     }
-    tree.put_missing("var/run", Node::symlink("/run"));
-    tree.put_missing("var/lock", Node::symlink("/run/lock"));
+    tree.put("var/run", Node::symlink("/run"));
+    tree.put("var/lock", Node::symlink("/run/lock"));
     tree.put("run/lock", Node::directory(0o1777));
     tree.put_missing("etc/nsswitch.conf", Node::text(NSSWITCH));
     accounts(tree, users);
@@ -117,7 +117,11 @@ fn accounts(tree: &mut Tree, users: &[User]) {
         }
     }
     for user in users {
-        let _ = writeln!(passwd, "{}:x:{}:{}:{}:{}:{}", user.name, user.uid, user.gid, user.name, user.home, user.shell);
+        let _ = writeln!(
+            passwd,
+            "{}:x:{}:{}:{}:{}:{}",
+            user.name, user.uid, user.gid, user.name, user.home, user.shell
+        );
         let known = GROUPS.iter().any(|(name, id)| *id == user.gid && *name != user.name);
         if !known {
             let _ = writeln!(group, "{}:x:{}:", user.name, user.gid);

@@ -16,9 +16,13 @@ pub fn decompress<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + '
     let whole = Cursor::new(head).chain(reader);
     Ok(match kind {
         (true, _, _) => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)
-                .map_err(io::Error::other)?;
-            Box::new(liblzma::read::XzDecoder::new_stream(io::BufReader::with_capacity(64 << 10, whole), stream))
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)
+                    .map_err(io::Error::other)?;
+            Box::new(liblzma::read::XzDecoder::new_stream(
+                io::BufReader::with_capacity(64 << 10, whole),
+                stream,
+            ))
         }
         (_, true, _) => Box::new(flate2::read::MultiGzDecoder::new(whole)),
         (_, _, true) => {
@@ -48,8 +52,12 @@ mod tests {
         gzip.write_all(&text).unwrap();
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
         xz.write_all(&text).unwrap();
-        let forms =
-            [text.clone(), gzip.finish().unwrap(), xz.finish().unwrap(), zstd::encode_all(&text[..], 1).unwrap()];
+        let forms = [
+            text.clone(),
+            gzip.finish().unwrap(),
+            xz.finish().unwrap(),
+            zstd::encode_all(&text[..], 1).unwrap(),
+        ];
         for form in &forms {
             let mut out = Vec::new();
             decompress(&form[..]).unwrap().read_to_end(&mut out).unwrap();

@@ -63,7 +63,9 @@ pub fn read(path: &Path, temporary: &Path, cancel: &AtomicBool) -> Result<Packag
     let entries = read_data(data, spool, cancel).map_err(|error| match error {
         DataError::Cancelled => BuildError::Cancelled,
         DataError::Io(error) => wrong(error),
-        DataError::Entry(path, reason) => BuildError::malformed(name(), format!("its entry `{path}` {reason}")),
+        DataError::Entry(path, reason) => {
+            BuildError::malformed(name(), format!("its entry `{path}` {reason}"))
+        }
     })?;
     Ok(Package { entries, control })
 }
@@ -150,7 +152,11 @@ impl<R: Read> Read for Tee<'_, R> {
     }
 }
 
-fn read_data(reader: impl Read, mut spool: Spool, cancel: &AtomicBool) -> Result<Vec<(String, Node)>, DataError> {
+fn read_data(
+    reader: impl Read,
+    mut spool: Spool,
+    cancel: &AtomicBool,
+) -> Result<Vec<(String, Node)>, DataError> {
     let file = spool.file();
     let mut archive = tar::Archive::new(Tee { reader, spool: &mut spool });
     let mut entries = Vec::new();
@@ -160,19 +166,23 @@ fn read_data(reader: impl Read, mut spool: Spool, cancel: &AtomicBool) -> Result
         if entries.len() == MAX_ENTRIES {
             return Err(DataError::Entry(String::new(), "is one too many"));
         }
-        let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| {
-            DataError::Entry(String::from_utf8_lossy(bytes).into_owned(), "has a name that is not UTF-8")
-        });
+        let text = |bytes: &[u8]| {
+            std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| {
+                DataError::Entry(String::from_utf8_lossy(bytes).into_owned(), "has a name that is not UTF-8")
+            })
+        };
         let shown = text(&entry.path_bytes())?;
         let path = image_path(&shown).map_err(|reason| DataError::Entry(shown.clone(), reason))?;
         let link = entry.link_name_bytes().map(|bytes| text(&bytes)).transpose()?;
-        let content = Content::Spooled { file: file.clone(), offset: entry.raw_file_position(), len: entry.size() };
+        let content =
+            Content::Spooled { file: file.clone(), offset: entry.raw_file_position(), len: entry.size() };
         let kind = match (entry.header().entry_type(), link) {
             (EntryType::Directory, _) => NodeKind::Directory,
             (EntryType::Regular | EntryType::Continuous, _) => NodeKind::File(content),
             (EntryType::Symlink, Some(target)) => NodeKind::Symlink(target),
             (EntryType::Link, Some(target)) => {
-                let target = image_path(&target).map_err(|reason| DataError::Entry(target.clone(), reason))?;
+                let target =
+                    image_path(&target).map_err(|reason| DataError::Entry(target.clone(), reason))?;
                 NodeKind::Hardlink(merged(&target))
             }
             _ => return Err(DataError::Entry(shown, "is neither a file nor a directory nor a link")),
@@ -181,8 +191,10 @@ fn read_data(reader: impl Read, mut spool: Spool, cancel: &AtomicBool) -> Result
         let node = Node {
             kind,
             mode: header.mode()? & 0o7777,
-            uid: owner(header.uid()?).ok_or_else(|| DataError::Entry(shown.clone(), "has no usable owner"))?,
-            gid: owner(header.gid()?).ok_or_else(|| DataError::Entry(shown.clone(), "has no usable group"))?,
+            uid: owner(header.uid()?)
+                .ok_or_else(|| DataError::Entry(shown.clone(), "has no usable owner"))?,
+            gid: owner(header.gid()?)
+                .ok_or_else(|| DataError::Entry(shown.clone(), "has no usable group"))?,
         };
         io::copy(&mut entry, &mut io::sink())?;
         let is_merging_link = MERGED.contains(&path.as_str()) && matches!(node.kind, NodeKind::Symlink(_));
@@ -202,6 +214,12 @@ fn owner(id: u64) -> Option<u32> {
 
 /// Where a path lies in a system whose `/bin`, `/sbin` and `/lib*` are links into `/usr`.
 pub fn merged(path: &str) -> String {
+    // The base has links there, which a package's directory must not replace.
+    for (link, place) in [("var/run/", "run/"), ("var/lock/", "run/lock/")] {
+        if let Some(rest) = path.strip_prefix(link) {
+            return format!("{place}{rest}");
+        }
+    }
     let first = path.split('/').next().unwrap_or_default();
     match MERGED.contains(&first) {
         true => format!("usr/{path}"),
@@ -212,7 +230,8 @@ pub fn merged(path: &str) -> String {
 /// Copyright notices stay, and links from one package's documentation to another's that lead to
 /// them; so does the list of locale aliases, which the C library reads.
 fn is_kept(path: &str, node: &Node) -> bool {
-    let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if !LEFT_OUT.iter().any(|root| below(root)) {
         return true;
     }

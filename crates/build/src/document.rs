@@ -248,7 +248,9 @@ impl Health {
         };
         // Zero means "not stated" in this format.
         let time = |n: Option<i64>| {
-            n.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).map(|n| DurationMs(n.div_ceil(1_000_000)))
+            n.and_then(|n| u64::try_from(n).ok())
+                .filter(|n| *n > 0)
+                .map(|n| DurationMs(n.div_ceil(1_000_000)))
         };
         Some(Healthcheck {
             test,

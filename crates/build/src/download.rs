@@ -5,9 +5,9 @@ use crate::durable;
 use crate::error::BuildError;
 use crate::http::Http;
 use crate::job::go_on;
+use crate::layout;
 use model::Bytes;
 use ring::digest::{Context, SHA256};
-use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 const MAX_ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LOCKS: u8 = 64;
 const BUFFER: usize = 128 << 10;
 
 /// What is to be downloaded.
@@ -42,7 +43,9 @@ pub fn is_intact(path: &Path, sha256: &str, cancel: &AtomicBool) -> Result<bool,
         }
     }
     let intact = hex(context.finish().as_ref()) == sha256;
-    if !intact {
+    if intact {
+        durable::touch(path);
+    } else {
         fs::remove_file(path).map_err(BuildError::io(format!("remove the damaged {}", path.display())))?;
     }
     Ok(intact)
@@ -50,13 +53,21 @@ pub fn is_intact(path: &Path, sha256: &str, cancel: &AtomicBool) -> Result<bool,
 
 /// Downloads to `target`. Two who want the same file wait for each other. What breaks off is
 /// resumed; damaged data is fetched once more from its beginning.
-pub fn to_file(http: &Http, wanted: &Wanted<'_>, target: &Path, cancel: &AtomicBool) -> Result<(), BuildError> {
+pub fn to_file(
+    http: &Http,
+    wanted: &Wanted<'_>,
+    target: &Path,
+    cancel: &AtomicBool,
+) -> Result<(), BuildError> {
     let part = part_path(target);
     retry(cancel, || one_attempt(http, wanted, target, &part, cancel))
 }
 
 /// Tries again what may pass by itself, with growing pauses.
-pub fn retry<T>(cancel: &AtomicBool, mut attempt: impl FnMut() -> Result<T, BuildError>) -> Result<T, BuildError> {
+pub fn retry<T>(
+    cancel: &AtomicBool,
+    mut attempt: impl FnMut() -> Result<T, BuildError>,
+) -> Result<T, BuildError> {
     for number in 1.. {
         let error = match attempt() {
             Ok(done) => return Ok(done),
@@ -78,6 +89,13 @@ fn attempts(error: &BuildError) -> u32 {
         BuildError::Digest { .. } => 2,
         _ => 1,
     }
+}
+
+/// One of 64 locks for all downloads into a directory, so that locks do not pile up.
+fn lock_path(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let bucket = name.bytes().fold(0u8, |sum, b| sum.wrapping_mul(31).wrapping_add(b)) % LOCKS;
+    target.with_file_name(format!(".lock-{bucket}"))
 }
 
 fn part_path(target: &Path) -> PathBuf {
@@ -103,15 +121,12 @@ fn one_attempt(
     cancel: &AtomicBool,
 ) -> Result<(), BuildError> {
     let failed = |error| BuildError::io(format!("write {}", part.display()))(error);
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(part).map_err(failed)?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
+    let _one_at_a_time = layout::lock_for_long(&lock_path(target), cancel)?;
     if target.exists() && is_intact(target, wanted.sha256, cancel)? {
         return Ok(());
     }
-    if !is_same_file(&file, part) {
-        // The one before us has moved it away under another name; begin again.
-        return Err(BuildError::unreachable(wanted.url, &"another download of it ended badly"));
-    }
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(part).map_err(failed)?;
     let mut context = Context::new(&SHA256);
     let mut have = hash_existing(&mut file, &mut context).map_err(failed)?;
     if wanted.size.is_none_or(|size| have < size) {
@@ -125,14 +140,6 @@ fn one_attempt(
     }
     file.sync_data().map_err(failed)?;
     durable::publish(part, target)
-}
-
-fn is_same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => a.ino() == b.ino() && a.dev() == b.dev(),
-        _ => false,
-    }
 }
 
 fn hash_existing(file: &mut File, context: &mut Context) -> io::Result<u64> {
@@ -174,7 +181,9 @@ fn receive(
             match answer.status().as_u16() {
                 206 if have > 0 => {}
                 200 => {
-                    file.set_len(0).and_then(|()| file.rewind()).map_err(BuildError::io("start a download anew"))?;
+                    file.set_len(0)
+                        .and_then(|()| file.rewind())
+                        .map_err(BuildError::io("start a download anew"))?;
                     *context = Context::new(&SHA256);
                     have = 0;
                 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -42,4 +43,15 @@ fn sync_directory(target: &Path) -> std::io::Result<()> {
 
 pub fn create_directories(path: &Path) -> Result<(), BuildError> {
     fs::create_dir_all(path).map_err(BuildError::io(format!("create {}", path.display())))
+}
+
+/// Marks a cached file as used, so that it is not taken for forgotten. Once a day is enough.
+pub fn touch(path: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let Ok(file) = File::open(path) else { return };
+    let modified = file.metadata().and_then(|m| m.modified());
+    if modified.is_ok_and(|at| now.duration_since(at).unwrap_or_default() > DAY) {
+        let _ = file.set_modified(now);
+    }
 }

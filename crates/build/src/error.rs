@@ -99,18 +99,28 @@ impl BuildError {
             Self::Unreachable { url, .. } => vec![format!(
                 "look at it with `curl -I {url}`; another archive is chosen by `x-juchu.image.archive.mirror`"
             )],
-            Self::Status { status: 429, .. } => one("the server asks for patience; wait some minutes, then run `juchu up` again"),
+            Self::Status { status: 429, .. } => {
+                one("the server asks for patience; wait some minutes, then run `juchu up` again")
+            }
             Self::Status { .. } => one("check the address; for a Debian archive, its `mirror` and `suite`"),
-            Self::Signature { .. } => one(
-                "a proxy may have changed it, or the archive is signed by a key that is not known here; \
-                 `juchu doctor` checks the default archive",
-            ),
+            Self::Signature { .. } => {
+                one("a proxy may have changed it, or the archive is signed by a key that is not known here; \
+                 `juchu doctor` checks the default archive")
+            }
             Self::Expired { .. } => one("check the clock with `date`, or choose another mirror"),
             Self::Packages(error) => package_hints(error),
-            Self::Digest { .. } => one("run it again; if it stays, the server holds damaged data: choose another mirror or tag"),
-            Self::NotFound { reference } => vec![format!("check the name and tag of `{reference}`; a private image needs `docker login` first")],
-            Self::Unauthorised { registry, .. } => vec![format!("run `docker login {registry}`, which writes ~/.docker/config.json")],
-            Self::Architecture { .. } => one("choose a tag that was built for this machine, or build it here with `build:`"),
+            Self::Digest { .. } => {
+                one("run it again; if it stays, the server holds damaged data: choose another mirror or tag")
+            }
+            Self::NotFound { reference } => vec![format!(
+                "check the name and tag of `{reference}`; a private image needs `docker login` first"
+            )],
+            Self::Unauthorised { registry, .. } => {
+                vec![format!("run `docker login {registry}`, which writes ~/.docker/config.json")]
+            }
+            Self::Architecture { .. } => {
+                one("choose a tag that was built for this machine, or build it here with `build:`")
+            }
             Self::Reference { .. } => one("write it as `name:tag`, `host:port/name:tag` or `name@sha256:…`"),
             Self::Absent { .. } => one("remove `pull_policy: never`, or run `juchu pull`"),
             Self::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
@@ -119,7 +129,9 @@ impl BuildError {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 one("run it as root, or see `juchu doctor` for what an ordinary user may do")
             }
-            Self::Store { path, .. } => vec![format!("move {} away; images are then fetched and built anew", path.display())],
+            Self::Store { path, .. } => {
+                vec![format!("move {} away; images are then fetched and built anew", path.display())]
+            }
             _ => Vec::new(),
         }
     }
@@ -134,7 +146,10 @@ fn package_hints(error: &ResolveError) -> Vec<String> {
             vec![format!("search for it with `apt-cache search {name}` or at https://packages.debian.org")]
         }
         ResolveError::Unmet { .. } | ResolveError::Version { .. } => {
-            vec!["the suites of the archive may be out of step; try again, or set `x-juchu.image.archive`".to_owned()]
+            vec![
+                "the suites of the archive may be out of step; try again, or set `x-juchu.image.archive`"
+                    .to_owned(),
+            ]
         }
         ResolveError::Conflict { .. } => vec!["ask for one of the two under `packages`".to_owned()],
         ResolveError::TooMany => Vec::new(),

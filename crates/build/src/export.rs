@@ -46,16 +46,31 @@ pub fn export_gzip(
     Ok(digest)
 }
 
-fn repack(from: &Layout, to: &Layout, layer: &Descriptor, cancel: &AtomicBool) -> Result<Descriptor, BuildError> {
+fn repack(
+    from: &Layout,
+    to: &Layout,
+    layer: &Descriptor,
+    cancel: &AtomicBool,
+) -> Result<Descriptor, BuildError> {
     let path = from.blob_path(&layer.digest);
-    let reader = File::open(&path).and_then(decompress).map_err(BuildError::io(format!("read {}", path.display())))?;
-    let (digest, size) = write_blob(to, cancel, reader, |out| {
-        flate2::GzBuilder::new().mtime(0).write(out, flate2::Compression::new(6))
-    }, |encoder| encoder.finish())?;
+    let reader =
+        File::open(&path).and_then(decompress).map_err(BuildError::io(format!("read {}", path.display())))?;
+    let (digest, size) = write_blob(
+        to,
+        cancel,
+        reader,
+        |out| flate2::GzBuilder::new().mtime(0).write(out, flate2::Compression::new(6)),
+        |encoder| encoder.finish(),
+    )?;
     Ok(Descriptor { media_type: MEDIA_TYPE_GZIP.to_owned(), digest, size, ..layer.clone() })
 }
 
-fn copy(from: &Layout, to: &Layout, layer: &Descriptor, cancel: &AtomicBool) -> Result<Descriptor, BuildError> {
+fn copy(
+    from: &Layout,
+    to: &Layout,
+    layer: &Descriptor,
+    cancel: &AtomicBool,
+) -> Result<Descriptor, BuildError> {
     let path = from.blob_path(&layer.digest);
     let reader = File::open(&path).map_err(BuildError::io(format!("read {}", path.display())))?;
     write_blob(to, cancel, reader, |out| out, Ok)?;

@@ -45,7 +45,9 @@ impl Http {
             let agent = if url.starts_with("https://") { self.secure() } else { &self.plain };
             let answer = send(agent, &url, &headers)?;
             let location = answer.headers().get("location").and_then(|v| v.to_str().ok());
-            let Some(location) = location.filter(|_| answer.status().is_redirection()) else { return Ok(answer) };
+            let Some(location) = location.filter(|_| answer.status().is_redirection()) else {
+                return Ok(answer);
+            };
             let target = follow(&url, location)?;
             if origin(&target) != origin(&url) {
                 // Credentials stay with the host they were meant for.
@@ -77,7 +79,9 @@ fn follow(from: &str, location: &str) -> Result<String, BuildError> {
     let plain = target.starts_with("http://") && !from.starts_with("https://");
     match plain || target.starts_with("https://") {
         true => Ok(target),
-        false => Err(BuildError::unreachable(from, &format!("it redirects to `{target}`, which is not safe"))),
+        false => {
+            Err(BuildError::unreachable(from, &format!("it redirects to `{target}`, which is not safe")))
+        }
     }
 }
 

@@ -4,12 +4,14 @@
 use crate::document::{self, Config, Descriptor, Index, Manifest};
 use crate::durable;
 use crate::error::BuildError;
+use crate::job::go_on;
 use model::Digest;
 use model::image::BuiltImage;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -21,11 +23,21 @@ pub struct Layout {
     root: PathBuf,
 }
 
+/// How often a long wait for a lock looks again.
+const LOCK_POLL: Duration = Duration::from_millis(10);
+
 /// What `Layout::collect` took away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     pub files: u64,
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Swept {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+    }
 }
 
 impl Layout {
@@ -38,7 +50,11 @@ impl Layout {
         let layout = Self { root: root.to_owned() };
         let _guard = layout.lock()?;
         if !layout.index_path().exists() {
-            layout.write_index(&Index { schema_version: 2, media_type: Some(document::INDEX.to_owned()), manifests: Vec::new() })?;
+            layout.write_index(&Index {
+                schema_version: 2,
+                media_type: Some(document::INDEX.to_owned()),
+                manifests: Vec::new(),
+            })?;
         }
         Ok(layout)
     }
@@ -84,7 +100,12 @@ impl Layout {
     }
 
     /// Adds an image whose blobs are all there, under a name or without one. A name moves.
-    pub fn put_image(&self, manifest: Descriptor, name: Option<&str>, origin: &str) -> Result<(), BuildError> {
+    pub fn put_image(
+        &self,
+        manifest: Descriptor,
+        name: Option<&str>,
+        origin: &str,
+    ) -> Result<(), BuildError> {
         let mut entry = manifest;
         entry.annotations = [(ORIGIN.to_owned(), origin.to_owned())].into();
         if let Some(name) = name {
@@ -115,7 +136,9 @@ impl Layout {
     /// The image with this manifest, if it is in the index.
     pub fn get_image(&self, manifest: &Digest) -> Result<Option<BuiltImage>, BuildError> {
         let index = self.index()?;
-        let Some(entry) = index.manifests.iter().find(|entry| entry.digest == *manifest) else { return Ok(None) };
+        let Some(entry) = index.manifests.iter().find(|entry| entry.digest == *manifest) else {
+            return Ok(None);
+        };
         let origin = entry.annotations.get(ORIGIN).cloned().unwrap_or_default();
         let document: Manifest = self.document(manifest)?;
         let config: Config = self.document(&document.config.digest)?;
@@ -140,7 +163,9 @@ impl Layout {
     /// Takes a name away from its image, which stays, under no name if it has no other.
     pub fn untag(&self, name: &str) -> Result<(), BuildError> {
         self.change_index(|index| {
-            let Some(at) = index.manifests.iter().position(|entry| ref_name(entry) == Some(name)) else { return };
+            let Some(at) = index.manifests.iter().position(|entry| ref_name(entry) == Some(name)) else {
+                return;
+            };
             let mut entry = index.manifests.remove(at);
             entry.annotations.remove(REF_NAME);
             if !index.manifests.iter().any(|other| other.digest == entry.digest) {
@@ -160,7 +185,9 @@ impl Layout {
         for entry in self.index()?.manifests {
             let manifest: Manifest = self.document(&entry.digest)?;
             let config: Config = self.document(&manifest.config.digest)?;
-            blobs.extend(config.rootfs.diff_ids.into_iter().zip(manifest.layers.into_iter().map(|l| l.digest)));
+            blobs.extend(
+                config.rootfs.diff_ids.into_iter().zip(manifest.layers.into_iter().map(|l| l.digest)),
+            );
         }
         Ok(blobs)
     }
@@ -216,6 +243,18 @@ impl Layout {
 
 fn ref_name(entry: &Descriptor) -> Option<&str> {
     entry.annotations.get(REF_NAME).map(String::as_str)
+}
+
+/// As `lock`, exclusively, for waits that may be long: they end when the job is stopped.
+pub fn lock_for_long(path: &Path, cancel: &AtomicBool) -> Result<File, BuildError> {
+    loop {
+        match lock(path, FlockOperation::NonBlockingLockExclusive) {
+            Err(BuildError::Io { source, .. }) if source.kind() == std::io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        go_on(cancel)?;
+        std::thread::sleep(LOCK_POLL);
+    }
 }
 
 /// Holds a lock for as long as the file lives.

@@ -74,7 +74,12 @@ impl Spool {
         };
         let (file, writer) =
             open().map_err(BuildError::io(format!("make a temporary file in {}", directory.display())))?;
-        Ok(Self { file: Arc::new(file), writer: BufWriter::with_capacity(256 << 10, writer), written: 0, limit })
+        Ok(Self {
+            file: Arc::new(file),
+            writer: BufWriter::with_capacity(256 << 10, writer),
+            written: 0,
+            limit,
+        })
     }
 
     pub fn file(&self) -> Arc<File> {

@@ -8,6 +8,7 @@
 //! ROOT/tmp/                 work that a crash may leave behind; emptied when nobody works
 //! ```
 
+use crate::assemble::Base;
 use crate::compress::decompress;
 use crate::durable;
 use crate::error::BuildError;
@@ -22,12 +23,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Packages in the cache that nothing has used for this long are taken away by `collect`.
-const PACKAGE_REST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Packages and indexes that nothing has used for this long are taken away by `collect`.
+const UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 pub struct ImageStore {
@@ -55,8 +57,11 @@ pub struct Working(#[expect(dead_code, reason = "the lock is released when it is
 impl ImageStore {
     /// Opens the store below `root`, making it where it is missing.
     pub fn open(root: &Path) -> Result<Self, BuildError> {
-        for directory in ["layers", "bases", "archive", "tmp"] {
+        for directory in ["bases", "archive"] {
             durable::create_directories(&root.join(directory))?;
+        }
+        for directory in ["layers", "tmp"] {
+            private_directory(&root.join(directory))?;
         }
         let boot = fs::read_to_string(BOOT_ID).map_err(BuildError::io(format!("read {BOOT_ID}")))?;
         let store = Self {
@@ -152,7 +157,8 @@ impl ImageStore {
 
     /// Whether the layer can be used as it is.
     pub fn is_ready(&self, diff_id: &Digest) -> bool {
-        let read = || -> Option<Ready> { serde_json::from_slice(&fs::read(self.ready_path(diff_id)).ok()?).ok() };
+        let read =
+            || -> Option<Ready> { serde_json::from_slice(&fs::read(self.ready_path(diff_id)).ok()?).ok() };
         read().is_some_and(|ready| ready.version == 1 && (ready.synced || ready.boot == self.boot))
             && self.layer_path(diff_id).is_dir()
     }
@@ -184,9 +190,9 @@ impl ImageStore {
         let path = self.layer_path(diff_id);
         let failed = || BuildError::io(format!("put the layer {} in place", path.display()));
         if path.exists() {
-            // Left behind by a crash, or from before a restart of the machine. What still uses the
-            // old one keeps it until it ends.
-            fs::rename(&path, self.new_layer()?.path.join("old")).map_err(failed())?;
+            // Left behind by a crash, or from before a restart of the machine: nothing runs from it.
+            let old = self.new_layer()?;
+            fs::rename(&path, old.path.join("old")).map_err(failed())?;
         }
         fs::rename(&layer.path, &path).map_err(failed())?;
         self.write_ready(diff_id, false)
@@ -213,7 +219,8 @@ impl ImageStore {
         let packed = file.metadata().map_err(failed())?.len();
         let mut stream = Hashing::new(decompress(file).map_err(failed())?);
         let layer = self.new_layer()?;
-        let notes = unpack::stream_into(&mut stream as &mut dyn Read, packed, &layer.path, self.limits, cancel)?;
+        let notes =
+            unpack::stream_into(&mut stream as &mut dyn Read, packed, &layer.path, self.limits, cancel)?;
         let (_, found, _) = stream.finish();
         if found != *diff_id {
             let what = format!("the content of the layer {blob}");
@@ -248,11 +255,12 @@ impl ImageStore {
     }
 
     /// Removes every image that is neither in `keep` (manifest digests) nor younger than `grace`,
-    /// their layers, and packages that nothing has used for a month. Waits for builds to end.
+    /// their layers, and packages and indexes that nothing has used for a month. Waits for builds to end.
     pub fn collect(&self, keep: &BTreeSet<Digest>, grace: Duration) -> Result<Swept, BuildError> {
         let _guard = layout::lock(&self.root.join("lock"), FlockOperation::LockExclusive)?;
         let mut swept = self.layout.collect(keep, grace)?;
-        let used: BTreeSet<String> = self.layout.layer_blobs()?.iter().map(|(d, _)| d.hex().to_owned()).collect();
+        let used: BTreeSet<String> =
+            self.layout.layer_blobs()?.iter().map(|(d, _)| d.hex().to_owned()).collect();
         let layers = self.root.join("layers");
         let failed = || BuildError::io(format!("clean {}", layers.display()));
         for entry in fs::read_dir(&layers).map_err(failed())? {
@@ -268,21 +276,20 @@ impl ImageStore {
                 false => fs::remove_file(entry.path()).map_err(failed())?,
             }
         }
-        let packages = self.sweep_packages()?;
+        for kind in ["packages", "index"] {
+            swept += sweep_unused(&self.archive_cache().join(kind))?;
+        }
+        swept += layout::sweep(&self.bases(), |name| self.is_base_there(name))?;
         clear(&self.temporary())?;
-        Ok(Swept { files: swept.files + packages.files, bytes: swept.bytes + packages.bytes })
+        Ok(swept)
     }
 
-    fn sweep_packages(&self) -> Result<Swept, BuildError> {
-        let packages = self.archive_cache().join("packages");
-        if !packages.exists() {
-            return Ok(Swept::default());
-        }
-        let now = SystemTime::now();
-        layout::sweep(&packages, |name| {
-            let used = fs::metadata(packages.join(name)).and_then(|m| m.modified());
-            used.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < PACKAGE_REST)
-        })
+    /// Whether the blob that a record of a base, or its lock, speaks of is there.
+    fn is_base_there(&self, name: &str) -> bool {
+        let name = name.strip_suffix(".lock").unwrap_or(name);
+        let record: Option<Base> =
+            fs::read(self.bases().join(name)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        record.is_some_and(|base| self.layout.has(&base.blob))
     }
 
     /// What a crash has left, unless somebody is at work.
@@ -295,6 +302,14 @@ impl ImageStore {
     }
 }
 
+/// Layers hold programs that run as root whoever starts them, and old ones at that; only through a
+/// container does anybody get at them.
+fn private_directory(path: &Path) -> Result<(), BuildError> {
+    durable::create_directories(path)?;
+    let private = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(path, private).map_err(BuildError::io(format!("protect {}", path.display())))
+}
+
 fn clear(directory: &Path) -> Result<(), BuildError> {
     let failed = || BuildError::io(format!("clean {}", directory.display()));
     for entry in fs::read_dir(directory).map_err(failed())? {
@@ -305,6 +320,18 @@ fn clear(directory: &Path) -> Result<(), BuildError> {
         }
     }
     Ok(())
+}
+
+/// Removes what nothing has used for a while; `durable::touch` marks use.
+fn sweep_unused(directory: &Path) -> Result<Swept, BuildError> {
+    if !directory.exists() {
+        return Ok(Swept::default());
+    }
+    let now = SystemTime::now();
+    layout::sweep(directory, |name| {
+        let used = fs::metadata(directory.join(name)).and_then(|m| m.modified());
+        used.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < UNUSED_FOR)
+    })
 }
 
 /// A layer that is being unpacked; it goes away unless it is published.

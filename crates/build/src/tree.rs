@@ -118,8 +118,9 @@ impl Tree {
     /// hashed and what is run.
     pub fn add_entries(&mut self, entries: &[Entry], spool: &mut Spool) -> Result<(), BuildError> {
         for entry in entries {
-            let path = image_path(&entry.path)
-                .map_err(|reason| BuildError::input(format!("the path `{}` in the image {reason}", entry.path)))?;
+            let path = image_path(&entry.path).map_err(|reason| {
+                BuildError::input(format!("the path `{}` in the image {reason}", entry.path))
+            })?;
             if path.is_empty() {
                 continue;
             }
@@ -304,7 +305,10 @@ mod tests {
         tree.put("var/run", Node::symlink("/run"));
         tree.put("var/run/a/b", Node::text("x"));
         tree.settle(&Base).unwrap();
-        assert_eq!(listing(&tree), "run/\nrun/a/\nrun/a/b\nusr/\nusr/bin/\nusr/bin/sh\nvar/\nvar/run -> /run");
+        assert_eq!(
+            listing(&tree),
+            "run/\nrun/a/\nrun/a/b\nusr/\nusr/bin/\nusr/bin/sh\nvar/\nvar/run -> /run"
+        );
     }
 
     #[test]

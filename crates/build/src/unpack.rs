@@ -184,7 +184,7 @@ impl Target {
             rustix::fs::fchown(&file, Some(uid(attributes.uid)), Some(gid(attributes.gid)))?;
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
-        if let Some(value) = capability {
+        if let Some(value) = capability.filter(|_| privileged) {
             rustix::fs::fsetxattr(&file, CAPABILITY, value, XattrFlags::empty())?;
         }
         rustix::fs::futimens(&file, &attributes.times())?;
@@ -254,7 +254,9 @@ impl Target {
         for (path, attributes) in std::mem::take(&mut self.directories).into_iter().rev() {
             match self.finish_directory(&path, attributes) {
                 // A later entry put something else in its place.
-                Err(error) if [Some(libc::ENOTDIR), Some(libc::ELOOP), Some(libc::ENOENT)].contains(&error.raw_os_error()) => {}
+                Err(error)
+                    if [Some(libc::ENOTDIR), Some(libc::ELOOP), Some(libc::ENOENT)]
+                        .contains(&error.raw_os_error()) => {}
                 other => other.map_err(BuildError::io(format!("set the attributes of /{path}")))?,
             }
         }
@@ -288,7 +290,9 @@ fn gid(id: u32) -> rustix::fs::Gid {
 /// Writes a tree of our own into the empty directory `path`.
 pub fn tree_into(tree: &Tree, mtime: i64, path: &Path, cancel: &AtomicBool) -> Result<(), BuildError> {
     let mut target = Target::open(path)?;
-    target.directory("", Attributes { mode: 0o755, uid: 0, gid: 0, mtime }).map_err(BuildError::io("unpack a layer"))?;
+    target
+        .directory("", Attributes { mode: 0o755, uid: 0, gid: 0, mtime })
+        .map_err(BuildError::io("unpack a layer"))?;
     for (path, node) in tree.iter() {
         go_on(cancel)?;
         let attributes = Attributes { mode: node.mode, uid: node.uid, gid: node.gid, mtime };
@@ -399,7 +403,8 @@ fn unpack_entry<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     cancel: &AtomicBool,
 ) -> Result<Option<String>, BuildError> {
-    let refuse = |path: &str, reason: &str| BuildError::malformed("a layer", format!("its entry `{path}` {reason}"));
+    let refuse =
+        |path: &str, reason: &str| BuildError::malformed("a layer", format!("its entry `{path}` {reason}"));
     let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(refuse(&String::from_utf8_lossy(bytes), "has a name that is not UTF-8")),
@@ -412,8 +417,10 @@ fn unpack_entry<R: Read>(
     let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
     let attributes = Attributes {
         mode: header.mode().map_err(broken)? & 0o7777,
-        uid: id(more.uid.map_or_else(|| header.uid(), Ok).map_err(broken)?).ok_or_else(|| refuse(&shown, "has no usable owner"))?,
-        gid: id(more.gid.map_or_else(|| header.gid(), Ok).map_err(broken)?).ok_or_else(|| refuse(&shown, "has no usable group"))?,
+        uid: id(more.uid.map_or_else(|| header.uid(), Ok).map_err(broken)?)
+            .ok_or_else(|| refuse(&shown, "has no usable owner"))?,
+        gid: id(more.gid.map_or_else(|| header.gid(), Ok).map_err(broken)?)
+            .ok_or_else(|| refuse(&shown, "has no usable group"))?,
         mtime: more.mtime.unwrap_or(header.mtime().map_err(broken)?.cast_signed()),
     };
     let kind = header.entry_type();
@@ -458,8 +465,6 @@ fn whiteout(target: &mut Target, path: &str) -> Option<io::Result<()>> {
         _ => target.whiteout(&format!("{parent}/{hidden}")),
     })
 }
-
-
 
 #[cfg(test)]
 mod tests;

@@ -34,7 +34,10 @@ impl Registry {
         let mut authorization = None;
         if with_login {
             fs::write(root.join("htpasswd"), HTPASSWD).unwrap();
-            text.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", root.join("htpasswd").display()));
+            text.push_str(&format!(
+                "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
+                root.join("htpasswd").display()
+            ));
             let encoded = base64::engine::general_purpose::STANDARD.encode("user:secret");
             authorization = Some(format!("Basic {encoded}"));
         }
@@ -71,9 +74,11 @@ impl Registry {
         let layers = document["layers"].as_array().unwrap().iter();
         for part in layers.chain([&document["config"]]) {
             let digest = part["digest"].as_str().unwrap();
-            let started = self.request("POST", &format!("{base}/blobs/uploads/"), "application/octet-stream", b"");
+            let started =
+                self.request("POST", &format!("{base}/blobs/uploads/"), "application/octet-stream", b"");
             let location = started.headers()["location"].to_str().unwrap();
-            let location = location.replace("http://", "").split_once('/').map(|(_, path)| path.to_owned()).unwrap();
+            let location =
+                location.replace("http://", "").split_once('/').map(|(_, path)| path.to_owned()).unwrap();
             let url = format!("http://{}/{location}&digest={digest}", self.address);
             self.request("PUT", &url, "application/octet-stream", &blob(digest));
         }
@@ -107,7 +112,11 @@ fn image(store: &ImageStore) -> BuiltImage {
 
 fn fetch(store: &ImageStore, reference: &str, credentials: &Path) -> Result<BuiltImage, BuildError> {
     let job = Job::new(&|_| {}, &NEVER);
-    pull(reference, store, &PullOptions { job, policy: PullPolicy::Always, credentials: Some(credentials.to_owned()) })
+    pull(
+        reference,
+        store,
+        &PullOptions { job, policy: PullPolicy::Always, credentials: Some(credentials.to_owned()) },
+    )
 }
 
 fn round_trip(with_login: bool) {

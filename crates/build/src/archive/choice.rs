@@ -80,7 +80,8 @@ impl ArchiveChoice {
     /// The suites to read. The default archive must have all of them, or somebody who can answer
     /// "not found" could hold back corrections.
     pub(crate) fn suites(&self) -> Vec<SuiteAddress> {
-        let address = |base: &str, suite: String, optional| SuiteAddress { base: base.to_owned(), suite, optional };
+        let address =
+            |base: &str, suite: String, optional| SuiteAddress { base: base.to_owned(), suite, optional };
         let mut suites = vec![address(&self.mirror, self.suite.clone(), false)];
         if ROLLING.contains(&self.suite.as_str()) {
             return suites;
@@ -100,7 +101,10 @@ mod tests {
     #[test]
     fn what_is_not_declared_is_filled_in() {
         let all = ArchiveChoice::default().suites();
-        assert_eq!(all[2].url("InRelease"), "http://deb.debian.org/debian-security/dists/trixie-security/InRelease");
+        assert_eq!(
+            all[2].url("InRelease"),
+            "http://deb.debian.org/debian-security/dists/trixie-security/InRelease"
+        );
         assert!(all.iter().all(|suite| !suite.optional && !suite.is_snapshot()));
         let spec = ArchiveSpec {
             mirror: Some("https://snapshot.debian.org/archive/debian/20260912T000000Z/".to_owned()),

@@ -32,8 +32,17 @@ struct Stanza<'a> {
 }
 
 const NAMES: [&str; FIELDS] = [
-    "Package", "Version", "Architecture", "Priority", "Size", "SHA256", "Filename", "Pre-Depends", "Depends",
-    "Provides", "Conflicts",
+    "Package",
+    "Version",
+    "Architecture",
+    "Priority",
+    "Size",
+    "SHA256",
+    "Filename",
+    "Pre-Depends",
+    "Depends",
+    "Provides",
+    "Conflicts",
 ];
 const NAME: usize = 0;
 const SIZE: usize = 4;
@@ -70,7 +79,8 @@ pub fn compact(text: &str) -> Result<Vec<u8>, IndexError> {
         names.push((offset(records.len())?, name.len() as u32, *number));
         records.extend_from_slice(name.as_bytes());
     }
-    let mut out = Vec::with_capacity(HEADER + offsets.len() * 4 + names.len() * 12 + records.len() + CHECKSUM);
+    let mut out =
+        Vec::with_capacity(HEADER + offsets.len() * 4 + names.len() * 12 + records.len() + CHECKSUM);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&(offsets.len() as u32).to_le_bytes());
     out.extend_from_slice(&(names.len() as u32).to_le_bytes());
@@ -120,7 +130,10 @@ fn check(stanza: Stanza<'_>) -> Result<Stanza<'_>, IndexError> {
     if version.is_empty() || stanza.fields[SIZE].parse::<u64>().is_err() || !is_sha256(stanza.fields[SHA]) {
         return Err(IndexError("a package of the index has no version, size or SHA-256"));
     }
-    if !is_package_name(name) || file.starts_with('/') || file.split('/').any(|part| part == ".." || part.is_empty()) {
+    if !is_package_name(name)
+        || file.starts_with('/')
+        || file.split('/').any(|part| part == ".." || part.is_empty())
+    {
         return Err(IndexError("a package of the index has an unusable name or path"));
     }
     Ok(stanza)
@@ -186,7 +199,9 @@ impl Index {
     }
 
     fn u32_at(&self, at: usize) -> usize {
-        self.bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes(b.try_into().expect("four bytes")) as usize)
+        self.bytes
+            .get(at..at + 4)
+            .map_or(0, |b| u32::from_le_bytes(b.try_into().expect("four bytes")) as usize)
     }
 
     fn record(&self, i: usize) -> &[u8] {
@@ -246,7 +261,9 @@ mod tests {
 
     fn text() -> String {
         let one = |name: &str, version: &str, more: &str| {
-            format!("Package: {name}\nVersion: {version}\nArchitecture: all\nSize: 3\nSHA256: {SHA}\nFilename: pool/{name}.deb\n{more}Description: d\n more: text\n\n")
+            format!(
+                "Package: {name}\nVersion: {version}\nArchitecture: all\nSize: 3\nSHA256: {SHA}\nFilename: pool/{name}.deb\n{more}Description: d\n more: text\n\n"
+            )
         };
         [
             one("mawk", "1", "Provides: awk, x (= 2)\nDepends: libc6 (>= 2)\n"),
@@ -282,7 +299,9 @@ mod tests {
 
     #[test]
     fn unusable_entries_are_refused() {
-        for (from, to) in [("pool/mawk", "../mawk"), ("Size: 3", "Size: x"), ("Package: mawk", "Package: ../x")] {
+        for (from, to) in
+            [("pool/mawk", "../mawk"), ("Size: 3", "Size: x"), ("Package: mawk", "Package: ../x")]
+        {
             assert!(compact(&text().replace(from, to)).is_err(), "{to}");
         }
     }

@@ -17,9 +17,9 @@ mod suite;
 
 pub use choice::{ArchiveChoice, DEFAULT_MIRROR, DEFAULT_SECURITY, DEFAULT_SUITE};
 pub use index::is_package_name;
-pub use packages::{Archive, ResolvedPackage};
 #[cfg(test)]
 pub(crate) use packages::debian_keyring;
+pub use packages::{Archive, ResolvedPackage};
 pub use resolve::{ResolveError, SCRIPT_ONLY};
 
 /// A package as an index describes it.

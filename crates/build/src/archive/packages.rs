@@ -108,7 +108,9 @@ impl<'a> Archive<'a> {
                 let sender = sender.clone();
                 let (next, paths, cancel) = (&next, &paths, job.cancel);
                 scope.spawn(move || {
-                    while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < packages.len()) {
+                    while let Some(i) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < packages.len())
+                    {
                         let outcome = self.fetch_one(&packages[i], &paths[i], cancel);
                         let failed = outcome.is_err();
                         if failed {
@@ -172,8 +174,10 @@ pub(crate) fn debian_keyring() -> Keyring {
 fn keyring(extra: Option<&Path>) -> Result<Keyring, BuildError> {
     let mut keyring = debian_keyring();
     if let Some(path) = extra {
-        let file = std::fs::read(path).map_err(BuildError::io(format!("read the keyring {}", path.display())))?;
-        let count = keyring.add(&file).map_err(|error| BuildError::malformed(path.display().to_string(), error))?;
+        let file =
+            std::fs::read(path).map_err(BuildError::io(format!("read the keyring {}", path.display())))?;
+        let count =
+            keyring.add(&file).map_err(|error| BuildError::malformed(path.display().to_string(), error))?;
         if count == 0 {
             return Err(BuildError::malformed(path.display().to_string(), "it holds no usable signing key"));
         }

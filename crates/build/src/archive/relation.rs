@@ -36,9 +36,10 @@ impl Alternative<'_> {
 /// The groups of a field, each a list of alternatives. What cannot be read is left out: a field
 /// of the archive is signed, so this is a form from the future rather than an attack.
 pub fn groups(field: &str) -> impl Iterator<Item = Vec<Alternative<'_>>> {
-    field.split(',').map(|group| group.split('|').filter_map(alternative).collect()).filter(
-        |group: &Vec<Alternative<'_>>| !group.is_empty(),
-    )
+    field
+        .split(',')
+        .map(|group| group.split('|').filter_map(alternative).collect())
+        .filter(|group: &Vec<Alternative<'_>>| !group.is_empty())
 }
 
 fn alternative(text: &str) -> Option<Alternative<'_>> {
@@ -46,7 +47,8 @@ fn alternative(text: &str) -> Option<Alternative<'_>> {
     let end = text.find([' ', '(', '[', '<']).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     let name = name.split_once(':').map_or(name, |(name, _architecture)| name);
-    let constraint = rest.trim_start().strip_prefix('(').and_then(|inner| constraint(inner.split(')').next()?));
+    let constraint =
+        rest.trim_start().strip_prefix('(').and_then(|inner| constraint(inner.split(')').next()?));
     (!name.is_empty()).then_some(Alternative { name, constraint })
 }
 
@@ -70,9 +72,13 @@ mod tests {
 
     #[test]
     fn relations_are_read() {
-        let found: Vec<_> = groups("libc6 (>= 2.38), perl:any, default-mta | mail-transport-agent, x (= 1:2-3)").collect();
+        let found: Vec<_> =
+            groups("libc6 (>= 2.38), perl:any, default-mta | mail-transport-agent, x (= 1:2-3)").collect();
         assert_eq!(found.len(), 4);
-        assert_eq!(found[0][0], Alternative { name: "libc6", constraint: Some((Operator::GreaterEqual, "2.38")) });
+        assert_eq!(
+            found[0][0],
+            Alternative { name: "libc6", constraint: Some((Operator::GreaterEqual, "2.38")) }
+        );
         assert_eq!(found[1][0], Alternative { name: "perl", constraint: None });
         assert_eq!(found[2].len(), 2);
         assert!(found[3][0].admits("1:2-3") && !found[3][0].admits("1:2-4"));

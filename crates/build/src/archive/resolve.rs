@@ -115,7 +115,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn choose(&mut self, index: usize, package: Package<'a>, parent: Option<usize>) -> Result<(), ResolveError> {
+    fn choose(
+        &mut self,
+        index: usize,
+        package: Package<'a>,
+        parent: Option<usize>,
+    ) -> Result<(), ResolveError> {
         if self.chosen.len() == MAX_PACKAGES {
             return Err(ResolveError::TooMany);
         }
@@ -230,9 +235,11 @@ impl<'a> Resolver<'a> {
 }
 
 fn provides(package: &Package<'_>, wanted: &Alternative<'_>) -> bool {
-    relation::groups(package.provides).flatten().filter(|p| p.name == wanted.name).any(|p| match p.constraint {
-        Some((_, version)) => wanted.admits(version),
-        None => wanted.constraint.is_none(),
+    relation::groups(package.provides).flatten().filter(|p| p.name == wanted.name).any(|p| {
+        match p.constraint {
+            Some((_, version)) => wanted.admits(version),
+            None => wanted.constraint.is_none(),
+        }
     })
 }
 
@@ -300,7 +307,9 @@ mod tests {
 
     fn index(packages: &[(&str, &str, &str)]) -> Index {
         let stanza = |(name, version, more): &(&str, &str, &str)| {
-            format!("Package: {name}\nVersion: {version}\nSize: 1\nSHA256: {SHA}\nFilename: p/{name}\n{more}\n\n")
+            format!(
+                "Package: {name}\nVersion: {version}\nSize: 1\nSHA256: {SHA}\nFilename: p/{name}\n{more}\n\n"
+            )
         };
         Index::open(compact(&packages.iter().map(stanza).collect::<String>()).unwrap()).unwrap()
     }
@@ -333,7 +342,11 @@ mod tests {
 
     #[test]
     fn the_highest_version_of_all_suites_is_taken() {
-        let main = index(&[("app", "1", "Depends: libx (= 1+u1)"), ("libx", "1", ""), ("old", "1", "Depends: libx (= 1)")]);
+        let main = index(&[
+            ("app", "1", "Depends: libx (= 1+u1)"),
+            ("libx", "1", ""),
+            ("old", "1", "Depends: libx (= 1)"),
+        ]);
         let security = index(&[("libx", "1+u1", "")]);
         check(&[main, security], &["app"], "app=1 libx=1+u1");
         let main = index(&[("libx", "1", "")]);
@@ -351,7 +364,11 @@ mod tests {
 
     #[test]
     fn versioned_provides_count_with_their_version() {
-        let one = [("aa", "1", "Depends: api (>= 2)"), ("bb", "9", "Provides: api (= 1)"), ("cc", "9", "Provides: api (= 2)")];
+        let one = [
+            ("aa", "1", "Depends: api (>= 2)"),
+            ("bb", "9", "Provides: api (= 1)"),
+            ("cc", "9", "Provides: api (= 2)"),
+        ];
         check(&[index(&one)], &["aa"], "aa=1 cc=9");
         let unversioned = [("aa", "1", "Depends: api (>= 2)"), ("bb", "9", "Provides: api")];
         check(
@@ -364,11 +381,7 @@ mod tests {
     #[test]
     fn what_cannot_be_met_names_the_way_there() {
         let main = [("aa", "1", "Depends: bb"), ("bb", "1", "Depends: cc (>> 3)"), ("cc", "3", "")];
-        check(
-            &[index(&main)],
-            &["aa"],
-            "the dependency `cc (>> 3)` cannot be met: it is needed by aa → bb",
-        );
+        check(&[index(&main)], &["aa"], "the dependency `cc (>> 3)` cannot be met: it is needed by aa → bb");
         check(
             &[index(&main)],
             &["cc", "aa"],

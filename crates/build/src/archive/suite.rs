@@ -4,12 +4,13 @@ use super::choice::SuiteAddress;
 use super::index::{self, Index};
 use super::openpgp::Keyring;
 use super::release::Release;
+use crate::compress::decompress;
 use crate::download::{self, Wanted};
 use crate::durable;
 use crate::error::BuildError;
 use crate::http::{self, Http};
 use crate::job::Job;
-use crate::compress::decompress;
+use crate::layout;
 use jiff::Timestamp;
 use std::fs;
 use std::io::Read;
@@ -36,26 +37,34 @@ pub struct Context<'a> {
 }
 
 /// The index of a suite; `None` where an optional suite does not exist.
-pub fn open(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Result<Option<Index>, BuildError> {
+pub fn open(
+    address: &SuiteAddress,
+    context: &Context<'_>,
+    job: &Job<'_>,
+) -> Result<Option<Index>, BuildError> {
     let Some(release) = release(address, context, job)? else { return Ok(None) };
     index_of(address, &release, context, job).map(Some)
 }
 
 /// The verified release file. The cached one serves while it is fresh, and for as long as it is
 /// valid when the archive cannot be reached.
-fn release(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Result<Option<Release>, BuildError> {
+fn release(
+    address: &SuiteAddress,
+    context: &Context<'_>,
+    job: &Job<'_>,
+) -> Result<Option<Release>, BuildError> {
     let url = address.url("InRelease");
     let path = cache_path(context.cache, &url);
     let cached = fs::read(&path).ok().and_then(|bytes| verify(address, &url, &bytes, context).ok());
     // An optional suite that did not exist is remembered in the same way as one that did.
     let absent = path.with_extension("absent");
     let was_absent = address.optional && cached.is_none() && absent.exists();
-    if !context.refresh && (is_fresh(&path, context.now) || is_fresh(&absent, context.now)) {
-        if cached.is_some() || was_absent {
-            return Ok(cached);
-        }
+    let was_asked = is_fresh(&path, context.now) || is_fresh(&absent, context.now);
+    if !context.refresh && was_asked && (cached.is_some() || was_absent) {
+        return Ok(cached);
     }
-    let fetched = fetch_release(&url, context.http).and_then(|bytes| Ok((verify(address, &url, &bytes, context)?, bytes)));
+    let fetched = fetch_release(&url, context.http)
+        .and_then(|bytes| Ok((verify(address, &url, &bytes, context)?, bytes)));
     match (fetched, cached) {
         (Ok((release, _)), Some(cached)) if release.date < cached.date => {
             job.say(&format!("warning: {url} is older than what it was before; the newer one is used"));
@@ -66,7 +75,10 @@ fn release(address: &SuiteAddress, context: &Context<'_>, job: &Job<'_>) -> Resu
             Ok(Some(release))
         }
         (Err(BuildError::Unreachable { reason, .. }), Some(cached)) => {
-            job.say(&format!("warning: {url} cannot be reached ({reason}); the copy from {} is used", date(cached.date)));
+            job.say(&format!(
+                "warning: {url} cannot be reached ({reason}); the copy from {} is used",
+                date(cached.date)
+            ));
             Ok(Some(cached))
         }
         (Err(BuildError::Status { status: 404, .. }), None) if address.optional => {
@@ -103,7 +115,12 @@ fn fetch_release(url: &str, http: &Http) -> Result<Vec<u8>, BuildError> {
     }
 }
 
-fn verify(address: &SuiteAddress, url: &str, bytes: &[u8], context: &Context<'_>) -> Result<Release, BuildError> {
+fn verify(
+    address: &SuiteAddress,
+    url: &str,
+    bytes: &[u8],
+    context: &Context<'_>,
+) -> Result<Release, BuildError> {
     let text = std::str::from_utf8(bytes).map_err(|_| BuildError::malformed(url, "it is not text"))?;
     let signed = context
         .keyring
@@ -127,17 +144,25 @@ fn date(seconds: u64) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-fn index_of(address: &SuiteAddress, release: &Release, context: &Context<'_>, job: &Job<'_>) -> Result<Index, BuildError> {
+fn index_of(
+    address: &SuiteAddress,
+    release: &Release,
+    context: &Context<'_>,
+    job: &Job<'_>,
+) -> Result<Index, BuildError> {
     let folder = format!("main/binary-{}", super::host_architecture());
-    let missing = || BuildError::malformed(address.url("InRelease"), format!("it lists no package index {folder}"));
+    let missing =
+        || BuildError::malformed(address.url("InRelease"), format!("it lists no package index {folder}"));
     let (form, (sha256, size)) = FORMS
         .iter()
         .find_map(|form| Some((*form, release.indexes.get(&format!("{folder}/{form}"))?)))
         .ok_or_else(missing)?;
     let compact = context.cache.join("index").join(format!("{sha256}.v1"));
-    if let Ok(bytes) = fs::read(&compact)
-        && let Ok(index) = Index::open(bytes)
-    {
+    if let Some(index) = read_compact(&compact) {
+        return Ok(index);
+    }
+    let _one_at_a_time = layout::lock_for_long(&context.cache.join("index/.lock"), job.cancel)?;
+    if let Some(index) = read_compact(&compact) {
         return Ok(index);
     }
     job.say(&format!("fetching the package index of {} ({})", address.suite, model::Bytes(*size)));
@@ -155,6 +180,12 @@ fn index_of(address: &SuiteAddress, release: &Release, context: &Context<'_>, jo
     durable::write(&compact, &bytes)?;
     let _ = fs::remove_file(&packed);
     Index::open(bytes).map_err(|error| BuildError::malformed(url, error))
+}
+
+fn read_compact(path: &Path) -> Option<Index> {
+    let index = Index::open(fs::read(path).ok()?).ok()?;
+    durable::touch(path);
+    Some(index)
 }
 
 fn unpack_index(packed: &Path, url: &str) -> Result<String, BuildError> {

@@ -105,7 +105,13 @@ impl Fixture {
 }
 
 fn user(name: &str, id: u32) -> User {
-    User { name: name.to_owned(), uid: id, gid: id, home: format!("/home/{name}"), shell: "/bin/sh".to_owned() }
+    User {
+        name: name.to_owned(),
+        uid: id,
+        gid: id,
+        home: format!("/home/{name}"),
+        shell: "/bin/sh".to_owned(),
+    }
 }
 
 fn file(path: &str, text: &str, mode: u32) -> Entry {
@@ -142,7 +148,9 @@ fn packages_become_a_merged_base_without_documentation() {
     assert_eq!((mode(&base, "tmp"), mode(&base, "var/tmp"), mode(&base, "root")), (0o1777, 0o1777, 0o700));
     assert_eq!((read(&base, "etc/extra").as_str(), mode(&base, "etc/extra")), ("more", 0o600));
     let passwd = read(&base, "etc/passwd");
-    assert!(passwd.contains("app:x:10001:10001:app:/home/app:/bin/sh\n") && passwd.starts_with("root:x:0:0:"));
+    assert!(
+        passwd.contains("app:x:10001:10001:app:/home/app:/bin/sh\n") && passwd.starts_with("root:x:0:0:")
+    );
     assert!(read(&base, "etc/group").contains("app:x:10001:\n"));
     assert_eq!(fs::metadata(base.join("usr/bin/app")).unwrap().mtime(), 1_700_000_000);
 }
@@ -325,7 +333,10 @@ fn an_index_is_refused_when_it_is_too_old_or_another_suites() {
     let index = fixture.archive.index();
     fixture.archive.publish(&index, "Valid-Until: Sat, 13 Sep 2025 07:55:41 UTC\n");
     let text = fixture.error(&fixture.plan(&["app"]));
-    assert!(text.contains("was valid until 2025-09-13 07:55 UTC") && text.contains("hint: check the clock"), "{text}");
+    assert!(
+        text.contains("was valid until 2025-09-13 07:55 UTC") && text.contains("hint: check the clock"),
+        "{text}"
+    );
     fixture.archive.publish(&index, "Codename: bookworm\n");
     assert!(fixture.error(&fixture.plan(&["app"])).contains("it is the release file of bookworm"));
 }
@@ -345,14 +356,21 @@ fn mistakes_are_named_with_a_way_on() {
     let fixture = Fixture::new();
     for (packages, expect) in [
         ("ap", "error: there is no package `ap` in trixie\nhint: did you mean `app`?"),
-        ("Bad Name", "error: `Bad Name` is not the name of a Debian package\nhint: write it as `name` or `name=version`, in lower case"),
-        ("broken", "error: the dependency `nowhere (>= 2)` cannot be met: it is needed by broken\nhint: the suites of the archive may be out of step; try again, or set `x-juchu.image.archive`"),
+        (
+            "Bad Name",
+            "error: `Bad Name` is not the name of a Debian package\nhint: write it as `name` or `name=version`, in lower case",
+        ),
+        (
+            "broken",
+            "error: the dependency `nowhere (>= 2)` cannot be met: it is needed by broken\nhint: the suites of the archive may be out of step; try again, or set `x-juchu.image.archive`",
+        ),
     ] {
         assert_eq!(fixture.error(&fixture.plan(&[packages])), expect);
     }
     assert!(fixture.error(&fixture.plan(&["evil"])).contains("leads out of the image"));
     let mut plan = fixture.plan(&["app"]);
-    plan.app.push(Entry { kind: EntryKind::File(Source::Path("/nonexistent/x".into())), ..file("/x", "", 0) });
+    plan.app
+        .push(Entry { kind: EntryKind::File(Source::Path("/nonexistent/x".into())), ..file("/x", "", 0) });
     assert!(fixture.run(&plan).unwrap_err().report().error.contains("read /nonexistent/x"));
     plan.app = vec![file("/../x", "", 0)];
     assert!(fixture.run(&plan).unwrap_err().report().error.contains("leads out of the image"));
@@ -377,7 +395,8 @@ fn many_at_once_agree() {
     let plan = fixture.plan(&["app", "ca-certificates"]);
     let images: BTreeSet<Digest> = std::thread::scope(|scope| {
         let (plan, store) = (&plan, &fixture.store);
-        let runs: Vec<_> = (0..6).map(|_| scope.spawn(move || assemble(plan, store, &|_| {}).unwrap())).collect();
+        let runs: Vec<_> =
+            (0..6).map(|_| scope.spawn(move || assemble(plan, store, &|_| {}).unwrap())).collect();
         runs.into_iter().map(|run| run.join().unwrap().manifest).collect()
     });
     assert_eq!(images.len(), 1);
@@ -399,7 +418,8 @@ fn other_tools_read_the_layout() {
     let original = inspect(fixture.store.layout().root());
     assert!(original.contains(image.layers[1].as_str()) && original.contains("/bin/run"), "{original}");
     let exported = fixture.root.path().join("exported");
-    crate::export::export_gzip(&fixture.store, &image.manifest, &exported, "web:1", &AtomicBool::new(false)).unwrap();
+    crate::export::export_gzip(&fixture.store, &image.manifest, &exported, "web:1", &AtomicBool::new(false))
+        .unwrap();
     assert_eq!(inspect(&exported), original);
     let copy = Command::new(&skopeo)
         .arg("copy")

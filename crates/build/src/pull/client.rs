@@ -47,7 +47,11 @@ struct Kind {
 }
 
 impl<'a> Client<'a> {
-    pub fn new(http: &'a Http, reference: &'a Reference, credentials: Option<&Path>) -> Result<Self, BuildError> {
+    pub fn new(
+        http: &'a Http,
+        reference: &'a Reference,
+        credentials: Option<&Path>,
+    ) -> Result<Self, BuildError> {
         let basic = credentials::basic(credentials, &reference.registry)?;
         Ok(Self { http, reference, basic, authorization: Mutex::new(None) })
     }
@@ -94,16 +98,28 @@ impl<'a> Client<'a> {
     }
 
     /// A blob into the file it belongs in.
-    pub fn blob(&self, blob: &Descriptor, path: &Path, limit: u64, cancel: &AtomicBool) -> Result<(), BuildError> {
+    pub fn blob(
+        &self,
+        blob: &Descriptor,
+        path: &Path,
+        limit: u64,
+        cancel: &AtomicBool,
+    ) -> Result<(), BuildError> {
         if download::is_intact(path, blob.digest.hex(), cancel)? {
             return Ok(());
         }
         let url = self.url("blobs", blob.digest.as_str());
         let attempt = || {
             let authorization = self.authorization();
-            let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
-            let wanted =
-                Wanted { url: &url, headers: &headers, sha256: blob.digest.hex(), size: Some(blob.size), limit };
+            let headers: Vec<_> =
+                authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+            let wanted = Wanted {
+                url: &url,
+                headers: &headers,
+                sha256: blob.digest.hex(),
+                size: Some(blob.size),
+                limit,
+            };
             download::to_file(self.http, &wanted, path, cancel)
         };
         match attempt() {

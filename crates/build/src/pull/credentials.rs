@@ -117,7 +117,8 @@ pub fn answer(
         return basic.map(str::to_owned).ok_or_else(refused);
     };
     let host = realm.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    if !realm.starts_with("https://") && !(realm.starts_with("http://") && is_loopback(host)) {
+    let is_safe = realm.starts_with("https://") || (realm.starts_with("http://") && is_loopback(host));
+    if !is_safe {
         return Err(BuildError::unreachable(&realm, &"the registry asks for its token without TLS"));
     }
     let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository));
@@ -133,8 +134,8 @@ pub fn answer(
         status => return Err(BuildError::Status { url, status }),
     }
     let bytes = http::read_body(&url, response.into_body(), MAX_TOKEN_ANSWER_BYTES)?;
-    let token: Token =
-        serde_json::from_slice(&bytes).map_err(|e| BuildError::malformed(format!("the token from {realm}"), e))?;
+    let token: Token = serde_json::from_slice(&bytes)
+        .map_err(|e| BuildError::malformed(format!("the token from {realm}"), e))?;
     let token = token.token.or(token.access_token).ok_or_else(refused)?;
     Ok(format!("Bearer {token}"))
 }

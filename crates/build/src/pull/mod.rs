@@ -39,7 +39,11 @@ pub struct PullOptions<'a> {
 }
 
 /// Fetches `reference` for this machine, unless the policy is content with what is there.
-pub fn pull(reference: &str, store: &ImageStore, options: &PullOptions<'_>) -> Result<BuiltImage, BuildError> {
+pub fn pull(
+    reference: &str,
+    store: &ImageStore,
+    options: &PullOptions<'_>,
+) -> Result<BuiltImage, BuildError> {
     let reference = Reference::parse(reference)?;
     let name = reference.to_string();
     let present = || store.image_named(&name);
@@ -79,7 +83,8 @@ fn choose(client: &Client<'_>, reference: &Reference, cancel: &AtomicBool) -> Re
     let chosen = platforms.iter().find(|m| m.platform.as_ref().is_some_and(is_this_machine));
     let Some(chosen) = chosen else {
         let names = platforms.iter().filter_map(|m| m.platform.as_ref()).map(platform_name);
-        let available = names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+        let available =
+            names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
         return Err(other_architecture(reference, available));
     };
     let manifest = client.manifest(chosen.digest.as_str(), cancel)?;
@@ -157,7 +162,9 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
         return Err(format!("it has more than {MAX_LAYERS} layers"));
     }
     match manifest.layers.iter().find(|layer| !LAYER_TYPES.contains(&layer.media_type.as_str())) {
-        Some(layer) => Err(format!("a layer is of the kind `{}`, which cannot be unpacked", layer.media_type)),
+        Some(layer) => {
+            Err(format!("a layer is of the kind `{}`, which cannot be unpacked", layer.media_type))
+        }
         None => Ok(()),
     }
 }

@@ -27,7 +27,9 @@ impl Reference {
 
     fn read(text: &str) -> Result<Self, &'static str> {
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(Digest::new(digest).map_err(|_| "its digest is not `sha256:` and 64 digits")?)),
+            Some((rest, digest)) => {
+                (rest, Some(Digest::new(digest).map_err(|_| "its digest is not `sha256:` and 64 digits")?))
+            }
             None => (text, None),
         };
         let name_start = rest.rfind('/').map_or(0, |at| at + 1);
@@ -51,7 +53,9 @@ impl Reference {
             false => path.to_owned(),
         };
         if repository.len() > MAX_LENGTH || path.is_empty() || !repository.split('/').all(is_component) {
-            return Err("its name has other characters than lower-case letters, digits, `.`, `_`, `-` and `/`");
+            return Err(
+                "its name has other characters than lower-case letters, digits, `.`, `_`, `-` and `/`",
+            );
         }
         let tag = match (tag, &digest) {
             (None, None) => Some(DEFAULT_TAG.to_owned()),
@@ -154,7 +158,22 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for bad in ["", "A", "a:", "a:b c", "a@sha256:1", "a/", "/a", "a//b", "a..b", "a___b", "x:99999/a", "http://a/b", "a.b:c/d", "[::1/a"] {
+        for bad in [
+            "",
+            "A",
+            "a:",
+            "a:b c",
+            "a@sha256:1",
+            "a/",
+            "/a",
+            "a//b",
+            "a..b",
+            "a___b",
+            "x:99999/a",
+            "http://a/b",
+            "a.b:c/d",
+            "[::1/a",
+        ] {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
     }

@@ -37,7 +37,10 @@ impl Fixture {
     fn error(&self) -> String {
         let error = self.pull().unwrap_err();
         let report = error.report();
-        assert!(!self.store.root().join("oci/index.json").exists() || self.store.layout().list().unwrap().is_empty());
+        assert!(
+            !self.store.root().join("oci/index.json").exists()
+                || self.store.layout().list().unwrap().is_empty()
+        );
         report.to_string().replace(self.server.address(), "HOST")
     }
     fn requests(&self) -> usize {
@@ -177,7 +180,8 @@ fn what_is_not_there_is_said_so() {
     let fixture = Fixture::serving(hello());
     let gone = fixture.server.address().to_owned();
     drop(fixture.server);
-    let options = PullOptions { job: Job::new(&|_| {}, &NEVER), policy: PullPolicy::Missing, credentials: None };
+    let options =
+        PullOptions { job: Job::new(&|_| {}, &NEVER), policy: PullPolicy::Missing, credentials: None };
     let text = pull(&format!("{gone}/app:1"), &fixture.store, &options).unwrap_err().report().to_string();
     assert!(text.contains("cannot be reached: ") && text.contains("hint: look at the registry"), "{text}");
 }
@@ -203,7 +207,8 @@ fn tokens_are_fetched_with_what_was_logged_in() {
     });
     assert!(matches!(fixture.pull(), Err(BuildError::Unauthorised { .. })));
     let login = fixture.store.root().join("config.json");
-    fs::write(&login, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fixture.server.address())).unwrap();
+    fs::write(&login, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fixture.server.address()))
+        .unwrap();
     fixture.pull_as(PullPolicy::Missing, Some(&login)).unwrap();
 }
 
@@ -224,7 +229,8 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
         true => image.answer(request),
     });
     let login = fixture.store.root().join("config.json");
-    fs::write(&login, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fixture.server.address())).unwrap();
+    fs::write(&login, format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fixture.server.address()))
+        .unwrap();
     fixture.pull_as(PullPolicy::Missing, Some(&login)).unwrap();
     assert_eq!(other.seen().len(), 3);
 }
@@ -238,11 +244,9 @@ fn a_token_is_not_asked_for_in_plain_text() {
 
 #[test]
 fn a_layer_cannot_leave_its_directory() {
-    for entries in [
-        vec![("../evil", "x")],
-        vec![("a/../../evil", "x")],
-        vec![("evil", "= ../../../../../etc/passwd")],
-    ] {
+    for entries in
+        [vec![("../evil", "x")], vec![("a/../../evil", "x")], vec![("evil", "= ../../../../../etc/passwd")]]
+    {
         let text = Fixture::serving(FakeImage::new(&[layer_tar(&entries)])).error();
         assert!(text.contains("leads out of the image"), "{text}");
     }
@@ -254,7 +258,14 @@ fn links_in_a_layer_lead_within_it() {
     let to = format!("-> {}", outside.path().display());
     let up = "-> ../../../../../../../../../../tmp";
     let below = outside.path().to_string_lossy().trim_start_matches('/').to_owned() + "/";
-    let tar = layer_tar(&[("tmp/", ""), (&below, ""), ("link", &to), ("link/evil", "x"), ("up", up), ("up/evil", "y")]);
+    let tar = layer_tar(&[
+        ("tmp/", ""),
+        (&below, ""),
+        ("link", &to),
+        ("link/evil", "x"),
+        ("up", up),
+        ("up/evil", "y"),
+    ]);
     let fixture = Fixture::serving(FakeImage::new(&[tar]));
     let image = fixture.pull().unwrap();
     let directory = fixture.store.layer_dir(&image.layers[0]).unwrap();

@@ -28,7 +28,9 @@ impl FakePackage {
     }
 
     fn control(&self) -> String {
-        format!("Package: {}\nVersion: 1.0\nArchitecture: all\n{}", self.name, self.fields).trim_end().to_owned()
+        format!("Package: {}\nVersion: 1.0\nArchitecture: all\n{}", self.name, self.fields)
+            .trim_end()
+            .to_owned()
     }
 
     fn deb(&self) -> Vec<u8> {
@@ -48,7 +50,9 @@ impl FakePackage {
 }
 
 fn member(deb: &mut Vec<u8>, name: &str, bytes: &[u8]) {
-    deb.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).into_bytes());
+    deb.extend(
+        format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).into_bytes(),
+    );
     deb.extend(bytes);
     if bytes.len() % 2 == 1 {
         deb.push(b'\n');

@@ -65,7 +65,8 @@ impl FakeImage {
             diff_ids.join(",")
         );
         let layers: Vec<Vec<u8>> = tars.iter().map(|tar| gzip(tar)).collect();
-        let mut image = Self { manifest: String::new(), config, layers, architecture: architecture.to_owned() };
+        let mut image =
+            Self { manifest: String::new(), config, layers, architecture: architecture.to_owned() };
         image.write_manifest();
         image
     }

@@ -81,7 +81,11 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: &TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&Request) -> Answer) -> std::io::Result<()> {
+fn serve(
+    stream: &TcpStream,
+    log: &Mutex<Vec<String>>,
+    answer: &dyn Fn(&Request) -> Answer,
+) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -99,7 +103,11 @@ fn serve(stream: &TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&Request)
         answer.status = 206;
         answer.body = answer.body.split_off(start);
     }
-    let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\ncontent-length: {}\r\n", answer.status, answer.body.len());
+    let mut head = format!(
+        "HTTP/1.1 {} X\r\nconnection: close\r\ncontent-length: {}\r\n",
+        answer.status,
+        answer.body.len()
+    );
     answer.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let sent = &answer.body[..answer.cut_after.unwrap_or(answer.body.len()).min(answer.body.len())];
     let mut out = stream;

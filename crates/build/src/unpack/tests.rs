@@ -92,7 +92,11 @@ fn owners_permissions_times_and_capabilities_are_kept() {
     let layer = Layer::new()
         .entry("d/", EntryType::Directory, 0o1770, 7, "")
         .entry("d/suid", EntryType::Regular, 0o6755, 1000, "x")
-        .pax(&[("SCHILY.xattr.security.capability", &capability), ("uid", b"3000000"), ("mtime", b"2000000.5")])
+        .pax(&[
+            ("SCHILY.xattr.security.capability", &capability),
+            ("uid", b"3000000"),
+            ("mtime", b"2000000.5"),
+        ])
         .entry("d/cap", EntryType::Regular, 0o755, 0, "x");
     let (root, done) = layer.unpack();
     done.unwrap();

@@ -41,9 +41,7 @@ impl Key {
         }
         let created = reader.u32()?;
         let material = match reader.u8()? {
-            RSA | RSA_SIGN_ONLY => {
-                Material::Rsa { n: reader.mpi()?.to_vec(), e: reader.mpi()?.to_vec() }
-            }
+            RSA | RSA_SIGN_ONLY => Material::Rsa { n: reader.mpi()?.to_vec(), e: reader.mpi()?.to_vec() },
             EDDSA_LEGACY => Material::Ed25519(legacy_point(&mut reader)?),
             ED25519 => Material::Ed25519(reader.take(32)?.try_into().expect("32 bytes were taken")),
             _ => return Err(OpenPgpError::Unsupported("a key that is neither RSA nor Ed25519")),
@@ -97,7 +95,9 @@ fn legacy_point(reader: &mut Reader<'_>) -> Result<[u8; 32], OpenPgpError> {
         return Err(OpenPgpError::Unsupported("a key on another curve than Ed25519"));
     }
     match reader.mpi()?.split_first() {
-        Some((0x40, point)) => point.try_into().map_err(|_| Malformed("an Ed25519 key has another length").into()),
+        Some((0x40, point)) => {
+            point.try_into().map_err(|_| Malformed("an Ed25519 key has another length").into())
+        }
         _ => Err(Malformed("an Ed25519 key is not a native point").into()),
     }
 }
@@ -144,8 +144,7 @@ fn key_prefix(body: &[u8]) -> Result<[u8; 3], Malformed> {
 /// The signing keys among `packets`. Keys of a kind that is not supported, without a valid
 /// signature of their own, or with any revocation, are left out.
 pub fn signing_keys(packets: &[Packet<'_>]) -> Vec<Key> {
-    let starts: Vec<usize> =
-        (0..packets.len()).filter(|i| packets[*i].tag == packet::PUBLIC_KEY).collect();
+    let starts: Vec<usize> = (0..packets.len()).filter(|i| packets[*i].tag == packet::PUBLIC_KEY).collect();
     let mut keys = Vec::new();
     for (n, start) in starts.iter().enumerate() {
         let end = starts.get(n + 1).copied().unwrap_or(packets.len());
@@ -168,12 +167,12 @@ fn certificate_keys(packets: &[Packet<'_>]) -> Result<Vec<Key>, OpenPgpError> {
                 match signature.kind {
                     0x20 => return Ok(Vec::new()),
                     0x28 => keys.retain(|key: &Key| key.body != subject.body),
-                    0x10..=0x13 | 0x1F if subject.tag != packet::PUBLIC_SUBKEY => {
-                        if is_self_signed(&primary, &subject, &signature) && signature.created >= newest {
-                            newest = signature.created;
-                            own_flags = Some(signature.key_flags.unwrap_or(FLAG_SIGN));
-                            primary.expires = expiry(primary.created, &signature);
-                        }
+                    0x10..=0x13 | 0x1F
+                        if signature.created >= newest && is_self_signed(&primary, &subject, &signature) =>
+                    {
+                        newest = signature.created;
+                        own_flags = Some(signature.key_flags.unwrap_or(FLAG_SIGN));
+                        primary.expires = expiry(primary.created, &signature);
                     }
                     0x18 if subject.tag == packet::PUBLIC_SUBKEY => {
                         keys.extend(bound_subkey(&primary, subject.body, &signature));

@@ -37,7 +37,10 @@ fn what_gnupg_signed_is_believed() {
 fn lines_that_end_otherwise_change_nothing() {
     let keyring = ring_of(&[RSA_KEY]);
     assert_eq!(keyring.verify_clearsigned(&RSA.replace('\n', "\r\n"), LATER).unwrap(), TEXT);
-    assert_eq!(keyring.verify_clearsigned(&RSA.replace("last line  \n", "last line\n"), LATER).unwrap(), TEXT);
+    assert_eq!(
+        keyring.verify_clearsigned(&RSA.replace("last line  \n", "last line\n"), LATER).unwrap(),
+        TEXT
+    );
 }
 
 #[test]
@@ -101,7 +104,8 @@ fn a_subkey_counts_only_when_it_is_bound() {
 
 #[test]
 fn the_built_in_keys_are_debians() {
-    let names: Vec<String> = crate::archive::debian_keyring().keys.iter().map(|key| hex(&key.fingerprint)).collect();
+    let names: Vec<String> =
+        crate::archive::debian_keyring().keys.iter().map(|key| hex(&key.fingerprint)).collect();
     for known in [
         "4CB50190207B4758A3F73A796ED0E7B82643E131",
         "B8E5F13176D2A7A75220028078DBA3BC47EF2265",
