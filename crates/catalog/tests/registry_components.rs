@@ -34,21 +34,34 @@ fn healthy(running: &Running, component: &str) -> bool {
     let plan = catalog::image_plan(component, &json!(null), ArchiveChoice::default()).unwrap();
     let Some(check) = plan.config.healthcheck else { return false };
     let model::service::HealthTest::Shell { script } = check.test else { return false };
-    running.exec(&["/bin/sh", "-c", &script], &[("POSTGRES_USER", "app"), ("POSTGRES_DB", "shop")]).status.success()
+    running
+        .exec(&["/bin/sh", "-c", &script], &[("POSTGRES_USER", "app"), ("POSTGRES_DB", "shop")])
+        .status
+        .success()
 }
 
 fn wait_healthy(running: &Running, component: &str) {
     let begun = std::time::Instant::now();
     while !healthy(running, component) {
-        assert!(begun.elapsed() < START && !running.has_ended(), "it is not healthy:\n{}\n{:?}", running.output(), running.exec(&["redis-cli", "ping"], &[]));
+        assert!(
+            begun.elapsed() < START && !running.has_ended(),
+            "it is not healthy:\n{}\n{:?}",
+            running.output(),
+            running.exec(&["redis-cli", "ping"], &[])
+        );
     }
 }
 
 fn shop(jail: &mut Jail) {
     let secret = jail.write("/run/secrets/password", &format!("{PASSWORD}\n"));
     std::fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
-    jail.set("POSTGRES_PASSWORD_FILE", "/run/secrets/password").set("POSTGRES_USER", "app").set("POSTGRES_DB", "shop");
-    jail.write("/docker-entrypoint-initdb.d/10-table.sql", "CREATE TABLE item (name text); INSERT INTO item VALUES ('sql');");
+    jail.set("POSTGRES_PASSWORD_FILE", "/run/secrets/password")
+        .set("POSTGRES_USER", "app")
+        .set("POSTGRES_DB", "shop");
+    jail.write(
+        "/docker-entrypoint-initdb.d/10-table.sql",
+        "CREATE TABLE item (name text); INSERT INTO item VALUES ('sql');",
+    );
     jail.write(
         "/docker-entrypoint-initdb.d/20-more.sh",
         "[[ -n $POSTGRES_DB ]] && psql -v ON_ERROR_STOP=1 -U \"$POSTGRES_USER\" -d \"$POSTGRES_DB\" <<<\"INSERT INTO item VALUES ('sh')\"\n\
@@ -86,13 +99,16 @@ fn postgres_keeps_its_data_through_kill_and_restart() {
 
 #[test]
 fn postgres_lets_strangers_in_only_with_the_password() {
-    let Some(mut jail) = jail("postgres", "postgres_lets_strangers_in_only_with_the_password") else { return };
+    let Some(mut jail) = jail("postgres", "postgres_lets_strangers_in_only_with_the_password") else {
+        return;
+    };
     shop(&mut jail);
     let running = jail.start(&[]);
     wait_healthy(&running, "postgres");
     // A connection to a further address of the same machine comes from that address.
     let Some(ip) = testkit::needs("ip", "iproute2") else { return };
-    let added = std::process::Command::new(ip).args(["addr", "add", "10.9.9.9/32", "dev", "lo"]).status().unwrap();
+    let added =
+        std::process::Command::new(ip).args(["addr", "add", "10.9.9.9/32", "dev", "lo"]).status().unwrap();
     assert!(added.success());
     let from_elsewhere = |password: &str| {
         let argv = ["psql", "-h", "10.9.9.9", "-U", "app", "-d", "shop", "-w", "-Atc", "SELECT 1"];
@@ -100,7 +116,8 @@ fn postgres_lets_strangers_in_only_with_the_password() {
     };
     assert!(from_elsewhere(PASSWORD));
     assert!(!from_elsewhere("another"));
-    let stored = psql(&running, "SELECT rolpassword LIKE 'SCRAM-SHA-256%' FROM pg_authid WHERE rolname = 'app'");
+    let stored =
+        psql(&running, "SELECT rolpassword LIKE 'SCRAM-SHA-256%' FROM pg_authid WHERE rolname = 'app'");
     assert_eq!(stored.unwrap(), "t");
 }
 
@@ -109,10 +126,16 @@ fn postgres_refuses_to_start_without_a_password() {
     let Some(mut jail) = jail("postgres", "postgres_refuses_to_start_without_a_password") else { return };
     let (code, output) = jail.start(&[]).ended(START);
     assert_eq!(code, 1);
-    assert!(output.contains("no password for it") && output.contains("hint: set POSTGRES_PASSWORD"), "{output}");
+    assert!(
+        output.contains("no password for it") && output.contains("hint: set POSTGRES_PASSWORD"),
+        "{output}"
+    );
     jail.set("POSTGRES_PASSWORD", "a").set("POSTGRES_PASSWORD_FILE", "/etc/hostname");
     let (code, output) = jail.start(&[]).ended(START);
-    assert!(code == 1 && output.contains("both POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are set"), "{output}");
+    assert!(
+        code == 1 && output.contains("both POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are set"),
+        "{output}"
+    );
     jail.environment.remove("POSTGRES_PASSWORD");
     jail.set("POSTGRES_PASSWORD_FILE", "/nope");
     let (code, output) = jail.start(&[]).ended(START);
@@ -126,7 +149,9 @@ fn postgres_refuses_to_start_without_a_password() {
 
 #[test]
 fn postgres_begins_again_after_a_first_start_that_was_killed() {
-    let Some(mut jail) = jail("postgres", "postgres_begins_again_after_a_first_start_that_was_killed") else { return };
+    let Some(mut jail) = jail("postgres", "postgres_begins_again_after_a_first_start_that_was_killed") else {
+        return;
+    };
     shop(&mut jail);
     let mut killed_while_working = 0;
     for step in 0..12u64 {

@@ -1,6 +1,8 @@
 //! Runs an assembled image for a test: its layers copied into a directory, entered by `unshare`
 //! with own mounts and processes. Dropping the running program ends every process in it.
 
+#![allow(dead_code, reason = "each test program uses its own part of it")]
+
 use build::{ImagePlan, ImageStore};
 use model::image::ImageConfig;
 use std::collections::BTreeMap;
@@ -31,19 +33,11 @@ pub struct Running {
 }
 
 impl Jail {
-    /// Downloads are kept below the target directory, so that only the first run needs the network.
+    /// Must be called before any other socket of the test: from here on it is in a network of its own.
     pub fn new(plan: &ImagePlan) -> Self {
-        let store = ImageStore::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("jail-store")).unwrap();
-        let image = build::assemble(plan, &store, &|line| eprintln!("{line}")).unwrap();
-        let root = TempDir::new();
-        for layer in &image.layers {
-            let mut from = store.layer_dir(layer).unwrap().into_os_string();
-            from.push("/.");
-            run(Command::new("cp").arg("-a").arg("--reflink=auto").arg(from).arg(root.path()));
-        }
-        make_devices(root.path());
-        let environment = image.config.environment.clone();
-        Self { root, config: image.config, environment, _network: NetnsGuard::new() }
+        let (config, root) = copy_image(plan);
+        let environment = config.environment.clone();
+        Self { root, config, environment, _network: NetnsGuard::new() }
     }
 
     pub fn path(&self, inside: &str) -> PathBuf {
@@ -141,7 +135,8 @@ impl Running {
 
     /// Waits for the end; answers the exit code.
     pub fn ended(mut self, limit: Duration) -> (i32, String) {
-        let status = testkit::wait_for(limit, "the program to end", || self.process.child.try_wait().unwrap());
+        let status =
+            testkit::wait_for(limit, "the program to end", || self.process.child.try_wait().unwrap());
         (status.code().unwrap_or(-1), self.output())
     }
 
@@ -159,6 +154,21 @@ impl Drop for Running {
             let _ = self.process.child.wait();
         }
     }
+}
+
+/// The files of an image in a directory of their own. Downloads are kept below the target directory,
+/// so that only the first run needs the network.
+pub fn copy_image(plan: &ImagePlan) -> (ImageConfig, TempDir) {
+    let store = ImageStore::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("jail-store")).unwrap();
+    let image = build::assemble(plan, &store, &|line| eprintln!("{line}")).unwrap();
+    let root = TempDir::new();
+    for layer in &image.layers {
+        let mut from = store.layer_dir(layer).unwrap().into_os_string();
+        from.push("/.");
+        run(Command::new("cp").arg("-a").arg("--reflink=auto").arg(from).arg(root.path()));
+    }
+    make_devices(root.path());
+    (image.config, root)
 }
 
 fn run(command: &mut Command) {
@@ -179,7 +189,9 @@ fn make_devices(root: &Path) {
             run(Command::new("mknod").args(["-m", "666"]).arg(dev.join(name)).args(["c", "1", minor]));
         }
     }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")] {
+    for (name, target) in
+        [("fd", "/proc/self/fd"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
+    {
         let _ = fs::remove_file(dev.join(name));
         symlink(target, dev.join(name)).unwrap();
     }
