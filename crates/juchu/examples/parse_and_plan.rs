@@ -76,7 +76,7 @@ fn once(files: &OneFile) -> usize {
         origin: "image".into(),
     };
     let images = stack.services.keys().map(|name| (name.clone(), image.clone())).collect();
-    let addresses = plan::address::allocate(&stack, None, &[]).expect("there is room");
+    let addresses = plan::address::allocate(&stack, None, &[], "/home").expect("there is room");
     let (id, made) = (ReleaseId(1), Timestamp(0));
     let release = Release { id, stack, images, files: BTreeMap::new(), addresses, made };
     let networks =

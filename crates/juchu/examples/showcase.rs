@@ -1,8 +1,8 @@
 //! The whole command line and console before a control plane that exists in memory only: for
-//! tests of both, and for looking at them. `SHOWCASE` chooses the scene: `guestbook`, `troubled`
-//! or `empty`.
+//! tests of both, and for looking at them. `SHOWCASE` chooses the scene: `guestbook`, `troubled`,
+//! `changing`, `empty`, or `broken` for a daemon that does not start.
 
-use console::fake::{FakeControl, NOW, line, troubled_status};
+use console::fake::{FakeControl, NOW, guestbook_status, line, troubled_status};
 use console::{Access, bind_http, bind_unix, serve_http, serve_unix};
 use juchu::cli::{DaemonOptions, Hooks, run};
 use juchu::home::Home;
@@ -51,6 +51,9 @@ async fn serve(options: DaemonOptions) -> Result<(), Report> {
         tokio::spawn(serve_http(listener, control.clone(), access.clone(), std::future::pending()));
     }
     tokio::spawn(talk(control.clone()));
+    if std::env::var("SHOWCASE").as_deref() == Ok("changing") {
+        tokio::spawn(change(control.clone()));
+    }
     serve_unix(socket, control, access, ended()).await;
     Ok(())
 }
@@ -68,6 +71,14 @@ fn scene() -> FakeControl {
         _ => {}
     }
     control
+}
+
+/// Trouble comes and goes.
+async fn change(control: Arc<FakeControl>) {
+    for scene in [troubled_status(), guestbook_status()].iter().cycle() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        control.change(|held| held.stacks = vec![scene.clone()]);
+    }
 }
 
 /// Something to follow.

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Gives each network of the stack its subnet and each service on it its virtual address. What
-/// `previous` had is kept; `taken` is what the host and the other stacks use.
+/// `previous` had is kept; `taken` is what the host and the other stacks use; `home` tells apart
+/// the networks of two installations on one host.
 pub fn allocate(
     stack: &Stack,
     previous: Option<&Release>,
     taken: &[Cidr],
+    home: &str,
 ) -> Result<BTreeMap<NetworkName, NetworkAddresses>, SubnetError> {
     let mut all = BTreeMap::new();
     let mut fresh = Vec::new();
@@ -32,7 +34,7 @@ pub fn allocate(
     let wanted: Vec<Option<Cidr>> = fresh.iter().map(|(_, _, declared)| *declared).collect();
     for ((name, network, _), subnet) in fresh.into_iter().zip(choose_subnets(&used, &wanted)?) {
         let addresses = NetworkAddresses {
-            bridge: bridge_name(&stack.name, name),
+            bridge: bridge_name(home, &stack.name, name),
             gateway: Layout::new(subnet)?.gateway(),
             prefix_len: subnet.prefix_len(),
             internal: network.internal,
@@ -55,9 +57,9 @@ pub fn subnet_of(addresses: &NetworkAddresses) -> Option<Cidr> {
     Cidr::containing(addresses.gateway, addresses.prefix_len)
 }
 
-/// At most 15 characters, the same for the same network of the same stack.
-fn bridge_name(stack: &StackName, network: &NetworkName) -> String {
-    let digest = Digest::of(format!("{stack}\0{network}").as_bytes());
+/// At most 15 characters, the same for the same network of the same stack of the same home.
+fn bridge_name(home: &str, stack: &StackName, network: &NetworkName) -> String {
+    let digest = Digest::of(format!("{home}\0{stack}\0{network}").as_bytes());
     format!("jc{}", &digest.hex()[..10])
 }
 

@@ -28,6 +28,8 @@ pub struct Order {
     pub known: BTreeMap<ServiceName, (Digest, BuiltImage)>,
     /// Subnets of the host and of other stacks.
     pub taken: Vec<Cidr>,
+    /// Tells apart two installations on one host.
+    pub home: String,
     pub id: ReleaseId,
     pub now: Timestamp,
 }
@@ -66,9 +68,11 @@ pub async fn make(
         all.insert(service.name.clone(), image);
     }
     let addresses =
-        plan::address::allocate(&order.stack, order.previous.as_deref(), &order.taken).map_err(|error| {
-            Report::usage(error.to_string()).hint("declare another `ipam.config.subnet`, or remove it")
-        })?;
+        plan::address::allocate(&order.stack, order.previous.as_deref(), &order.taken, &order.home).map_err(
+            |error| {
+                Report::usage(error.to_string()).hint("declare another `ipam.config.subnet`, or remove it")
+            },
+        )?;
     let contents = store_files(&order.stack, files)?;
     let release = Release {
         id: order.id,

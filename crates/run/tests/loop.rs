@@ -291,66 +291,6 @@ story!(unhealthy_is_restarted, |controller, machine, _home| {
     wait(|| machine.state().instances.values().any(|o| o.starts > 1)).await;
 });
 
-/// The daemon dies after a random number of operations; the next one ends what it began.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn death_at_any_operation_ends_in_the_declared_state() {
-    for operations in 0..28 {
-        let directory = tempfile::tempdir().expect("a directory");
-        let machine = FakeMachine::new();
-        let version = |tag: &str| {
-            let mut web = published(service("web", tag), 8001);
-            web.depends_on.insert(
-                name("db"),
-                model::service::Dependency {
-                    condition: model::service::Condition::ServiceStarted,
-                    required: true,
-                    restart: false,
-                },
-            );
-            Some(vec![published(with_volume(service("db", tag)), 8002), web])
-        };
-        let mut latest = 0;
-        for (tag, fatal) in [("1", operations / 2), ("2", operations)] {
-            let doomed = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            let (home, victim) = (directory.path().to_owned(), machine.clone());
-            machine.operations_left.store(fatal, Ordering::SeqCst);
-            let declared = version(tag);
-            let submitted = doomed.spawn(async move {
-                let controller = open(&home, &victim).await;
-                let accepted =
-                    controller.submit(request(Intent::Up, declared)).await.expect("accepted").change;
-                let ended =
-                    tokio::time::timeout(Duration::from_millis(700), conclusion(&controller, accepted)).await;
-                (accepted, ended.is_ok())
-            });
-            let (accepted, ended) = submitted.await.expect("no panic");
-            latest = accepted;
-            doomed.shutdown_background();
-            machine.operations_left.store(u64::MAX, Ordering::SeqCst);
-            if !ended {
-                let controller = open(directory.path(), &machine).await;
-                assert_eq!(
-                    conclusion(&controller, latest).await.outcome,
-                    Outcome::Kept,
-                    "after {operations} operations"
-                );
-            }
-        }
-        let controller = open(directory.path(), &machine).await;
-        conclusion(&controller, latest).await;
-        let images = running(&machine);
-        let expected =
-            |n: &str| format!("{n}#1 {}", &model::Digest::of(format!("{n}:2").as_bytes()).short()[..4]);
-        assert_eq!(images, [expected("db"), expected("web")], "after {operations} operations");
-        assert!(!machine.state().two_writers, "after {operations} operations");
-        assert!(controller.verify().await.expect("readable").is_whole());
-    }
-}
-
 async fn wait(condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
@@ -358,4 +298,70 @@ async fn wait(condition: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the condition comes true");
+}
+
+/// Takes half a minute, most of it waiting for what a dead daemon does not do any more.
+mod slow {
+    use super::*;
+
+    /// The daemon dies after a random number of operations; the next one ends what it began.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn death_at_any_operation_ends_in_the_declared_state() {
+        for operations in 0..28 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let machine = FakeMachine::new();
+            let version = |tag: &str| {
+                let mut web = published(service("web", tag), 8001);
+                web.depends_on.insert(
+                    name("db"),
+                    model::service::Dependency {
+                        condition: model::service::Condition::ServiceStarted,
+                        required: true,
+                        restart: false,
+                    },
+                );
+                Some(vec![published(with_volume(service("db", tag)), 8002), web])
+            };
+            let mut latest = 0;
+            for (tag, fatal) in [("1", operations / 2), ("2", operations)] {
+                let doomed = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
+                let (home, victim) = (directory.path().to_owned(), machine.clone());
+                machine.operations_left.store(fatal, Ordering::SeqCst);
+                let declared = version(tag);
+                let submitted = doomed.spawn(async move {
+                    let controller = open(&home, &victim).await;
+                    let accepted =
+                        controller.submit(request(Intent::Up, declared)).await.expect("accepted").change;
+                    let ended =
+                        tokio::time::timeout(Duration::from_millis(700), conclusion(&controller, accepted))
+                            .await;
+                    (accepted, ended.is_ok())
+                });
+                let (accepted, ended) = submitted.await.expect("no panic");
+                latest = accepted;
+                doomed.shutdown_background();
+                machine.operations_left.store(u64::MAX, Ordering::SeqCst);
+                if !ended {
+                    let controller = open(directory.path(), &machine).await;
+                    assert_eq!(
+                        conclusion(&controller, latest).await.outcome,
+                        Outcome::Kept,
+                        "after {operations} operations"
+                    );
+                }
+            }
+            let controller = open(directory.path(), &machine).await;
+            conclusion(&controller, latest).await;
+            let images = running(&machine);
+            let expected =
+                |n: &str| format!("{n}#1 {}", &model::Digest::of(format!("{n}:2").as_bytes()).short()[..4]);
+            assert_eq!(images, [expected("db"), expected("web")], "after {operations} operations");
+            assert!(!machine.state().two_writers, "after {operations} operations");
+            assert!(controller.verify().await.expect("readable").is_whole());
+        }
+    }
 }

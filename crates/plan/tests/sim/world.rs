@@ -120,7 +120,7 @@ pub fn release(id: u64, services: Vec<Service>, previous: Option<&Release>) -> R
         secrets: BTreeMap::new(),
         policy: serde_json::Value::Null,
     };
-    let addresses = plan::address::allocate(&stack, previous, &[]).expect("there is room");
+    let addresses = plan::address::allocate(&stack, previous, &[], "/home").expect("there is room");
     Release {
         id: ReleaseId(id),
         stack,

@@ -163,6 +163,7 @@ impl World {
             previous: state.active.clone(),
             known: state.view.images.clone(),
             taken: self.taken_subnets(name),
+            home: self.parts.home.display().to_string(),
             id: ReleaseId(state.view.newest + 1),
             now: self.now(),
         }))
@@ -237,6 +238,7 @@ impl World {
         self.record(name, "juchu", events).await?;
         if let Some(state) = self.stacks.get_mut(name) {
             state.active = Some(release);
+            state.acted |= same.is_none();
         }
         Ok(())
     }

@@ -265,6 +265,10 @@ impl World {
     ) {
         let now = self.now();
         let error = result.as_ref().err().map(full_text);
+        if let Err(EngineError::Network { .. }) = &result {
+            // What was known of the networks no longer holds: they are looked at again.
+            self.networks.clear();
+        }
         if let (Ok(()), Some(bridge)) = (&result, key.strip_prefix("network:")) {
             self.note_network(stack, bridge);
         }

@@ -35,7 +35,7 @@ fn every_command_does_what_it_says() {
 
     assert!(answers(&address, "version one"));
     wait_until(Duration::from_secs(10), "the request in the log", || {
-        machine.must(&directory, &["logs", "web"]).contains("url:/")
+        machine.must(&directory, &["logs", "web"]).contains("response:200")
     });
 
     machine.must(&directory, &["stop", "web"]);
