@@ -67,6 +67,10 @@ impl Watch {
         self.deadlines[side as usize].set(NEVER);
         self.expired[side as usize].set(false);
     }
+    /// Ends the next wait on the side that would not be over at once.
+    pub fn expire(&self, side: Side) {
+        self.expired[side as usize].set(true);
+    }
     /// The listener is gone or the process ends: no further request on this connection.
     pub fn draining(&self) -> bool {
         self.draining.get()

@@ -174,8 +174,9 @@ impl Controller {
 
     async fn put_in_force(&mut self, table: RouteTable) {
         self.failed.clear();
-        let closed = self.forget_listeners(&table);
+        // The old ones are still known while the new ones are bound: they may share a port.
         let opened = self.open_listeners(&table);
+        let closed = self.forget_listeners(&table);
         self.update_endpoints(&table);
         let snapshot = self.snapshot(&table);
         self.table = table;

@@ -103,7 +103,7 @@ async fn next_head(client: &mut Client, first: bool) -> Result<usize, NoRequest>
             Ok(0) if client.buf.is_empty() => return Err(NoRequest::Quiet),
             Ok(0) => return Err(refused_with(400, "the request head is not complete")),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && !client.buf.is_empty() => {
                 return Err(refused_with(408, "the request header came too slowly"));
             }
             Err(_) => return Err(NoRequest::Quiet),
@@ -135,8 +135,7 @@ async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRe
     if matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
         // A request may lie in the socket, its arrival not yet noticed by the runtime.
         tokio::task::yield_now().await;
-        watch.arm_at(Side::Input, 0);
-        worker.registry.sweep();
+        watch.expire(Side::Input);
         outcome = stream::fill(watch, Side::Input, &mut read, buf, MAX_HEAD_BYTES).await;
     }
     match outcome {
@@ -148,9 +147,12 @@ async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRe
 /// Rewrites the head of `length` bytes and serves the request.
 async fn one(client: &mut Client, length: usize) -> Next {
     client.refresh();
-    let mut head = Scratch::take();
-    let rewritten = rewrite(client, length, &mut head);
+    let mut scratch = Scratch::take();
+    let rewritten = rewrite(client, length, &mut scratch);
     client.buf.consume(length);
+    // An exchange may last for hours; it keeps what it needs and not a whole buffer.
+    let head = scratch.to_vec();
+    drop(scratch);
     match rewritten {
         // Boxed so that an idle connection does not carry the room an exchange needs.
         Ok(request) => Box::pin(exchange::serve(client, request, head)).await,
@@ -162,9 +164,13 @@ async fn one(client: &mut Client, length: usize) -> Next {
 }
 
 fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request::Request, Refusal> {
-    let local = client.stream.local_addr().unwrap_or(client.route.address);
-    let context =
-        Context { client: &client.peer, local, public: client.route.public, random: &client.worker.random };
+    let local = || client.stream.local_addr().unwrap_or(client.route.address);
+    let context = Context {
+        client: &client.peer,
+        local: &local,
+        public: client.route.public,
+        random: &client.worker.random,
+    };
     request::rewrite(&client.buf.filled()[..length], &context, head)
 }
 

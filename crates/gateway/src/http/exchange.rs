@@ -53,8 +53,11 @@ const NO_INSTANCE: Refusal = Refusal { status: 503, reason: "no instance is read
 const NOT_CONNECTED: Refusal = Refusal { status: 503, reason: "no instance could be connected to" };
 
 /// Serves one request whose rewritten head is `head`.
-pub async fn serve(client: &mut Client, request: Request, head: Scratch) -> Next {
+pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next {
     let started = Instant::now();
+    let counters = client.route.counters.clone();
+    let listener = counters.shard(client.worker.index);
+    listener.begin();
     let mut tried = None;
     let mut outcome = None;
     let mut instance: Option<Arc<Endpoint>> = None;
@@ -62,7 +65,7 @@ pub async fn serve(client: &mut Client, request: Request, head: Scratch) -> Next
         client.refresh();
         let Some(endpoint) = choose(client, tried) else { break };
         instance = Some(endpoint.clone());
-        let result = self::attempt(client, &request, &head, endpoint.clone(), attempt > 1).await;
+        let result = self::attempt(client, &request, &head, endpoint.clone(), attempt == 1).await;
         let again = matches!(result, Attempt::Failed { again: true, .. });
         outcome = Some(result);
         if !again {
@@ -71,7 +74,9 @@ pub async fn serve(client: &mut Client, request: Request, head: Scratch) -> Next
         tried = Some(endpoint.number);
     }
     let outcome = outcome.unwrap_or_else(|| nobody(client, &request));
-    finish(client, &request, &head, outcome, instance.as_deref(), started).await
+    let next = finish(client, &request, &head, outcome, instance.as_deref(), started).await;
+    listener.end();
+    next
 }
 
 fn choose(client: &Client, not: Option<u64>) -> Option<Arc<Endpoint>> {
@@ -95,11 +100,11 @@ async fn attempt(
     request: &Request,
     head: &[u8],
     endpoint: Arc<Endpoint>,
-    fresh: bool,
+    first: bool,
 ) -> Attempt {
     let worker = client.worker.clone();
     let work = Work::begin(endpoint, worker.index);
-    let pooled = if fresh { None } else { pooled(client, request, &work) };
+    let pooled = if first { pooled(client, request, &work) } else { None };
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
@@ -119,7 +124,7 @@ async fn attempt(
         upstream: (&mut upstream_read, &mut upstream.buf, &mut upstream_write),
     };
     let result = transfer.run(head, ends).await;
-    let summary = Summary::of(&transfer, request, reused);
+    let summary = Summary::of(&transfer, request, first, reused);
     match result {
         Ok(response) if response.status == 101 => relay(client, upstream, work, summary).await,
         Ok(response) => complete(client, upstream, &work, response, summary),
@@ -141,12 +146,14 @@ struct Summary {
 }
 
 impl Summary {
-    fn of(transfer: &Transfer<'_>, request: &Request, reused: bool) -> Self {
+    fn of(transfer: &Transfer<'_>, request: &Request, first: bool, reused: bool) -> Self {
+        let harmless = request.idempotent && !transfer.answered.get() && !transfer.consumed.get();
         Self {
             request_done: transfer.request_done.get(),
             head_sent: transfer.head_sent.get(),
             http10: request.http10,
-            repeatable: request.idempotent && !transfer.answered.get() && !transfer.consumed.get(),
+            // Only once: a request that kills its instance must not get to kill them all.
+            repeatable: first && harmless,
             reused,
             status: transfer.status.get(),
             bytes_in: transfer.bytes_in.get(),

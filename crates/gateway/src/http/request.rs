@@ -30,7 +30,8 @@ const fn refuse(status: u16, reason: &'static str) -> Refusal {
 /// What the gateway adds to a request.
 pub struct Context<'a> {
     pub client: &'a str,
-    pub local: SocketAddr,
+    /// The address the client connected to; asked for only by clients that name no host.
+    pub local: &'a dyn Fn() -> SocketAddr,
     /// From outside: what it says of its origin is not believed.
     pub public: bool,
     pub random: &'a Random,
@@ -46,6 +47,8 @@ pub struct Request {
     pub keep_alive: bool,
     pub http10: bool,
     pub upgrade: bool,
+    /// Waits for "continue" before it sends its body.
+    pub expect: bool,
     pub method: Range<usize>,
     pub target: Range<usize>,
     pub host: Range<usize>,
@@ -320,6 +323,7 @@ impl Writer<'_> {
             keep_alive: !options.close && (!self.http10 || options.keep_alive),
             http10: self.http10,
             upgrade,
+            expect: self.fields.expect,
             method,
             target,
             host,
@@ -340,7 +344,7 @@ impl Writer<'_> {
         let rest = part(self.line.target.as_bytes(), b" HTTP/1.1\r\nHost: ");
         let host = match self.fields.host {
             Some(host) => part(host, b"\r\n"),
-            None => part(self.context.local.to_string().as_bytes(), b"\r\n"),
+            None => part((self.context.local)().to_string().as_bytes(), b"\r\n"),
         };
         (method, root.start..rest.end, host)
     }
@@ -421,8 +425,8 @@ mod tests {
 
     fn rewritten(head: &[u8], public: bool) -> Result<(Request, Vec<u8>), Refusal> {
         let random = Random::new();
-        let local = "127.0.0.1:80".parse().expect("an address");
-        let context = Context { client: "10.0.0.9", local, public, random: &random };
+        let local = || "127.0.0.1:80".parse().expect("an address");
+        let context = Context { client: "10.0.0.9", local: &local, public, random: &random };
         let mut out = Vec::new();
         rewrite(head, &context, &mut out).map(|request| (request, out))
     }

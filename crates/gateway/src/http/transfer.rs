@@ -313,7 +313,7 @@ impl<'a> Transfer<'a> {
             if response.status >= 200 || response.status == 101 {
                 return Ok((response, out));
             }
-            if !self.request.http10 {
+            if !self.request.http10 && (response.status != 100 || self.request.expect) {
                 self.to_client(write, &out).await?;
             }
         }
