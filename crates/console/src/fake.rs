@@ -366,7 +366,15 @@ fn guestbook_entries() -> Vec<Entry> {
     let replicas = difference(Some("web"), "replicas", Some("1"), Some("2"));
     let timeline = [
         (90_000, "root (cli)", up(vec![], Intent::Up, "")),
-        (89_990, "juchu", made(1, 1, vec![came("cache", "redis 7.0.15"), came("db", "postgres 15.14"), came("web", "python 3.11")])),
+        (
+            89_990,
+            "juchu",
+            made(
+                1,
+                1,
+                vec![came("cache", "redis 7.0.15"), came("db", "postgres 15.14"), came("web", "python 3.11")],
+            ),
+        ),
         (89_982, "juchu", ended(1, Outcome::Kept, 1, "all 3 services are ready", 18_400)),
         (7300, "ada (cli, sudo)", up(vec![service("web")], Intent::Deploy, "second replica")),
         (7290, "juchu", made(2, 4, vec![replicas])),

@@ -97,7 +97,10 @@ pub async fn draw(app: &App, caller: &Caller, subject: &Subject) -> Drawn {
 
 fn broken(failure: &Failure) -> Markup {
     html! {
-        h1 { (parts::icon(State::Failed)) "This page cannot be shown." }
+        h1 {
+            (parts::icon(State::Failed))
+            @if failure.status == StatusCode::NOT_FOUND { "Not found." } @else { "This page cannot be shown." }
+        }
         (parts::report(&failure.report))
     }
 }
@@ -135,7 +138,7 @@ impl Desk<'_> {
                 pre.command { "juchu up" }
             }
             @for stack in &stacks {
-                section {
+                section #{ "stack-" (stack.name) } {
                     h2 { a href={ "/stacks/" (stack.name) } { (stack.name) } }
                     (parts::stack_line(stack))
                     (parts::services(stack, &verdict::by_attention(&stack.services)))
@@ -155,11 +158,11 @@ impl Desk<'_> {
             (headline(&verdict, false))
             (parts::stack_line(&stack))
             (parts::actions(session, &format!("/stacks/{name}"), &stack_actions(&stack)))
-            section {
+            section #services {
                 h2 { "Services" }
                 (parts::services(&stack, &verdict::by_attention(&stack.services)))
             }
-            section {
+            section #instances {
                 h2 { "Instances" }
                 (parts::instances(stack.services.iter().map(|s| (s, s.instances.as_slice())), &self.clock))
             }
@@ -184,12 +187,12 @@ impl Desk<'_> {
             (headline(&verdict, false))
             (parts::service_line(service, &status.addresses))
             (parts::actions(self.caller.session(), &address, &actions_in(service.state)))
-            section {
+            section #instances {
                 h2 { "Instances" }
                 (parts::instances([(service, service.instances.as_slice())], &self.clock))
             }
             (self.incidents(&story))
-            section {
+            section #output {
                 h2 { "Last output" }
                 (parts::log(&lines, &self.clock, service.replicas > 1))
             }
@@ -248,7 +251,7 @@ impl Desk<'_> {
         let newest: Vec<_> = story.changes.iter().rev().take(limit).collect();
         html! {
             @if !newest.is_empty() {
-                section { h2 { (title) } (parts::changes(&newest, &self.clock, with_stack)) }
+                section #changes { h2 { (title) } (parts::changes(&newest, &self.clock, with_stack)) }
             }
         }
     }
@@ -257,7 +260,7 @@ impl Desk<'_> {
         let newest: Vec<_> = story.incidents.iter().rev().take(INCIDENTS_MAX).collect();
         html! {
             @if !newest.is_empty() {
-                section { h2 { "Incidents" } (parts::incidents(&newest, &self.clock)) }
+                section #incidents { h2 { "Incidents" } (parts::incidents(&newest, &self.clock)) }
             }
         }
     }

@@ -75,7 +75,7 @@ pub fn form_token(session: &Session) -> Markup {
 /// One small form for each action; `words` are also the ends of their addresses.
 pub fn actions(session: Option<&Session>, address: &str, words: &[&str]) -> Markup {
     html! {
-        div.actions {
+        div #actions {
             @for word in words {
                 form method="post" action={ (address) "/" (word) } {
                     @if let Some(session) = session { (form_token(session)) }
@@ -94,7 +94,7 @@ fn capital(word: &str) -> String {
 /// What is going on, where it is reached, what release, from where.
 pub fn stack_line(stack: &StackStatus) -> Markup {
     html! {
-        @if let Some(pending) = &stack.pending { p { (labelled(State::Starting, &plain(pending))) } }
+        @if let Some(pending) = &stack.pending { p #pending { (labelled(State::Starting, &plain(pending))) } }
         ul.facts {
             @for address in &stack.addresses { li { (reach(address)) } }
             @if let Some(release) = stack.release { li { "release " (release) } }
@@ -108,7 +108,6 @@ pub fn service_line(service: &ServiceStatus, addresses: &[Address]) -> Markup {
         ul.facts {
             @for address in addresses.iter().filter(|a| a.service == service.name) { li { (reach(address)) } }
             @if !service.ports.is_empty() { li { (ports(service)) } }
-            li { (service.ready) " of " (service.replicas) " ready" }
             li.quiet { (plain(&service.image)) }
         }
     }
@@ -149,7 +148,7 @@ pub fn services(stack: &StackStatus, services: &[&ServiceStatus]) -> Markup {
             } }
             tbody {
                 @for service in services {
-                    tr {
+                    tr #{ "service-" (stack.name) "-" (service.name) } {
                         td { (state(service.state)) }
                         td { a href={ "/stacks/" (stack.name) "/services/" (service.name) } { (service.name) } }
                         td.number { (service.ready) "/" (service.replicas) }
@@ -181,7 +180,7 @@ pub fn instances<'a>(
             } }
             tbody {
                 @for (service, instance) in rows {
-                    tr {
+                    tr #{ "instance-" (instance.id) } {
                         td { (state(instance.state)) }
                         td { (service.name) " " (instance.slot) }
                         td.text { (condition(instance)) }
@@ -233,10 +232,13 @@ pub fn changes(changes: &[&Change], clock: &Clock, with_stack: bool) -> Markup {
                         @if with_stack && let Some(stack) = &change.stack { span { "in " (stack) } }
                         span { "by " (plain(&change.actor)) }
                         (time(change.at, clock))
-                        @if let Some(release) = change.release { span.quiet { (release) } }
                     }
                     @if let Some(ending) = &change.ending {
-                        div.quiet { (plain(&ending.reason)) ", " (with_unit(&ending.took.to_string())) }
+                        div.quiet {
+                            (plain(&ending.reason)) " (" (with_unit(&ending.took.to_string()))
+                            @if let Some(release) = change.release { ", release " (release) }
+                            ")"
+                        }
                     }
                     @if !change.why.is_empty() { div { "“" (plain(&change.why)) "”" } }
                     (differences(&change.differences))

@@ -1,7 +1,7 @@
 //! The first sentence of a page: how things are, and what wants attention.
 
-use run::control::{ServiceStatus, StackStatus, State};
 use crate::text::beyond;
+use run::control::{ServiceStatus, StackStatus, State};
 use std::collections::BTreeSet;
 
 /// A sentence and the state it is about.
@@ -11,7 +11,7 @@ pub struct Verdict {
 }
 
 pub fn of_all(stacks: &[StackStatus]) -> Verdict {
-    let worst = stacks.iter().map(worst_of).max().unwrap_or(State::Stopped);
+    let worst = worst(stacks.iter().map(worst_of)).unwrap_or(State::Stopped);
     let services: usize = stacks.iter().map(|s| s.services.len()).sum();
     let bad: Vec<_> = stacks.iter().flat_map(|s| troubled(s).map(move |service| (s, service))).collect();
     let sentence = match bad.as_slice() {
@@ -75,8 +75,16 @@ const fn is_trouble(state: State) -> bool {
     matches!(state, State::Unhealthy | State::Failed)
 }
 
+/// What wants attention most. Jobs that are done leave what is ready ready.
+fn worst(states: impl Iterator<Item = State> + Clone) -> Option<State> {
+    match states.clone().max() {
+        Some(State::Done) => states.min(),
+        worst => worst,
+    }
+}
+
 fn worst_of(stack: &StackStatus) -> State {
-    stack.services.iter().map(|s| s.state).max().unwrap_or(stack.state)
+    worst(stack.services.iter().map(|s| s.state)).unwrap_or(stack.state)
 }
 
 /// `ready`, or `ready, done or stopped` when they differ.

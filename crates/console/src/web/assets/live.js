@@ -20,10 +20,29 @@
     for (const { name, value } of [...next.attributes]) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
-    const before = [...old.childNodes];
-    const after = [...next.childNodes];
-    after.forEach((node, place) => (before[place] ? patch(before[place], node) : old.append(node)));
-    before.slice(after.length).forEach((node) => node.remove());
+    patchChildren(old, next);
+  };
+
+  // Children with an id are found by it wherever they went; others by their order.
+  const patchChildren = (old, next) => {
+    const byId = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+    let place = old.firstChild;
+    for (const node of [...next.childNodes]) {
+      const known = node.id ? byId.get(node.id) : null;
+      const current = known || (place && !place.id && !node.id && place.nodeName === node.nodeName ? place : null);
+      if (!current) {
+        old.insertBefore(node, place);
+        continue;
+      }
+      if (current === place) place = place.nextSibling;
+      else old.insertBefore(current, place);
+      patch(current, node);
+    }
+    while (place) {
+      const gone = place;
+      place = place.nextSibling;
+      gone.remove();
+    }
   };
 
   const say = (text) => { if (note.textContent !== text) note.textContent = text; };
@@ -34,7 +53,9 @@
     if (!next) return;
     const log = main.querySelector(".log");
     const follow = log && atEnd(log);
+    const focused = document.activeElement;
     patch(main, next);
+    if (focused !== document.activeElement && main.contains(focused)) focused.focus({ preventScroll: true });
     document.title = main.dataset.title || document.title;
     if (follow) log.scrollTop = log.scrollHeight;
     say("live");
