@@ -156,14 +156,20 @@ impl Images for Builders {
     async fn obtain(&self, service: &Service, say: Say, cancel: Arc<AtomicBool>) -> Result<BuiltImage, Report> {
         let _turn = self.turn.lock().await;
         let service = service.clone();
-        self.blocking(move |inner| inner.obtain(&service, &say, &cancel)).await
+        let obtained = move |inner: &Inner| {
+            let image = inner.obtain(&service, &say, &cancel)?;
+            inner.store.layout().touch(&image.manifest).map_err(|e| e.report())?;
+            Ok(image)
+        };
+        self.blocking(obtained).await
     }
 
     async fn holds(&self, image: &BuiltImage) -> bool {
         let image = image.clone();
         let looked = self.blocking(move |inner| {
             let store = &inner.store;
-            let known = store.image(&image.manifest).is_ok_and(|found| found.is_some());
+            // From here until it is in the journal nobody else says that it is needed.
+            let known = store.layout().touch(&image.manifest).is_ok();
             Ok(known && image.layers.iter().all(|layer| store.layer_dir(layer).is_ok()))
         });
         looked.await.unwrap_or(false)

@@ -250,7 +250,7 @@ impl World {
                     health: Health::Unchecked,
                     unhealthy_restarts: 0,
                 });
-                self.start(&id.to_string());
+                self.start(id.as_ref());
             }
             Step::Start { id, .. } => self.start(id.as_str()),
             Step::Stop { id, .. } => self.end(id.as_str(), 143, true),

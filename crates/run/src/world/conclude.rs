@@ -103,7 +103,7 @@ impl World {
             // Who hears of the end finds what is shown to agree with it.
             self.publish();
             self.stories.say(pending.change, Progress::Concluded(conclusion));
-            self.collect_images().await;
+            self.collect_images();
         }
     }
 
@@ -178,8 +178,8 @@ impl World {
         all
     }
 
-    /// Images that no remembered release needs may go.
-    async fn collect_images(&self) {
+    /// Images that no remembered release needs may go; beside the loop, because removing takes long.
+    fn collect_images(&self) {
         let mut used: Vec<model::image::BuiltImage> = Vec::new();
         for state in self.stacks.values() {
             used.extend(state.view.images.values().map(|(_, image)| image.clone()));
@@ -191,7 +191,8 @@ impl World {
         }
         used.sort_by(|a, b| a.manifest.cmp(&b.manifest));
         used.dedup_by(|a, b| a.manifest == b.manifest);
-        self.parts.images.keep_only(used).await;
+        let images = Arc::clone(&self.parts.images);
+        tokio::spawn(async move { images.keep_only(used).await });
     }
 }
 

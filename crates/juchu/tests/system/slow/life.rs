@@ -73,7 +73,7 @@ fn a_crash_is_mended_and_told() {
     let pid = rustix::process::Pid::from_raw(pid.expect("a process")).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
     wait_until(Duration::from_secs(15), "the service to come back", || {
-        answers(&address, "alive") && machine.must(&directory, &["history"]).contains("killed by signal 9")
+        answers(&address, "alive") && machine.must(&directory, &["why", "web"]).contains("killed by signal 9")
     });
 }
 
