@@ -79,7 +79,12 @@ impl Hierarchies {
     }
 
     pub fn group(&self, id: &str) -> Cgroup {
-        Cgroup { hierarchies: self.clone(), path: format!("{PARENT}/{id}") }
+        self.at(&format!("{PARENT}/{id}"))
+    }
+
+    /// The group at an absolute path.
+    pub fn at(&self, path: &str) -> Cgroup {
+        Cgroup { hierarchies: self.clone(), path: path.to_owned() }
     }
 
     fn dir(&self, controller: &str, path: &str) -> Option<PathBuf> {
@@ -134,6 +139,13 @@ impl Cgroup {
         self.hierarchies.unified.as_ref().map(|mount| mount.join(self.path.trim_start_matches('/')))
     }
 
+    /// The directory in each v1 hierarchy, by the hierarchy's name.
+    pub fn v1_dirs(&self) -> BTreeMap<String, PathBuf> {
+        let tail = self.path.trim_start_matches('/');
+        let mounts = self.hierarchies.v1.values();
+        mounts.filter_map(|mount| Some((mount.file_name()?.to_str()?.to_owned(), mount.join(tail)))).collect()
+    }
+
     /// On a hybrid host the library leaves processes in the root of the v2 tree; there they are
     /// placed by this, so that one write ends them all.
     pub fn track(&self, pid: i32) -> io::Result<()> {
@@ -153,6 +165,43 @@ impl Cgroup {
         let dir = parent.join(name);
         fs::create_dir_all(&dir)?;
         Ok(CommandGroup { dir })
+    }
+
+    /// Sends a signal to every process inside.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let mut pids: Vec<i32> = self.dirs().iter().flat_map(|dir| pids_in(dir)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids.into_iter().filter_map(crate::process::identify).try_for_each(|process| {
+            match crate::process::open_pidfd(process)
+                .map(|handle| crate::sys::signal_by_handle(&handle, signal))
+            {
+                Some(Err(error)) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Holds every process inside, or lets them go on.
+    pub fn freeze(&self, frozen: bool) -> io::Result<()> {
+        match self.hierarchies.v1.get("freezer").and_then(|_| self.dir("freezer")) {
+            Some(dir) => fs::write(dir.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" }),
+            None => {
+                let dir = self.unified_dir().ok_or(io::ErrorKind::Unsupported)?;
+                fs::write(dir.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            }
+        }
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        match self.hierarchies.v1.get("freezer").and_then(|_| self.dir("freezer")) {
+            Some(dir) => {
+                fs::read_to_string(dir.join("freezer.state")).is_ok_and(|state| state.trim() != "THAWED")
+            }
+            None => self.unified_dir().is_some_and(|dir| {
+                fs::read_to_string(dir.join("cgroup.freeze")).is_ok_and(|state| state.trim() == "1")
+            }),
+        }
     }
 
     /// Ends every process inside, at once where the kernel can.

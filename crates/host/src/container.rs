@@ -83,8 +83,16 @@ pub fn builder(
     Ok(builder)
 }
 
-/// An error with its causes, each said once.
+/// An error with its causes, each said once. What this crate's own executor says stands alone.
 pub fn chain(error: &dyn Error) -> String {
+    let text = causes(error);
+    match text.rsplit_once("error in executing process : ") {
+        Some((_, own)) => own.to_owned(),
+        None => text,
+    }
+}
+
+fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -3,7 +3,7 @@
 //! A process of its own, because the container library wants a single-threaded caller. With
 //! `--tty` it relays between the caller's terminal and one made inside.
 
-mod terminal;
+pub(crate) mod terminal;
 
 use crate::cgroup::{CommandGroup, Hierarchies};
 use crate::console::Console;
@@ -176,24 +176,7 @@ fn relay(pid: i32, console: Option<Console>) -> Result<i32, Problem> {
         let inside = console.receive().map_err(problem("receive the terminal"))?;
         return terminal::relay(pid, &inside).map_err(problem("relay the terminal"));
     }
-    sys::block_signals();
-    let target =
-        rustix::process::Pid::from_raw(pid).ok_or_else(|| Problem::other("no process".to_owned()))?;
-    // It may have ended before its signal was held back.
-    let mut signal = libc::SIGCHLD;
-    loop {
-        if signal == libc::SIGCHLD {
-            while let Some((ended, ending)) = sys::reap() {
-                if ended == pid {
-                    return Ok(ending.code());
-                }
-            }
-        } else if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
-            // It may have ended; then its SIGCHLD is next.
-            let _ = rustix::process::kill_process(target, signal);
-        }
-        signal = sys::next_signal();
-    }
+    Ok(sys::wait_passing_signals(pid))
 }
 
 fn reported(problems: std::os::fd::OwnedFd) -> Option<Problem> {

@@ -36,7 +36,9 @@ pub struct Launch {
 impl Executor for Launch {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         find_program(arguments(spec), search_path(spec)).map(drop).map_err(|problem| {
-            self.report(&problem);
+            if self.report.is_some() {
+                self.report(&problem);
+            }
             ExecutorValidationError::ArgValidationError(problem.reason)
         })
     }
@@ -106,11 +108,15 @@ impl Launch {
     }
 
     fn report(&self, problem: &Problem) {
-        if let Some(report) = &self.report {
-            let text = format!("{}\n{}", problem.code, problem.reason);
-            // Without a reader there is nobody left to tell.
-            let _ = rustix::io::write(report, text.as_bytes());
-        }
+        // Without a reader there is nobody left to tell.
+        let _ = match &self.report {
+            Some(report) => {
+                rustix::io::write(report, format!("{}\n{}", problem.code, problem.reason).as_bytes())
+            }
+            None => {
+                rustix::io::write(rustix::stdio::stderr(), format!("error: {}\n", problem.reason).as_bytes())
+            }
+        };
     }
 }
 

@@ -22,24 +22,5 @@ pub fn split() -> io::Result<()> {
 fn serve(child: i32) -> ! {
     sys::set_process_name(c"init");
     sys::close_from(3);
-    loop {
-        let signal = sys::next_signal();
-        if signal != libc::SIGCHLD {
-            pass_on(child, signal);
-            continue;
-        }
-        while let Some((pid, ending)) = sys::reap() {
-            if pid == child {
-                sys::exit_now(ending.code());
-            }
-        }
-    }
-}
-
-fn pass_on(child: i32, signal: i32) {
-    let pid = rustix::process::Pid::from_raw(child).expect("fork returned a positive number");
-    if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
-        // The child may have ended a moment ago; the next SIGCHLD tells.
-        let _ = rustix::process::kill_process(pid, signal);
-    }
+    sys::exit_now(sys::wait_passing_signals(child))
 }

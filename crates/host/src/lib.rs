@@ -31,6 +31,7 @@ mod users;
 pub mod config;
 pub mod engine;
 pub mod enter;
+pub mod oci;
 pub mod shim;
 
 pub use config::{HostConfig, LayerSource};

@@ -106,7 +106,9 @@ pub fn drop_capabilities(bits: CapabilityBits) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) } as libc::c_int)?;
     // SAFETY: takes numbers only.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    for capability in (0..64u64).filter(|c| bits.ambient & (1 << c) != 0) {
+    // The kernel keeps ambient only what is also permitted and inheritable.
+    let ambient = bits.ambient & bits.permitted & bits.inheritable;
+    for capability in (0..64u64).filter(|c| ambient & (1 << c) != 0) {
         // SAFETY: takes numbers only.
         check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) })?;
     }
@@ -272,4 +274,25 @@ pub fn signal_by_handle(handle: &OwnedFd, signal: i32) -> io::Result<()> {
     };
     check(result as libc::c_int)?;
     Ok(())
+}
+
+/// Waits for a child, passing on the signals that this process gets meanwhile; answers the exit
+/// code as shells say it. Other children are reaped on the way.
+pub fn wait_passing_signals(child: i32) -> i32 {
+    block_signals();
+    // It may have ended before its signal was held back.
+    let mut signal = libc::SIGCHLD;
+    loop {
+        if signal == libc::SIGCHLD {
+            while let Some((ended, ending)) = reap() {
+                if ended == child {
+                    return ending.code();
+                }
+            }
+        } else {
+            // SAFETY: takes numbers; an ended child is not reaped yet, so its number is its own.
+            unsafe { libc::kill(child, signal) };
+        }
+        signal = next_signal();
+    }
 }

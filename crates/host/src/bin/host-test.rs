@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     match arguments.next().as_ref().and_then(|role| role.to_str()) {
         Some("shim") => host::shim::main(arguments),
         Some("enter") => host::enter::main(arguments),
+        Some("oci") => host::oci::main(arguments),
         _ => {
             eprintln!("error: the first argument is shim, enter or oci");
             ExitCode::from(2)

@@ -7,7 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn request(argv: &[&str]) -> ExecRequest {
-    ExecRequest { argv: argv.iter().map(|a| a.to_string()).collect(), output_limit: 1 << 16, ..ExecRequest::default() }
+    ExecRequest {
+        argv: argv.iter().map(|a| a.to_string()).collect(),
+        output_limit: 1 << 16,
+        ..ExecRequest::default()
+    }
 }
 
 #[test]
@@ -20,11 +24,17 @@ fn a_command_has_the_instances_surroundings() {
         spec.process.working_dir = Some("/tmp".into());
         spec.resources.pids = Some(50);
         let id = fixture.run(&spec).await.unwrap();
-        let outcome = fixture.exec(&id, "id -u; pwd; echo $A; hostname; cat /proc/self/cgroup; echo err >&2; exit 3").await;
+        let outcome = fixture
+            .exec(&id, "id -u; pwd; echo $A; hostname; cat /proc/self/cgroup; echo err >&2; exit 3")
+            .await;
         assert_eq!(outcome.code, 3);
         assert!(outcome.output.starts_with("1000\n/tmp\ninstance\nweb-1\n"), "{}", outcome.output);
         assert!(outcome.output.ends_with("err\n"), "in the order it came: {}", outcome.output);
-        assert!(outcome.output.contains(&format!("/juchu/{id}")), "under the same limits: {}", outcome.output);
+        assert!(
+            outcome.output.contains(&format!("/juchu/{id}")),
+            "under the same limits: {}",
+            outcome.output
+        );
         let mut other = request(&["/bin/sh", "-c", "id -u; pwd; echo $A"]);
         other.user = Some("0:50".into());
         other.working_dir = Some("/srv".into());
@@ -52,7 +62,10 @@ fn what_cannot_be_run_has_the_codes_of_a_shell() {
         let outcome = fixture.engine.exec(&id, user).await.unwrap();
         assert_eq!((outcome.code, outcome.output.trim_end()), (125, "error: the image has no user `nobody`"));
         fixture.engine.stop(&id, Some(DurationMs(0))).await.unwrap();
-        assert!(matches!(fixture.engine.exec(&id, request(&["true"])).await, Err(EngineError::NotRunning(_))));
+        assert!(matches!(
+            fixture.engine.exec(&id, request(&["true"])).await,
+            Err(EngineError::NotRunning(_))
+        ));
     });
 }
 
@@ -87,7 +100,12 @@ fn a_persons_own_streams_reach_inside() {
         let spec = fixture.spec("sleep 100");
         let id = fixture.run(&spec).await.unwrap();
         let argv = fixture.engine.enter(&id, &request(&["sh", "-c", "cat; exit 4"]), false);
-        let mut child = Command::new(&argv[0]).args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(&argv[0])
+            .args(&argv[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         use std::io::Write;
         child.stdin.take().unwrap().write_all(b"through").unwrap();
         let output = child.wait_with_output().unwrap();
@@ -101,15 +119,26 @@ fn a_persons_terminal_reaches_inside() {
         let mut fixture = Fixture::new().await;
         let spec = fixture.spec("sleep 100");
         let id = fixture.run(&spec).await.unwrap();
-        let outer = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+        let outer =
+            rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
         rustix::pty::grantpt(&outer).unwrap();
         rustix::pty::unlockpt(&outer).unwrap();
         let name = rustix::pty::ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
         let size = rustix::termios::Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&outer, size).unwrap();
         let inner = || Stdio::from(std::fs::File::options().read(true).write(true).open(&name).unwrap());
-        let argv = fixture.engine.enter(&id, &request(&["sh", "-c", "tty; stty size 2>/dev/null; read x; echo [$x]; exit 6"]), true);
-        let mut child = Command::new(&argv[0]).args(&argv[1..]).stdin(inner()).stdout(inner()).stderr(inner()).spawn().unwrap();
+        let argv = fixture.engine.enter(
+            &id,
+            &request(&["sh", "-c", "tty; stty size 2>/dev/null; read x; echo [$x]; exit 6"]),
+            true,
+        );
+        let mut child = Command::new(&argv[0])
+            .args(&argv[1..])
+            .stdin(inner())
+            .stdout(inner())
+            .stderr(inner())
+            .spawn()
+            .unwrap();
         rustix::io::write(&outer, b"typed\n").unwrap();
         let status = child.wait().unwrap();
         let mut text = vec![0; 4096];

@@ -56,7 +56,9 @@ fn an_end_without_a_daemon_is_not_forgotten() {
         let root = format!("/proc/{}/root/tmp/go", fixture.pid(&id).await);
         let state = fixture.state_dir(&id);
         fs::write(root, "").unwrap();
-        testkit::wait_until(Duration::from_secs(10), "the record of the end", || state.join("exit.json").exists());
+        testkit::wait_until(Duration::from_secs(10), "the record of the end", || {
+            state.join("exit.json").exists()
+        });
         fixture.reopen().await;
         assert_eq!(fixture.exit(&id).await.code, 8);
     });
@@ -73,7 +75,8 @@ fn an_instance_does_not_outlive_its_supervisor() {
         kill(shim_of(&fixture, &id));
         becomes_lost(&fixture, &id).await;
         testkit::wait_until(Duration::from_secs(5), "the program's end", || {
-            start_time(pid.into()) != started || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z"))
+            start_time(pid.into()) != started
+                || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z"))
         });
         assert!(groups(&id).is_empty());
         fixture.engine.start(&id).await.unwrap();

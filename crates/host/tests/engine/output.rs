@@ -12,10 +12,12 @@ fn output_is_followed_over_restarts_until_removal() {
         let spec = fixture.spec("echo one; echo two >&2");
         let id = fixture.run(&spec).await.unwrap();
         fixture.exit(&id).await;
-        let mut lines = fixture.engine.logs(&id, LogQuery { follow: true, tail: Some(0), since: None }).await.unwrap();
+        let mut lines =
+            fixture.engine.logs(&id, LogQuery { follow: true, tail: Some(0), since: None }).await.unwrap();
         fixture.engine.start(&id).await.unwrap();
         fixture.exit(&id).await;
-        let mut next = async || tokio::time::timeout(Duration::from_secs(10), lines.recv()).await.expect("in time");
+        let mut next =
+            async || tokio::time::timeout(Duration::from_secs(10), lines.recv()).await.expect("in time");
         let mut seen = Vec::new();
         for _ in 0..2 {
             let line = next().await.unwrap();
@@ -43,7 +45,8 @@ fn much_output_is_rotated_and_nothing_within_the_cap_is_lost() {
         assert_eq!(numbers.last(), Some(&60000));
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
         let id = fixture.engine.observe().await.unwrap()[0].spec.id.clone();
-        let files: Vec<_> = fs::read_dir(fixture.state_dir(&id).join("log")).unwrap().map(|e| e.unwrap()).collect();
+        let files: Vec<_> =
+            fs::read_dir(fixture.state_dir(&id).join("log")).unwrap().map(|e| e.unwrap()).collect();
         assert_eq!(files.len(), 3);
         assert!(files.iter().all(|file| file.metadata().unwrap().len() <= 256 << 10));
     });
@@ -67,7 +70,12 @@ fn a_supervisor_is_small() {
             line.trim().trim_end_matches(" kB").parse().unwrap()
         };
         let mean = |key: &str| shims.iter().map(|pid| kib(*pid, key)).sum::<u64>() / shims.len() as u64;
-        println!("shim: PSS {} KiB, private dirty {} KiB, RSS {} KiB", mean("Pss"), mean("Private_Dirty"), mean("Rss"));
+        println!(
+            "shim: PSS {} KiB, private dirty {} KiB, RSS {} KiB",
+            mean("Pss"),
+            mean("Private_Dirty"),
+            mean("Rss")
+        );
         assert!(mean("Pss") <= 1024, "{} KiB", mean("Pss"));
     });
 }
