@@ -2,6 +2,7 @@
 
 use super::elf::Elf;
 use super::settings::{Machine, Project};
+use super::suite::Suite;
 use crate::BuildError;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -75,18 +76,6 @@ const TABLE: &[(&str, &str)] = &[
     ("libzstd.so.1", "libzstd1"),
 ];
 
-/// Suite, its glibc, and whether its packages carry `t64`. (Debian and Ubuntu package indexes.)
-const SUITES: &[(&str, (u32, u32), bool)] = &[
-    ("bullseye", (2, 31), false),
-    ("oldoldstable", (2, 31), false),
-    ("bookworm", (2, 36), false),
-    ("oldstable", (2, 36), false),
-    ("trixie", (2, 41), true),
-    ("stable", (2, 41), true),
-    ("jammy", (2, 35), false),
-    ("noble", (2, 39), true),
-];
-
 /// The Debian packages one program needs, `None` when it is not ELF. `name` is for messages; the
 /// libraries in `beside` come with the project itself.
 pub fn packages_for_binary(
@@ -130,15 +119,11 @@ pub fn packages_for(
 fn package_of(library: &str, suite: &str) -> Option<String> {
     let at = TABLE.binary_search_by(|(soname, _)| (*soname).cmp(library)).ok()?;
     let package = TABLE[at].1;
-    let suffix = if suite_facts(suite).is_none_or(|(_, t64)| t64) { "t64" } else { "" };
+    let suffix = if Suite::find(suite).is_none_or(|suite| suite.t64) { "t64" } else { "" };
     Some(match package.strip_suffix('*') {
         Some(stem) => format!("{stem}{suffix}"),
         None => package.to_owned(),
     })
-}
-
-fn suite_facts(suite: &str) -> Option<((u32, u32), bool)> {
-    SUITES.iter().find(|(name, ..)| *name == suite).map(|(_, glibc, t64)| (*glibc, *t64))
 }
 
 fn check_machine(elf: &Elf, name: &str, machine: Machine) -> Result<(), BuildError> {
@@ -157,7 +142,9 @@ fn check_machine(elf: &Elf, name: &str, machine: Machine) -> Result<(), BuildErr
 }
 
 fn check_glibc(elf: &Elf, name: &str, suite: &str) -> Result<(), BuildError> {
-    let (Some(wanted), Some((has, _))) = (elf.glibc, suite_facts(suite)) else { return Ok(()) };
+    let (Some(wanted), Some(has)) = (elf.glibc, Suite::find(suite).map(|suite| suite.glibc)) else {
+        return Ok(());
+    };
     if wanted <= has {
         return Ok(());
     }

@@ -22,6 +22,7 @@ mod static_site;
 mod cache;
 mod elf;
 mod libraries;
+mod suite;
 
 #[cfg(test)]
 mod testing;

@@ -117,10 +117,9 @@ fn follow(project: &Project, mut child: Child) -> Result<Vec<Built>, BuildError>
             let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
             if let ("compiler-artifact", Some(target), Some(path)) =
                 (message.reason.as_str(), message.target, message.executable)
+                && target.kind.iter().any(|kind| kind == "bin")
             {
-                if target.kind.iter().any(|kind| kind == "bin") {
-                    binaries.push(Built { name: target.name, path });
-                }
+                binaries.push(Built { name: target.name, path });
             }
         }
         (binaries, listener.join().unwrap_or_default())

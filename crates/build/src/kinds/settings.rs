@@ -122,6 +122,11 @@ impl<'a> Project<'a> {
         self.tree.is_some()
     }
 
+    /// There is a `.env`, which often holds secrets, and `.dockerignore` does not take it back.
+    pub fn leaves_out_env_file(&self) -> bool {
+        self.tree.as_ref().is_some_and(|tree| tree.root.join(".env").is_file() && !tree.has(".env"))
+    }
+
     /// Somebody already said what to run.
     pub fn start_is_stated(&self) -> bool {
         self.ctx.states_command || self.image().entrypoint.is_some() || self.image().command.is_some()

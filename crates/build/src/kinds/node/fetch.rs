@@ -38,9 +38,8 @@ struct Settings {
 impl<'a> Registry<'a> {
     pub fn new(project: &'a Project<'a>) -> Result<Self, BuildError> {
         let ctx = project.ctx;
-        let mut settings = Settings::default();
-        settings.registry =
-            ctx.variable("npm_config_registry").or(ctx.variable("NPM_CONFIG_REGISTRY")).map(tidy);
+        let registry = ctx.variable("npm_config_registry").or(ctx.variable("NPM_CONFIG_REGISTRY")).map(tidy);
+        let mut settings = Settings { registry, ..Settings::default() };
         if let Some(text) = project.tree()?.text(".npmrc")? {
             settings.read(&text, ctx);
         }

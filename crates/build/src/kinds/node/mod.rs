@@ -8,13 +8,14 @@ use super::detect::NODE_STARTS;
 use super::draft::{APP_DIRECTORY, Draft, directory, file_from, link};
 use super::python_words;
 use super::settings::Project;
+use super::suite::Suite;
 use super::tree::{Tree, TreeKind};
 use crate::BuildError;
 use lock::{Lock, Package};
 use model::Digest;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 pub fn plan(project: &Project) -> Result<Draft, BuildError> {
     let tree = project.tree()?;
@@ -134,7 +135,7 @@ fn up_from(place: &str, target: &str) -> String {
     format!("{}{target}", "../".repeat(place.matches('/').count()))
 }
 
-fn add_package(draft: &mut Draft, root: &PathBuf, place: &str, package: &Package) -> Result<(), BuildError> {
+fn add_package(draft: &mut Draft, root: &Path, place: &str, package: &Package) -> Result<(), BuildError> {
     let tree = Tree::everything(root)?;
     draft.base_extra.push(directory(place));
     for file in &tree.files {
@@ -147,7 +148,7 @@ fn add_package(draft: &mut Draft, root: &PathBuf, place: &str, package: &Package
 }
 
 /// A package that is compiled when installed, and brings nothing compiled, cannot work.
-fn check_native(package: &Package, root: &std::path::Path) -> Result<(), BuildError> {
+fn check_native(package: &Package, root: &Path) -> Result<(), BuildError> {
     if !package.has_install_script || !root.join("binding.gyp").is_file() || root.join("prebuilds").is_dir() {
         return Ok(());
     }
@@ -158,16 +159,15 @@ fn check_native(package: &Package, root: &std::path::Path) -> Result<(), BuildEr
 }
 
 fn note_engine(draft: &mut Draft, project: &Project, manifest: &Value) {
-    const NODE_OF_SUITE: &[(&str, u64)] =
-        &[("bookworm", 18), ("oldstable", 18), ("trixie", 20), ("stable", 20)];
     let Some(wanted) = manifest.pointer("/engines/node").and_then(Value::as_str) else { return };
     let least = wanted.trim_start_matches(['>', '=', '^', '~', 'v', ' ']).split(['.', ' ']).next();
     let suite = project.archive.suite.as_str();
-    let has = NODE_OF_SUITE.iter().find(|row| row.0 == suite).map(|row| row.1);
-    if let (Some(Ok(least)), Some(has)) = (least.map(str::parse::<u64>), has) {
-        if least > has && !wanted.contains("||") {
-            draft.note(format!("package.json asks for Node {wanted}, the suite {suite} has {has}"));
-        }
+    let has = Suite::find(suite).map(|suite| suite.node);
+    if let (Some(Ok(least)), Some(has)) = (least.map(str::parse::<u64>), has)
+        && least > has
+        && !wanted.contains("||")
+    {
+        draft.note(format!("package.json asks for Node {wanted}, the suite {suite} has {has}"));
     }
 }
 
@@ -175,10 +175,11 @@ fn note_engine(draft: &mut Draft, project: &Project, manifest: &Value) {
 fn start(project: &Project, manifest: &Value) -> Result<Vec<String>, BuildError> {
     let tree = project.tree()?;
     let script = manifest.pointer("/scripts/start").and_then(Value::as_str);
-    if let Some(words) = script.and_then(python_words) {
-        if words[0] == "node" && words.len() > 1 {
-            return Ok(words);
-        }
+    if let Some(words) = script.and_then(python_words)
+        && words[0] == "node"
+        && words.len() > 1
+    {
+        return Ok(words);
     }
     let main =
         manifest.get("main").and_then(Value::as_str).map(|main| main.trim_start_matches("./").to_owned());

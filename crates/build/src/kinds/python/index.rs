@@ -204,10 +204,11 @@ fn setting(text: &str, key: &str) -> Option<String> {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name;
         }
-        if let Some((name, value)) = line.split_once('=') {
-            if matches!(section, "global" | "install") && name.trim().replace('_', "-") == key {
-                return Some(value.trim().to_owned());
-            }
+        if let Some((name, value)) = line.split_once('=')
+            && matches!(section, "global" | "install")
+            && name.trim().replace('_', "-") == key
+        {
+            return Some(value.trim().to_owned());
         }
     }
     None

@@ -116,13 +116,14 @@ fn wheels(
     if let Some(text) = tree.text("poetry.lock")? {
         return pinned::locked(project, target, &locks::poetry(&text, pyproject, target)?);
     }
-    if let Some(odd) = ["Pipfile", "setup.py", "setup.cfg"].iter().find(|name| tree.has(name)) {
-        if !tree.has("requirements.txt") && !tree.has("pyproject.toml") {
-            return Err(BuildError::input_hint(
-                format!("{odd} in {} is not read yet", project.place()),
-                "write the dependencies to requirements.txt (`pip freeze > requirements.txt`)",
-            ));
-        }
+    if let Some(odd) = ["Pipfile", "setup.py", "setup.cfg"].iter().find(|name| tree.has(name))
+        && !tree.has("requirements.txt")
+        && !tree.has("pyproject.toml")
+    {
+        return Err(BuildError::input_hint(
+            format!("{odd} in {} is not read yet", project.place()),
+            "write the dependencies to requirements.txt (`pip freeze > requirements.txt`)",
+        ));
     }
     let mut requirements = Requirements::default();
     if tree.has("requirements.txt") {

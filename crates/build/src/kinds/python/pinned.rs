@@ -148,7 +148,7 @@ fn not_there(
     let allowed = |file: &&IndexFile| {
         file.sha256.as_ref().is_none_or(|hash| hashes.is_empty() || hashes.contains(hash))
     };
-    if of_version.iter().any(|file| allowed(file)) {
+    if of_version.iter().any(allowed) {
         return Ok(None);
     }
     let name = &requirement.name;

@@ -202,10 +202,11 @@ impl Parser<'_> {
 }
 
 fn compare(left: &str, operator: &str, right: &str, versions: bool) -> Option<bool> {
-    if versions && !operator.ends_with("in") {
-        if let Some(value) = satisfies(left, &format!("{operator}{right}")) {
-            return Some(value);
-        }
+    if versions
+        && !operator.ends_with("in")
+        && let Some(value) = satisfies(left, &format!("{operator}{right}"))
+    {
+        return Some(value);
     }
     Some(match operator {
         "==" | "===" => left == right || normalise(left) == normalise(right) && !left.is_empty(),

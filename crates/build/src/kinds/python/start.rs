@@ -20,10 +20,10 @@ pub fn find(
     wheels: &[Wheel],
 ) -> Result<(), BuildError> {
     let tree = project.tree()?;
-    if let Some(text) = tree.text("Procfile")? {
-        if let Some(line) = text.lines().find_map(|line| line.strip_prefix("web:")) {
-            return procfile(draft, project, line);
-        }
+    if let Some(text) = tree.text("Procfile")?
+        && let Some(line) = text.lines().find_map(|line| line.strip_prefix("web:"))
+    {
+        return procfile(draft, project, line);
     }
     if let Some(name) = project_script(draft, pyproject)? {
         draft.command = vec![name];

@@ -2,6 +2,7 @@
 
 use crate::BuildError;
 use crate::kinds::settings::{Machine, Project};
+use crate::kinds::suite::Suite;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -10,29 +11,16 @@ pub struct Target {
     pub glibc: (u32, u32),
 }
 
-/// Suite, its `python3`, its glibc. (Debian and Ubuntu package indexes.)
-const SUITES: &[(&str, (u32, u32), (u32, u32))] = &[
-    ("bullseye", (3, 9), (2, 31)),
-    ("oldoldstable", (3, 9), (2, 31)),
-    ("bookworm", (3, 11), (2, 36)),
-    ("oldstable", (3, 11), (2, 36)),
-    ("trixie", (3, 13), (2, 41)),
-    ("stable", (3, 13), (2, 41)),
-    ("jammy", (3, 10), (2, 35)),
-    ("noble", (3, 12), (2, 39)),
-];
-
 impl Target {
     pub fn of(project: &Project) -> Result<Self, BuildError> {
         let suite = project.archive.suite.as_str();
-        let row = SUITES.iter().find(|row| row.0 == suite).ok_or_else(|| {
-            let known: Vec<&str> = SUITES.iter().map(|row| row.0).collect();
+        let facts = Suite::find(suite).ok_or_else(|| {
             BuildError::input_hint(
                 format!("which Python the suite `{suite}` has is not known"),
-                format!("choose one of {} as `x-juchu.image.archive.suite`", known.join(", ")),
+                format!("choose one of {} as `x-juchu.image.archive.suite`", Suite::names()),
             )
         })?;
-        Ok(Self { version: row.1, machine: project.ctx.machine, glibc: row.2 })
+        Ok(Self { version: facts.python, machine: project.ctx.machine, glibc: facts.glibc })
     }
 
     pub fn version_text(&self) -> String {
@@ -81,7 +69,7 @@ impl Target {
             (py, abi) if py == exact && abi == exact => 4000,
             (py, "abi3") => 3000 + self.at_most_minor(py, "cp3")?,
             (py, "none") if py == exact => 2000,
-            (py, "none") if py == "py3" => 1000,
+            ("py3", "none") => 1000,
             (py, "none") if py == format!("py{major}{minor}") => 1900,
             (py, "none") => 1000 + self.at_most_minor(py, "py3")?,
             _ => return None,

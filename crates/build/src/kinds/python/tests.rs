@@ -26,6 +26,16 @@ fn a_project_of_the_standard_library_needs_no_network() {
 }
 
 #[test]
+fn secrets_of_a_dot_env_file_stay_out_unless_asked_for() {
+    let fixture = Fixture::new().file("app.py", "").file(".env", "PASSWORD=x");
+    let planned = fixture.plan().unwrap();
+    assert!(!paths(&planned.plan).contains(&"/app/.env"));
+    assert!(planned.notes[0].contains("env_file"));
+    let asked = fixture.file(".dockerignore", "!.env\n").plan().unwrap();
+    assert!(paths(&asked.plan).contains(&"/app/.env") && asked.notes.is_empty());
+}
+
+#[test]
 fn the_same_project_gives_the_same_plan_and_a_changed_one_another() {
     let fixture = Fixture::new().file("app.py", "print(1)\n").file("requirements.txt", "# nothing\n");
     let (a, b) = (fixture.plan().unwrap(), fixture.plan().unwrap());

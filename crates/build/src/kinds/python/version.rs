@@ -80,7 +80,7 @@ impl Version {
     }
 
     /// Sorts as PEP 440 says: dev < a < b < rc < final < post.
-    fn key(&self) -> (u64, Vec<u64>, (i8, u64), u64, u64, Vec<(bool, u64, String)>) {
+    fn key(&self) -> Key {
         let mut release = self.release.clone();
         while release.last() == Some(&0) {
             release.pop();
@@ -102,6 +102,9 @@ impl Version {
         Self { local: String::new(), ..self.clone() }
     }
 }
+
+/// Epoch, release, pre-release, post-release, development release, local parts.
+type Key = (u64, Vec<u64>, (i8, u64), u64, u64, Vec<(bool, u64, String)>);
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
