@@ -8,18 +8,27 @@ use super::libraries::packages_for;
 use super::settings::Project;
 use super::tree::file_digest;
 use crate::BuildError;
+use crate::job::go_on;
 use model::Digest;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Directories beside a program that it usually reads while running.
 const ASSET_DIRECTORIES: &[&str] = &["static", "templates", "assets", "migrations", "public", "config"];
 const DIAGNOSTIC_LINES_KEPT: usize = 40;
 const MESSAGE_LINE_LIMIT: u64 = 64 << 20;
+const CANCEL_CHECK: Duration = Duration::from_millis(100);
+/// Crates outside the context that a project may name by path, directly or through others.
+const OUTSIDE_LIMIT: usize = 64;
 
 pub fn plan(project: &Project) -> Result<Draft, BuildError> {
     let tree = project.tree()?;
@@ -78,6 +87,8 @@ fn compile(project: &Project) -> Result<Built, BuildError> {
     if let Some(binary) = project.spec.target.as_deref() {
         command.args(["--bin", binary]);
     }
+    // A group of its own, so that giving up also ends the compilers it started.
+    command.process_group(0);
     command.env_clear().envs(project.ctx.environment).env("CARGO_TARGET_DIR", &target);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().map_err(|error| match error.kind() {
@@ -110,7 +121,11 @@ struct MessageTarget {
 fn follow(project: &Project, mut child: Child) -> Result<Vec<Built>, BuildError> {
     let stdout = child.stdout.take().expect("standard output is piped");
     let stderr = child.stderr.take().expect("standard error is piped");
+    let (done, is_done) = mpsc::channel::<()>();
+    let group = Pid::from_raw(child.id().cast_signed());
+    let cancel = project.ctx.job.cancel;
     let (binaries, said) = std::thread::scope(|scope| {
+        scope.spawn(move || end_when_cancelled(is_done, cancel, group));
         let listener = scope.spawn(move || last_lines(stderr));
         let mut binaries = Vec::new();
         for line in BufReader::new(stdout.take(MESSAGE_LINE_LIMIT)).lines().map_while(Result::ok) {
@@ -122,9 +137,11 @@ fn follow(project: &Project, mut child: Child) -> Result<Vec<Built>, BuildError>
                 binaries.push(Built { name: target.name, path });
             }
         }
+        drop(done);
         (binaries, listener.join().unwrap_or_default())
     });
     let status = child.wait().map_err(BuildError::io("wait for cargo"))?;
+    go_on(cancel)?;
     if status.success() {
         return Ok(binaries);
     }
@@ -139,6 +156,17 @@ fn follow(project: &Project, mut child: Child) -> Result<Vec<Built>, BuildError>
         format!("cargo could not build {}: {}{place}", project.place(), first.trim_start_matches("error: ")),
         format!("run `cargo build --release` in {} to see everything", project.place()),
     ))
+}
+
+/// Returns when cargo has said everything; kills it when somebody gives up before.
+fn end_when_cancelled(is_done: mpsc::Receiver<()>, cancel: &AtomicBool, group: Option<Pid>) {
+    while is_done.recv_timeout(CANCEL_CHECK) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if let (true, Some(group)) = (cancel.load(Ordering::Relaxed), group) {
+            // It may have ended by itself in the meantime.
+            let _ = kill_process_group(group, Signal::KILL);
+            return;
+        }
+    }
 }
 
 fn last_lines(stream: impl Read) -> VecDeque<String> {
@@ -186,6 +214,54 @@ fn package_name(project: &Project) -> Result<Option<String>, BuildError> {
     Ok(manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str()).map(str::to_owned))
 }
 
+/// What a Rust project reads outside its context: crates named by path, and the manifest and lock
+/// of a workspace above it. Their bytes are inputs too.
+pub fn outside_inputs(root: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let mut found = BTreeSet::new();
+    let mut queue = vec![root.to_owned()];
+    while let Some(directory) = queue.pop() {
+        for path in path_dependencies(&directory) {
+            if !path.starts_with(root) && found.insert(path.clone()) {
+                queue.push(path);
+            }
+        }
+        if found.len() > OUTSIDE_LIMIT {
+            return Err(BuildError::input_hint(
+                format!("{} names more than {OUTSIDE_LIMIT} crates outside it by path", root.display()),
+                "make the directory above them the build context",
+            ));
+        }
+    }
+    let manifests =
+        root.ancestors().skip(1).flat_map(|above| [above.join("Cargo.toml"), above.join("Cargo.lock")]);
+    found.extend(manifests.filter(|path| path.is_file()));
+    Ok(found.into_iter().collect())
+}
+
+/// Directories that a manifest names with `path = …`, also for targets and the workspace; a
+/// manifest that cannot be read is cargo's to complain about.
+fn path_dependencies(directory: &Path) -> Vec<PathBuf> {
+    fn collect(value: &toml::Value, found: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                found.extend(table.get("path").and_then(|path| path.as_str()).map(str::to_owned));
+                table.values().for_each(|value| collect(value, found));
+            }
+            toml::Value::Array(list) => list.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let text = fs::read_to_string(directory.join("Cargo.toml")).unwrap_or_default();
+    let Ok(manifest) = toml::from_str::<toml::Table>(&text) else { return Vec::new() };
+    let mut found = Vec::new();
+    collect(&toml::Value::Table(manifest), &mut found);
+    found
+        .iter()
+        .filter_map(|path| directory.join(path).canonicalize().ok())
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use crate::kinds::testing::Fixture;
@@ -220,6 +296,38 @@ mod tests {
         assert_ne!(fixture.fingerprint(), before);
         let again = fixture.plan().unwrap();
         assert_eq!((again.plan.inputs, again.fingerprint), (plan.inputs, fixture.fingerprint()));
+    }
+
+    #[test]
+    fn crates_beside_the_project_are_inputs() {
+        let fixture = Fixture::new()
+            .file("app/Cargo.toml", "[dependencies]\nb = { path = \"../b\" }\n")
+            .file("b/Cargo.toml", "[dependencies]\nc = { path = \"../c\" }\n")
+            .file("b/src/lib.rs", "")
+            .file("c/Cargo.toml", "[package]\nname = \"c\"\n")
+            .file("Cargo.toml", "[workspace]\n");
+        let root = fixture.root().canonicalize().unwrap();
+        let outside = super::outside_inputs(&root.join("app")).unwrap();
+        assert_eq!(outside, [root.join("Cargo.toml"), root.join("b"), root.join("c")]);
+        let app = fixture.in_directory("app");
+        let before = app.fingerprint();
+        let app = app.file("b/src/lib.rs", "// changed");
+        assert_ne!(app.fingerprint(), before);
+    }
+
+    #[test]
+    fn giving_up_ends_the_compiler() {
+        let fixture = project("fn main() {}").file("build.rs", "fn main() { loop { std::thread::park() } }");
+        let cancel = std::sync::atomic::AtomicBool::new(false);
+        let target = fixture.cache().join("cargo");
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                testkit::wait_until(std::time::Duration::from_secs(60), "cargo to start", || target.is_dir());
+                cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            fixture.plan_until(&cancel).unwrap_err()
+        });
+        assert!(matches!(error, crate::BuildError::Cancelled), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::detect::Kind;
 use super::runner::Runner;
-use super::tree::{Tree, frame};
+use super::tree::{Tree, file_digest, frame};
 use crate::archive::ArchiveChoice;
 use crate::job::Job;
 use crate::{BuildError, ImagePlan};
@@ -152,6 +152,18 @@ impl<'a> Project<'a> {
     }
 }
 
+/// What a Rust project reads beside its context.
+fn hash_outside(root: &Path, hasher: &mut Sha256) -> Result<(), BuildError> {
+    for path in super::rust::outside_inputs(root)? {
+        if path.is_dir() {
+            Tree::read(&path, &["target"])?.hash_into(hasher)?;
+        } else {
+            frame(hasher, file_digest(&path)?.as_str().as_bytes());
+        }
+    }
+    Ok(())
+}
+
 /// What compilers leave in a project is never input.
 fn kind_patterns(root: &Path) -> &'static [&'static str] {
     if root.join("Cargo.toml").is_file() { &["target"] } else { &[] }
@@ -179,6 +191,9 @@ fn fingerprint(
     }
     if let Some(tree) = tree {
         tree.hash_into(&mut hasher)?;
+        if tree.has("Cargo.toml") {
+            hash_outside(&tree.root, &mut hasher)?;
+        }
     }
     Ok(Digest::from_raw(hasher.finalize().into()))
 }

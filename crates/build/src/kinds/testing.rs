@@ -105,6 +105,17 @@ impl Fixture {
         self.plan_by(&NoRunner)
     }
 
+    /// The context is a directory of the fixture instead of the whole.
+    pub fn in_directory(mut self, directory: &str) -> Self {
+        self.spec.context = Some(self.project.path().join(directory));
+        self
+    }
+
+    pub fn plan_until(&self, cancel: &std::sync::atomic::AtomicBool) -> Result<Planned, BuildError> {
+        let job = Job::new(&|_| {}, cancel);
+        super::plan_image(&self.spec, &Context { job: &job, ..self.context(&NoRunner) })
+    }
+
     pub fn plan_by(&self, runner: &dyn Runner) -> Result<Planned, BuildError> {
         super::plan_image(&self.spec, &self.context(runner))
     }
