@@ -38,19 +38,23 @@ pub fn main(options: GatewayOptions) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            let kind = match &error {
-                StartError::Running { .. } => {
-                    eprintln!("hint: end it with SIGTERM, or use another --control-socket");
-                    ErrorKind::Conflict
+            let (hint, kind) = match &error {
+                StartError::Running { .. } => ("end it first with SIGTERM", ErrorKind::Conflict),
+                StartError::File { .. } => ("make the folder writable for this user", ErrorKind::Environment),
+                StartError::System(_) => {
+                    ("look at this user's limits with `ulimit -a`", ErrorKind::Environment)
                 }
-                _ => ErrorKind::Environment,
             };
+            eprintln!("hint: {hint}");
             ExitCode::from(kind.exit_code())
         }
     }
 }
 
 fn run(options: GatewayOptions) -> Result<(), StartError> {
+    for path in [&options.control_socket, &options.table_file] {
+        make_folder_of(path)?;
+    }
     let lock = lock(&options.control_socket)?;
     if let Some(path) = &options.pid_file {
         std::fs::write(path, format!("{}\n", std::process::id())).map_err(at(path))?;
@@ -75,6 +79,15 @@ fn run(options: GatewayOptions) -> Result<(), StartError> {
     }
     drop(lock);
     ended
+}
+
+fn make_folder_of(path: &Path) -> Result<(), StartError> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
+            std::fs::create_dir_all(folder).map_err(at(folder))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError {

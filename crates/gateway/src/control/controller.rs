@@ -2,13 +2,14 @@
 
 use super::bind::{self, Sockets};
 use super::keep::{self, Kept, KeptPort};
+use super::table::{Key, check, key, zone};
 use crate::counters::Counters;
 use crate::names;
-use crate::options::{GatewayOptions, MAX_TABLE_ENTRIES};
-use crate::snapshot::{Backend, Endpoint, ListenerId, Route, Snapshot, Zone};
+use crate::options::GatewayOptions;
+use crate::snapshot::{Backend, Endpoint, ListenerId, Route, Snapshot};
 use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, Refusal, Status};
 use crate::worker::{Command, Handle, Shared};
-use model::route::{ApplyReport, BindFailure, Listener, NameZone, ROUTE_TABLE_VERSION, RouteTable};
+use model::route::{ApplyReport, BindFailure, Listener, RouteTable};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,13 +21,6 @@ use tokio::sync::oneshot;
 const SYNC_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two looks at whether an instance is drained.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
-
-/// A listener over table changes: its address, and who asked for "any port".
-type Key = (SocketAddr, Option<String>);
-
-fn key(listener: &Listener) -> Key {
-    (listener.address, (listener.address.port() == 0).then(|| listener.backend.clone()))
-}
 
 struct Bound {
     id: ListenerId,
@@ -403,56 +397,4 @@ impl Controller {
 /// Time between two looks at a draining instance.
 pub async fn drain_pause() {
     tokio::time::sleep(DRAIN_LOOK).await;
-}
-
-fn zone(named: &NameZone) -> Zone {
-    let mut reverse = HashMap::new();
-    // Of several names for one address the shortest is its own, the rest are aliases.
-    for (name, addresses) in &named.names {
-        for address in addresses {
-            let best: &mut String = reverse.entry(*address).or_insert_with(|| name.clone());
-            if (name.len(), name) < (best.len(), &*best) {
-                best.clone_from(name);
-            }
-        }
-    }
-    let names =
-        named.names.iter().map(|(name, addresses)| (name.to_ascii_lowercase(), addresses.clone())).collect();
-    Zone { names, reverse, forward: named.forward }
-}
-
-/// What makes a table unusable as a whole.
-fn check(table: &RouteTable) -> Result<(), Refusal> {
-    let invalid = |reason: String| Err(Refusal::InvalidTable { reason });
-    if table.version != ROUTE_TABLE_VERSION {
-        return invalid(format!("it has version {}, known is {ROUTE_TABLE_VERSION}", table.version));
-    }
-    let endpoints: usize = table.backends.values().map(|backend| backend.endpoints.len()).sum();
-    for (what, count) in [
-        ("listeners", table.listeners.len()),
-        ("backends", table.backends.len()),
-        ("endpoints", endpoints),
-        ("zones", table.zones.len()),
-    ] {
-        if count > MAX_TABLE_ENTRIES {
-            return invalid(format!("it has {count} {what}, at most {MAX_TABLE_ENTRIES} are possible"));
-        }
-    }
-    let mut keys = HashSet::new();
-    for listener in &table.listeners {
-        if !table.backends.contains_key(&listener.backend) {
-            return invalid(format!(
-                "{} leads to {}, which it does not have",
-                listener.address, listener.backend
-            ));
-        }
-        if !keys.insert(key(listener)) {
-            return invalid(format!("{} is listened on twice", listener.address));
-        }
-    }
-    let mut zones = HashSet::new();
-    match table.zones.iter().find(|zone| !zones.insert(zone.listen)) {
-        Some(twice) => invalid(format!("{} has two zones", twice.listen)),
-        None => Ok(()),
-    }
 }

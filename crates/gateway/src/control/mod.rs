@@ -5,3 +5,4 @@ pub mod bind;
 pub mod controller;
 pub mod keep;
 pub mod server;
+pub mod table;

@@ -1,0 +1,68 @@
+//! What a table says, checked and read before anything is done with it. Pure.
+
+use crate::options::MAX_TABLE_ENTRIES;
+use crate::snapshot::Zone;
+use crate::wire::Refusal;
+use model::route::{Listener, NameZone, ROUTE_TABLE_VERSION, RouteTable};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+/// A listener over table changes: its address, and who asked for "any port".
+pub type Key = (SocketAddr, Option<String>);
+
+pub fn key(listener: &Listener) -> Key {
+    (listener.address, (listener.address.port() == 0).then(|| listener.backend.clone()))
+}
+
+/// The zone as it is asked.
+pub fn zone(named: &NameZone) -> Zone {
+    let mut reverse = HashMap::new();
+    // Of several names for one address the shortest is its own, the rest are aliases.
+    for (name, addresses) in &named.names {
+        for address in addresses {
+            let best: &mut String = reverse.entry(*address).or_insert_with(|| name.clone());
+            if (name.len(), name) < (best.len(), &*best) {
+                best.clone_from(name);
+            }
+        }
+    }
+    let names =
+        named.names.iter().map(|(name, addresses)| (name.to_ascii_lowercase(), addresses.clone())).collect();
+    Zone { names, reverse, forward: named.forward }
+}
+
+/// What makes a table unusable as a whole.
+pub fn check(table: &RouteTable) -> Result<(), Refusal> {
+    let invalid = |reason: String| Err(Refusal::InvalidTable { reason });
+    if table.version != ROUTE_TABLE_VERSION {
+        return invalid(format!("it has version {}, known is {ROUTE_TABLE_VERSION}", table.version));
+    }
+    let endpoints: usize = table.backends.values().map(|backend| backend.endpoints.len()).sum();
+    for (what, count) in [
+        ("listeners", table.listeners.len()),
+        ("backends", table.backends.len()),
+        ("endpoints", endpoints),
+        ("zones", table.zones.len()),
+    ] {
+        if count > MAX_TABLE_ENTRIES {
+            return invalid(format!("it has {count} {what}, at most {MAX_TABLE_ENTRIES} are possible"));
+        }
+    }
+    let mut keys = HashSet::new();
+    for listener in &table.listeners {
+        if !table.backends.contains_key(&listener.backend) {
+            return invalid(format!(
+                "{} leads to {}, which it does not have",
+                listener.address, listener.backend
+            ));
+        }
+        if !keys.insert(key(listener)) {
+            return invalid(format!("{} is listened on twice", listener.address));
+        }
+    }
+    let mut zones = HashSet::new();
+    match table.zones.iter().find(|zone| !zones.insert(zone.listen)) {
+        Some(twice) => invalid(format!("{} has two zones", twice.listen)),
+        None => Ok(()),
+    }
+}
