@@ -130,7 +130,7 @@ mod tests {
         let strings = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
         let actual = resolve(&strings(add), &strings(drop), false);
         let actual = actual.as_ref().map(|set| set.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(actual.map_err(String::as_str), expect.map(<[_]>::to_vec).map_err(Into::into));
+        assert_eq!(actual.map_err(String::as_str), expect.map(<[_]>::to_vec));
     }
 
     #[test]

@@ -55,6 +55,27 @@ impl HostEngine {
         tokio::task::spawn_blocking(move || work(&inner)).await.map_err(panicked)?
     }
 
+    async fn start_now(self, instance: Arc<Instance>) -> Result<(), EngineError> {
+        let _turn = instance.turn.lock().await;
+        let started = instance.clone();
+        let is_new = self.blocking(move |inner| inner.start(&started)).await;
+        self.inner.changed.notify_one();
+        if is_new? {
+            self.watch(&instance);
+        }
+        Ok(())
+    }
+
+    async fn remove_now(self, instance: Arc<Instance>) -> Result<(), EngineError> {
+        let _turn = instance.turn.lock().await;
+        self.end(&instance, None).await?;
+        let removed = instance.clone();
+        self.blocking(move |inner| inner.remove(&removed)).await?;
+        instance.close_logs();
+        self.inner.changed.notify_one();
+        Ok(())
+    }
+
     fn watch_all(&self) {
         for instance in self.inner.all() {
             self.watch(&instance);
@@ -144,14 +165,8 @@ impl Engine for HostEngine {
 
     async fn start(&self, id: &InstanceId) -> Result<(), EngineError> {
         let instance = self.inner.find(id)?;
-        let _turn = instance.turn.lock().await;
-        let (inner, started) = (self.inner.clone(), instance.clone());
-        let is_new = tokio::task::spawn_blocking(move || inner.start(&started)).await.map_err(panicked)?;
-        self.inner.changed.notify_one();
-        if is_new? {
-            self.watch(&instance);
-        }
-        Ok(())
+        // A task of its own: a caller that stops waiting must not leave a running instance unwatched.
+        tokio::spawn(self.clone().start_now(instance)).await.map_err(panicked)?
     }
 
     async fn stop(&self, id: &InstanceId, grace: Option<DurationMs>) -> Result<(), EngineError> {
@@ -167,13 +182,7 @@ impl Engine for HostEngine {
 
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
         let Ok(instance) = self.inner.find(id) else { return Ok(()) };
-        let _turn = instance.turn.lock().await;
-        self.end(&instance, None).await?;
-        let removed = instance.clone();
-        self.blocking(move |inner| inner.remove(&removed)).await?;
-        instance.close_logs();
-        self.inner.changed.notify_one();
-        Ok(())
+        tokio::spawn(self.clone().remove_now(instance)).await.map_err(panicked)?
     }
 
     async fn observe(&self) -> Result<Vec<Observed>, EngineError> {

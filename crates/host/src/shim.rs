@@ -98,6 +98,7 @@ impl Remaining {
 
 fn prepare(dir: &Path) -> io::Result<(Job, Run, File)> {
     rustix::process::setsid()?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     sys::become_subreaper()?;
     let job: Job =
         durable::read_json(&dir.join("job.json"))?.ok_or_else(|| io::Error::other("there is no job"))?;

@@ -95,7 +95,7 @@ pub fn process_section(
     let environment: Vec<String> = environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
     Ok(json!({
         "terminal": job.spec.process.tty,
-        "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.supplementary },
+        "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.supplementary, "umask": 0o022 },
         "args": argv,
         "env": environment,
         "cwd": cwd,

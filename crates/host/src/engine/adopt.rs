@@ -48,21 +48,23 @@ pub fn adopt_all(inner: &Inner) -> Result<(), EngineError> {
 /// What the records say, checked against the processes that there are.
 fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
     let layout = inner.layout(id);
-    let read_failed = |path: &std::path::Path| EngineError::io(format!("read {}", path.display()));
-    let run: Option<Run> = durable::read_json(&layout.run()).map_err(read_failed(&layout.run()))?;
-    let ended: Option<Ended> = durable::read_json(&layout.exit()).map_err(read_failed(&layout.exit()))?;
+    let path = layout.exit();
+    let ended: Option<Ended> =
+        durable::read_json(&path).map_err(EngineError::io(format!("read {}", path.display())))?;
+    let last_end = ended.as_ref().map_or(0, |ended| ended.run);
     let mut now = Now { state: InstanceState::Created, shim: None, init: None, starts: 0, quick_failures: 0 };
-    if let Some(run) = &run {
-        now.starts = run.run;
-        now.quick_failures = run.quick_failures;
-        now.state = InstanceState::Lost;
-        let is_this_boot = run.boot_id == inner.boot_id;
-        if is_this_boot && process::is_locked(&layout.lock()) && process::is_alive(run.shim) {
-            now.set_running(run);
-            // A shim that is still starting is not waited for: whoever asked for it has died.
-            if now.init.is_none() {
-                end_starting_shim(run.shim);
-            }
+    match durable::read_json::<Run>(&layout.run()) {
+        Ok(None) => {}
+        Ok(Some(run)) => {
+            now.starts = run.run;
+            now.quick_failures = run.quick_failures;
+            now.state = InstanceState::Lost;
+            adopt(inner, &layout, &run, &mut now);
+        }
+        // It is written without waiting for the disk, so a power cut may have left half of it.
+        Err(_) => {
+            now.starts = last_end + 1;
+            now.state = InstanceState::Lost;
         }
     }
     if let Some(ended) = ended.filter(|ended| ended.run >= now.starts && now.shim.is_none()) {
@@ -71,6 +73,17 @@ fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
         now.state = InstanceState::Exited(ended.exit);
     }
     Ok(now)
+}
+
+fn adopt(inner: &Inner, layout: &layout::Layout, run: &Run, now: &mut Now) {
+    let is_this_boot = run.boot_id == inner.boot_id;
+    if is_this_boot && process::is_locked(&layout.lock()) && process::is_alive(run.shim) {
+        now.set_running(run);
+        // A shim that is still starting is not waited for: whoever asked for it has died.
+        if now.init.is_none() {
+            end_starting_shim(run.shim);
+        }
+    }
 }
 
 fn end_starting_shim(shim: ProcessId) {

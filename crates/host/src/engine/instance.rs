@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long a shim may take to say that the program runs or cannot.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a shim may take to say that the program runs or cannot; the first use of a volume
+/// copies the image's content meanwhile.
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long the kernel may take to end what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
 

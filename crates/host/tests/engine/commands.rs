@@ -49,7 +49,7 @@ fn what_cannot_be_run_has_the_codes_of_a_shell() {
         let mut fixture = Fixture::new().await;
         let spec = fixture.spec("sleep 100");
         let id = fixture.run(&spec).await.unwrap();
-        let mut check = async |argv: &[&str], code: i32, text: &str| {
+        let check = async |argv: &[&str], code: i32, text: &str| {
             let outcome = fixture.engine.exec(&id, request(argv)).await.unwrap();
             assert_eq!((outcome.code, outcome.output.trim_end()), (code, text));
         };

@@ -123,6 +123,34 @@ fn after_a_reboot_everything_is_made_anew() {
 }
 
 #[test]
+fn a_record_cut_short_by_a_power_cut_stops_nothing() {
+    test("half a record", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("exit 3");
+        let id = fixture.run(&spec).await.unwrap();
+        fixture.exit(&id).await;
+        fs::write(fixture.state_dir(&id).join("run.json"), "{\"ver").unwrap();
+        fixture.reopen().await;
+        assert_eq!(fixture.state(&id).await, InstanceState::Lost);
+        fixture.engine.start(&id).await.unwrap();
+        assert_eq!(fixture.exit(&id).await.code, 3);
+        assert_eq!(fixture.observed(&id).await.starts, 3);
+    });
+}
+
+#[test]
+fn a_start_nobody_waits_for_is_still_watched() {
+    test("dropped start", async || {
+        let mut fixture = Fixture::new().await;
+        let spec = fixture.spec("exit 4");
+        fixture.engine.create(&spec).await.unwrap();
+        let start = fixture.engine.start(&spec.id);
+        assert!(tokio::time::timeout(Duration::ZERO, start).await.is_err());
+        assert_eq!(fixture.exit(&spec.id).await.code, 4);
+    });
+}
+
+#[test]
 fn what_is_half_made_or_half_removed_is_cleared() {
     test("half", async || {
         let mut fixture = Fixture::new().await;

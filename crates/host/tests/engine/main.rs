@@ -7,5 +7,6 @@ mod files;
 mod fixture;
 mod lifecycle;
 mod limits;
+mod network;
 mod output;
 mod starts;
