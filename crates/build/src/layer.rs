@@ -3,6 +3,7 @@
 
 use crate::error::BuildError;
 use crate::job::go_on;
+use crate::spool::{COPY_BUFFER, copy};
 use crate::tree::{Node, NodeKind, Tree};
 use model::Digest;
 use ring::digest::{Context, SHA256};
@@ -80,15 +81,17 @@ pub fn write(tree: &Tree, mtime: u64, path: &Path, cancel: &AtomicBool) -> Resul
 }
 
 fn tar<W: Write>(tree: &Tree, mtime: u64, mut out: W, cancel: &AtomicBool) -> Result<W, BuildError> {
+    let mut buffer = vec![0; COPY_BUFFER];
     for (path, node) in tree.iter() {
         go_on(cancel)?;
-        entry(&mut out, path, node, mtime).map_err(BuildError::io(format!("write /{path} into a layer")))?;
+        entry(&mut out, path, node, mtime, &mut buffer)
+            .map_err(BuildError::io(format!("write /{path} into a layer")))?;
     }
     out.write_all(&[0; 2 * BLOCK as usize]).map_err(BuildError::io("write a layer"))?;
     Ok(out)
 }
 
-fn entry(out: &mut impl Write, path: &str, node: &Node, mtime: u64) -> io::Result<()> {
+fn entry(out: &mut impl Write, path: &str, node: &Node, mtime: u64, buffer: &mut [u8]) -> io::Result<()> {
     let mut header = Header::new_ustar();
     header.set_mode(node.mode);
     header.set_uid(node.uid.into());
@@ -133,7 +136,7 @@ fn entry(out: &mut impl Write, path: &str, node: &Node, mtime: u64) -> io::Resul
     header.set_cksum();
     out.write_all(header.as_bytes())?;
     if let NodeKind::File(content) = &node.kind {
-        let copied = io::copy(&mut content.reader(), out)?;
+        let copied = copy(&mut content.reader(), out, buffer)?;
         if copied != content.len() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its content ended early"));
         }

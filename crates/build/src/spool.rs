@@ -9,6 +9,22 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Enough that most files take one call.
+pub const COPY_BUFFER: usize = 128 << 10;
+
+/// Copies everything through `buffer`; answers how much it was.
+pub fn copy(reader: &mut dyn Read, writer: &mut dyn Write, buffer: &mut [u8]) -> io::Result<u64> {
+    let mut copied = 0;
+    loop {
+        let n = reader.read(buffer)?;
+        if n == 0 {
+            return Ok(copied);
+        }
+        writer.write_all(&buffer[..n])?;
+        copied += n as u64;
+    }
+}
+
 /// The content of one file.
 #[derive(Debug, Clone)]
 pub enum Content {
@@ -42,6 +58,9 @@ impl Read for ContentReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.content.len() - self.at;
         let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
+        }
         let n = match self.content {
             Content::Bytes(bytes) => {
                 let start = self.at as usize;
@@ -100,7 +119,7 @@ impl Spool {
             Ok(_) => return Err(BuildError::input(format!("{} is not an ordinary file", path.display()))),
             Err(error) => return Err(read(error)),
         }
-        let len = io::copy(&mut source, self).map_err(read)?;
+        let len = copy(&mut source, self, &mut vec![0; COPY_BUFFER]).map_err(read)?;
         self.flush().map_err(BuildError::io("write a temporary file"))?;
         Ok(Content::Spooled { file: self.file.clone(), offset, len })
     }
