@@ -114,7 +114,7 @@ fn a_static_site_is_served_with_types_ranges_and_tags() {
     let (head, body) = get(&running, "/nope", "");
     assert!(head.starts_with("HTTP/1.1 404") && body == "nothing here", "{head}");
     assert!(get(&running, "/.secret", "").0.starts_with("HTTP/1.1 404"));
-    assert!(running.output().contains("GET /nope"), "{}", running.output());
+    testkit::wait_until(START, "the request to be logged", || running.output().contains("GET /nope"));
     running.signal_first(rustix::process::Signal::QUIT);
     assert_eq!(running.ended(START).0, 0);
 }

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 const TIME_LIMIT: DurationMs = DurationMs::from_secs(30 * 60);
 /// Lines of output kept for the message of a failure.
 const LINES_KEPT: usize = 60;
-const CA_FILE: &str = "/in/ca.pem";
 const PASSED_ON: &[&str] = &[
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -45,7 +44,7 @@ pub fn wheels(project: &Project, requirements: &Requirements) -> Result<Vec<Whee
     open_to_all(&output)?;
     durable::write(&input.join("requirements.txt"), requirements.flattened().as_bytes())?;
     durable::write(&input.join("constraints.txt"), requirements.flattened_constraints().as_bytes())?;
-    let request = request(project, requirements, &input, &output);
+    let request = request(project, requirements, &input, &output)?;
     project
         .ctx
         .say(&format!("resolving {} requirements with pip in a build container", requirements.lines.len()));
@@ -74,13 +73,18 @@ pub fn wheels(project: &Project, requirements: &Requirements) -> Result<Vec<Whee
     }
 }
 
-fn request(project: &Project, requirements: &Requirements, input: &Path, output: &Path) -> RunRequest {
+fn request(
+    project: &Project,
+    requirements: &Requirements,
+    input: &Path,
+    output: &Path,
+) -> Result<RunRequest, BuildError> {
     let mut packages = vec!["python3".to_owned(), "python3-pip".to_owned(), "ca-certificates".to_owned()];
     if requirements.lines.iter().any(|line| line.text.contains("git+")) {
         packages.push("git".to_owned());
     }
     packages.extend(project.image().packages.iter().cloned());
-    let (environment, more_mounts) = surroundings(project);
+    let (environment, more_mounts) = surroundings(project, input)?;
     let mut mounts = vec![
         RunMount { source: input.to_owned(), target: "/in".to_owned(), read_only: true },
         RunMount { source: output.to_owned(), target: "/out".to_owned(), read_only: false },
@@ -102,7 +106,7 @@ fn request(project: &Project, requirements: &Requirements, input: &Path, output:
         "--constraint",
         "/in/constraints.txt",
     ];
-    RunRequest {
+    Ok(RunRequest {
         image: tool_image(packages, project.archive.clone()),
         argv: argv.map(str::to_owned).to_vec(),
         environment,
@@ -110,7 +114,7 @@ fn request(project: &Project, requirements: &Requirements, input: &Path, output:
         mounts,
         network: true,
         time_limit: TIME_LIMIT,
-    }
+    })
 }
 
 /// The image of a build tool: packages alone, run as the unprivileged user.
@@ -137,8 +141,11 @@ fn tool_image(packages: Vec<String>, archive: ArchiveChoice) -> ImagePlan {
     }
 }
 
-/// The caller's pip settings, proxies and certificate authorities, made valid inside.
-fn surroundings(project: &Project) -> (BTreeMap<String, String>, Vec<RunMount>) {
+type Surroundings = (BTreeMap<String, String>, Vec<RunMount>);
+
+/// The caller's pip settings, proxies and certificate authorities, made valid inside: files are
+/// copied into the directory that becomes `/in`.
+fn surroundings(project: &Project, input: &Path) -> Result<Surroundings, BuildError> {
     let ctx = project.ctx;
     let mut environment = BTreeMap::from([
         ("HOME".to_owned(), "/tmp".to_owned()),
@@ -147,26 +154,31 @@ fn surroundings(project: &Project) -> (BTreeMap<String, String>, Vec<RunMount>) 
         ("SOURCE_DATE_EPOCH".to_owned(), "315532800".to_owned()),
     ]);
     let mut mounts = Vec::new();
-    let passed =
-        |name: &str| PASSED_ON.contains(&name) || (name.starts_with("PIP_") && name != "PIP_CONFIG_FILE");
+    let passed = |name: &str| PASSED_ON.contains(&name) || name.starts_with("PIP_");
     for (name, value) in ctx.environment.iter().filter(|(name, _)| passed(name)) {
         environment.insert(name.clone(), value.clone());
         if name == "PIP_FIND_LINKS" && Path::new(value).is_dir() {
             mounts.push(RunMount { source: PathBuf::from(value), target: value.clone(), read_only: true });
         }
     }
-    if let Some(bundle) =
-        CA_VARIABLES.iter().filter_map(|name| ctx.variable(name)).find(|path| Path::new(path).is_file())
-    {
-        mounts.push(RunMount { source: PathBuf::from(bundle), target: CA_FILE.to_owned(), read_only: true });
-        for name in CA_VARIABLES {
-            environment.insert((*name).to_owned(), CA_FILE.to_owned());
-        }
+    let mut bundles = CA_VARIABLES.iter().filter_map(|name| ctx.variable(name));
+    if let Some(bundle) = bundles.find(|path| Path::new(path).is_file()) {
+        copy(Path::new(bundle), &input.join("ca.pem"))?;
+        environment.extend(CA_VARIABLES.iter().map(|name| ((*name).to_owned(), "/in/ca.pem".to_owned())));
     }
+    environment.remove("PIP_CONFIG_FILE");
     if let Some(file) = configuration_files(ctx).into_iter().next() {
-        mounts.push(RunMount { source: file, target: "/etc/pip.conf".to_owned(), read_only: true });
+        copy(&file, &input.join("pip.conf"))?;
+        environment.insert("PIP_CONFIG_FILE".to_owned(), "/in/pip.conf".to_owned());
     }
-    (environment, mounts)
+    Ok((environment, mounts))
+}
+
+/// The copy can be read by the build container's user.
+fn copy(from: &Path, to: &Path) -> Result<(), BuildError> {
+    fs::copy(from, to)
+        .and_then(|_| fs::set_permissions(to, Permissions::from_mode(0o644)))
+        .map_err(BuildError::io(format!("copy {} for the build container", from.display())))
 }
 
 /// Moves what pip made into the cache, each file under its digest.

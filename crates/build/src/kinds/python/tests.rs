@@ -98,7 +98,8 @@ fn settings_of_pip_are_valid_inside_the_container() {
         assert_eq!(request.environment["PIP_CERT"], "/in/ca.pem");
         assert_eq!(request.environment["PIP_INDEX_URL"], "https://i/simple");
         assert!(!request.environment.contains_key("SECRET"));
-        assert!(request.mounts.iter().any(|mount| mount.target == "/in/ca.pem" && mount.read_only));
+        let input = request.mounts.iter().find(|mount| mount.target == "/in").unwrap();
+        assert_eq!(std::fs::read_to_string(input.source.join("ca.pem")).unwrap(), "CA");
         Ok(1)
     });
     fixture.plan_by(&runner).unwrap_err();
