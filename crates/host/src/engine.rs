@@ -6,6 +6,7 @@ mod instance;
 mod lacks;
 mod network;
 mod output;
+mod spawn;
 
 use crate::cgroup::Hierarchies;
 use crate::config::HostConfig;
@@ -31,6 +32,7 @@ struct Inner {
     config: HostConfig,
     hierarchies: Hierarchies,
     boot_id: String,
+    spawner: spawn::Spawner,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
     changed: Notify,
 }
@@ -113,6 +115,7 @@ impl Inner {
         let inner = Self {
             hierarchies: Hierarchies::detect().map_err(EngineError::io("find the control groups"))?,
             boot_id: crate::process::boot_id().map_err(EngineError::io("read the boot id"))?,
+            spawner: spawn::Spawner::new(config.executable.clone()),
             instances: Mutex::default(),
             changed: Notify::new(),
             config,

@@ -5,6 +5,9 @@
 
 mod start;
 mod watch;
+mod zygote;
+
+pub(crate) use zygote::MAX_REQUEST;
 
 use crate::layout::Layout;
 use crate::record::{Ended, Job, Run, StartFailure, StartReport, quick_failures};
@@ -16,20 +19,16 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// `juchu shim DIR`: `DIR` holds `job.json`. Must run before any thread exists.
-///
-/// The first process ends at once; its child says one [`StartReport`] on standard output.
+/// `juchu shim --serve`: makes shims for the engine at the other end of standard input.
+/// `juchu shim DIR`: becomes the shim for `DIR`, which holds `job.json`, and says one
+/// [`StartReport`] on standard output. Must run before any thread exists.
 pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    let Some(dir) = arguments.into_iter().next() else {
-        eprintln!("error: the shim is started by the engine\nhint: run `juchu up` instead");
-        return ExitCode::from(2);
-    };
-    match sys::fork() {
-        Ok(Some(_)) => ExitCode::SUCCESS,
-        Ok(None) => supervise(Path::new(&dir)),
-        Err(error) => {
-            say(&StartReport::Failed(StartFailure::Other { reason: format!("fork: {error}") }));
-            ExitCode::FAILURE
+    match arguments.into_iter().next() {
+        Some(argument) if argument == "--serve" => zygote::serve(),
+        Some(dir) => supervise(Path::new(&dir)),
+        None => {
+            eprintln!("error: the shim is started by the engine\nhint: run `juchu up` instead");
+            ExitCode::from(2)
         }
     }
 }
@@ -97,7 +96,8 @@ impl Remaining {
 }
 
 fn prepare(dir: &Path) -> io::Result<(Job, Run, File)> {
-    rustix::process::setsid()?;
+    // Started by a person it may lead a session already.
+    let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     sys::become_subreaper()?;
     let job: Job =

@@ -9,7 +9,6 @@ use model::{DurationMs, InstanceId};
 use run::engine::EngineError;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -201,20 +200,9 @@ impl Inner {
     /// Starts the shim and waits for its one report.
     fn run_shim(&self, instance: &Instance) -> Result<StartReport, EngineError> {
         let context = || format!("run the shim of {}", instance.spec.id);
-        let mut shim = Command::new(&self.config.executable)
-            .arg("shim")
-            .arg(&instance.layout.runtime)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(EngineError::io(context()))?;
-        let mut pipe = shim.stdout.take().expect("it was asked for");
-        // The first process ends as soon as it has made the second.
-        shim.wait().map_err(EngineError::io(context()))?;
-        let text = read_within(&mut pipe, START_LIMIT).map_err(EngineError::io(context()))?;
+        let pipe = self.spawner.spawn(&instance.layout.runtime).map_err(EngineError::io(context()))?;
+        let text =
+            read_within(&mut std::fs::File::from(pipe), START_LIMIT).map_err(EngineError::io(context()))?;
         let Some(text) = text else {
             self.abandon(instance);
             return Err(EngineError::Timeout(DurationMs(START_LIMIT.as_millis() as u64)));
