@@ -41,7 +41,8 @@ pub async fn sweep(engine: &dyn Engine) {
 impl Runner for BuildContainers {
     fn run(&self, request: &RunRequest, output: &mut dyn FnMut(&str)) -> Result<RunOutcome, RunnerError> {
         let failed = |error: String| RunnerError(error);
-        let image = build::assemble(&request.image, &self.store, &|_| {}).map_err(|e| failed(e.report().error))?;
+        let image =
+            build::assemble(&request.image, &self.store, &|_| {}).map_err(|e| failed(e.report().error))?;
         let spec = spec(&image, request);
         self.runtime.block_on(async {
             let outcome = self.run_spec(&spec, request, output).await;
@@ -94,7 +95,8 @@ impl BuildContainers {
 fn spec(image: &BuiltImage, request: &RunRequest) -> InstanceSpec {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let unique = format!("{}\0{number}\0{}", std::process::id(), crate::machine::now().0);
-    let id = InstanceId::new(format!("b{}", Digest::of(unique.as_bytes()).short())).expect("hexadecimal digits");
+    let id =
+        InstanceId::new(format!("b{}", Digest::of(unique.as_bytes()).short())).expect("hexadecimal digits");
     let mount = |m: &RunMount| ResolvedMount {
         source: MountSource::Bind { path: m.source.clone(), create: false, recursive: false },
         target: m.target.clone(),

@@ -45,7 +45,8 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         // The sender is dropped only after everything has ended.
         let _ = ended.wait_for(|ended| *ended).await;
     };
-    let api = tokio::spawn(console::serve_unix(socket, Arc::clone(&control), access.clone(), until(ended.clone())));
+    let api =
+        tokio::spawn(console::serve_unix(socket, Arc::clone(&control), access.clone(), until(ended.clone())));
     let pages = match options.console {
         Some(address) => {
             let (listener, note) = console::bind_http(address).await?;

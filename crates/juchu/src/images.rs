@@ -35,7 +35,9 @@ struct Inner {
 impl Builders {
     pub fn new(store: Arc<ImageStore>, cache: PathBuf, runner: Box<dyn Runner>) -> Self {
         // Variables that are no text cannot name a mirror or a proxy.
-        let text = |(k, v): (std::ffi::OsString, std::ffi::OsString)| Some((k.into_string().ok()?, v.into_string().ok()?));
+        let text = |(k, v): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((k.into_string().ok()?, v.into_string().ok()?))
+        };
         let environment = std::env::vars_os().filter_map(text).collect();
         Self { inner: Arc::new(Inner { store, cache, environment, runner }), turn: Mutex::new(()) }
     }
@@ -82,7 +84,8 @@ impl Inner {
                 Ok(Digest::of(format!("pull\0{reference}\0{platform}").as_bytes()))
             }
             ImageSource::Component { name, options } => {
-                let plan = catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
+                let plan =
+                    catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
                 Ok(plan.inputs)
             }
             ImageSource::Build(spec) => {
@@ -103,12 +106,15 @@ impl Inner {
                 build::pull::pull(reference, &self.store, &options).map_err(|e| e.report())
             }
             ImageSource::Component { name, options } => {
-                let plan = catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
+                let plan =
+                    catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
                 self.assemble(&plan, job)
             }
             ImageSource::Build(spec) => {
                 refuse_dockerfile(spec)?;
-                let planned = self.with_context(states_command(service), &job, |context| build::kinds::plan_image(spec, context))?;
+                let planned = self.with_context(states_command(service), &job, |context| {
+                    build::kinds::plan_image(spec, context)
+                })?;
                 planned.notes.iter().for_each(|note| job.say(note));
                 self.assemble(&planned.plan, job)
             }
@@ -134,8 +140,11 @@ fn refuse_dockerfile(spec: &BuildSpec) -> Result<(), Report> {
         return Ok(());
     }
     let place = spec.context.as_ref().map_or_else(|| "the service".to_owned(), |c| c.display().to_string());
-    Err(Report::new(ErrorKind::Build, format!("{place} has a Dockerfile, and building from Dockerfiles is not there yet"))
-        .hint("add `x-juchu: {builder: native}` to the service to build it without the Dockerfile"))
+    Err(Report::new(
+        ErrorKind::Build,
+        format!("{place} has a Dockerfile, and building from Dockerfiles is not there yet"),
+    )
+    .hint("add `x-juchu: {builder: native}` to the service to build it without the Dockerfile"))
 }
 
 #[async_trait]
@@ -153,7 +162,12 @@ impl Images for Builders {
         })
     }
 
-    async fn obtain(&self, service: &Service, say: Say, cancel: Arc<AtomicBool>) -> Result<BuiltImage, Report> {
+    async fn obtain(
+        &self,
+        service: &Service,
+        say: Say,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<BuiltImage, Report> {
         let _turn = self.turn.lock().await;
         let service = service.clone();
         let obtained = move |inner: &Inner| {
@@ -177,7 +191,8 @@ impl Images for Builders {
 
     async fn keep_only(&self, used: Vec<BuiltImage>) {
         let keep: BTreeSet<Digest> = used.into_iter().map(|image| image.manifest).collect();
-        let swept = self.blocking(move |inner| inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report()));
+        let swept =
+            self.blocking(move |inner| inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report()));
         if let Err(report) = swept.await {
             eprintln!("{report}");
         }

@@ -44,7 +44,9 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
         log_budget_bytes: LOG_BUDGET_BYTES,
     };
     let engine: Arc<dyn Engine> = Arc::new(
-        HostEngine::open(config).await.map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))?,
+        HostEngine::open(config)
+            .await
+            .map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))?,
     );
     sweep(engine.as_ref()).await;
     let runner = BuildContainers {
@@ -69,9 +71,8 @@ pub fn lacks(home: &Home) -> Vec<Lack> {
     let directory = home.runtime.join(format!("doctor-{}", std::process::id()));
     let found = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
         runtime.block_on(async {
-            let store = make_directory(&directory).and_then(|()| {
-                ImageStore::open(&directory.join("images")).map_err(|e| e.report())
-            })?;
+            let store = make_directory(&directory)
+                .and_then(|()| ImageStore::open(&directory.join("images")).map_err(|e| e.report()))?;
             let config = HostConfig {
                 state: directory.clone(),
                 runtime: directory.join("host"),
@@ -108,9 +109,8 @@ fn make_directory(path: &Path) -> Result<(), Report> {
 
 fn journal_report(error: store::StoreError) -> Report {
     match &error {
-        store::StoreError::Locked(_) => {
-            Report::new(ErrorKind::Conflict, error.to_string()).hint("`juchu ps` speaks to the daemon that runs")
-        }
+        store::StoreError::Locked(_) => Report::new(ErrorKind::Conflict, error.to_string())
+            .hint("`juchu ps` speaks to the daemon that runs"),
         _ => Report::from_error(ErrorKind::Environment, &error),
     }
 }

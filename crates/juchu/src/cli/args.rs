@@ -344,6 +344,7 @@ pub struct Daemon {
 
 #[derive(Debug, Args)]
 pub struct Completions {
+    /// The shell that completes.
     pub shell: clap_complete::Shell,
 }
 

@@ -47,7 +47,7 @@ pub fn declared(
     args: &StackArgs,
 ) -> Outcome<(model::Stack, Vec<ServiceName>)> {
     let (directory, named) = load::split_targets(targets, args);
-    let stack = load::load(screen, args, directory.as_deref())?;
+    let stack = load::load_present(screen, args, directory.as_deref())?;
     let services = target::services(&named, stack.services.keys())?;
     Ok((stack, services))
 }

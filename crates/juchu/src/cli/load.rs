@@ -51,14 +51,37 @@ impl compose::Files for Disk {
     }
 }
 
-/// The stack that the arguments and the place where they were typed mean.
-pub fn load(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outcome<Stack> {
+/// The stack that the arguments and the place where they were typed mean, with everything that it
+/// names in the file tree.
+pub fn load_present(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outcome<Stack> {
     let loaded = quietly(args, directory)?;
-    let shown = show(&loaded.diagnostics, screen);
-    screen.say(&shown);
+    screen.say(&show(&loaded.missing, screen));
+    if loaded.missing.is_empty() {
+        return understood(screen, loaded);
+    }
+    screen.say(&show(&loaded.diagnostics, screen));
+    if !loaded.missing.iter().any(|d| d.hint.is_some()) {
+        screen.hint("make what is missing, or correct the path in the Compose file");
+    }
+    Err(Ended::Code(1))
+}
+
+/// The same, whether or not the paths in it lead anywhere.
+pub fn load(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outcome<Stack> {
+    understood(screen, quietly(args, directory)?)
+}
+
+fn understood(screen: &Screen, loaded: Loaded) -> Outcome<Stack> {
+    screen.say(&show(&loaded.diagnostics, screen));
+    let mut errors = loaded.diagnostics.iter().filter(|d| d.is_error()).peekable();
     match loaded.stack {
         Some(stack) => Ok(stack),
-        None if loaded.diagnostics.iter().any(Diagnostic::is_error) => Err(Ended::Code(1)),
+        None if errors.peek().is_some() => {
+            if errors.all(|d| d.hint.is_none()) {
+                screen.hint("correct the file, then see with `juchu config` how it is understood");
+            }
+            Err(Ended::Code(1))
+        }
         None => Err(Report::internal("the Compose file gave neither a stack nor an error").into()),
     }
 }

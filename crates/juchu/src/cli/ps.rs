@@ -9,7 +9,7 @@ use crate::home::Home;
 use console::client::ClientError;
 use console::text::beyond;
 use console::when::Clock;
-use model::{Report, Timestamp};
+use model::{Report, StackName, Timestamp};
 use run::control::{ServiceStatus, StackStatus, State};
 use store::record::v1;
 
@@ -28,7 +28,12 @@ pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Out
         return screen.print(&stacks_text(&stacks, screen));
     }
     let name = target::stack(&client, &stack).await?;
-    let mut status = client.stack(&name).await.map_err(|error| not_up(error, name.as_str()))?;
+    let mut status = match client.stack(&name).await {
+        Ok(status) => status,
+        // Somebody who types a name means one that is there.
+        Err(error) if stack.rest.project_name.is_some() => return Err(Report::from(error).into()),
+        Err(error) => return nothing_runs(screen, error, &name, &args),
+    };
     let wanted = target::services(&args.services, status.services.iter().map(|s| &s.name))?;
     status.services.retain(|service| wanted.is_empty() || wanted.contains(&service.name));
     if args.output.json {
@@ -39,13 +44,18 @@ pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Out
     screen.print(&addresses(&status.addresses))
 }
 
-/// An unknown stack is most often one that was never started.
-fn not_up(error: ClientError, name: &str) -> Report {
-    let mut report = Report::from(error);
-    if report.error.contains(name) {
-        report.hints.insert(0, "`juchu up` starts it".to_owned());
+/// An unknown stack is one that was never started, or was removed: nothing of it runs.
+fn nothing_runs(screen: &Screen, error: ClientError, name: &StackName, args: &Ps) -> Outcome {
+    let report = Report::from(error);
+    if !report.error.contains(name.as_str()) || !args.services.is_empty() {
+        return Err(report.into());
     }
-    report
+    if args.output.json {
+        return screen.json(&serde_json::Value::Null);
+    }
+    screen.note(format!("nothing of the stack {name} runs"));
+    screen.hint("`juchu up` starts it");
+    Ok(())
 }
 
 /// `guestbook r3, ready` and what is going on or went wrong last.

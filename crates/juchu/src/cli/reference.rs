@@ -53,8 +53,22 @@ fn section(command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim();
     let _ = writeln!(text, "```\n{usage}\n```\n");
-    text + &options(command, false)
+    text + &options(command, false) + names_a_stack(command)
 }
+
+/// The arguments that name a stack are told once.
+fn names_a_stack(command: &Command) -> &'static str {
+    let takes = |id: &str| command.get_arguments().any(|arg| arg.get_id() == id);
+    match (takes("project_name"), takes("follow")) {
+        (false, _) => "",
+        (true, true) => {
+            "\nAlso the arguments that name a stack, as under [Everywhere](#everywhere), without `-f`.\n"
+        }
+        (true, false) => "\nAlso the arguments that name a stack, as under [Everywhere](#everywhere).\n",
+    }
+}
+
+const STACK_ARGUMENTS: [&str; 5] = ["files", "project_name", "project_directory", "profiles", "env_files"];
 
 fn about(command: &Command) -> String {
     let about = command.get_long_about().or(command.get_about());
@@ -65,7 +79,8 @@ fn about(command: &Command) -> String {
 fn options(command: &Command, everywhere: bool) -> String {
     let wanted = |arg: &&Arg| {
         let own = matches!(arg.get_id().as_str(), "help" | "version");
-        !arg.is_hide_set() && !own && (everywhere || !arg.is_global_set())
+        let told = arg.is_global_set() || STACK_ARGUMENTS.contains(&arg.get_id().as_str());
+        !arg.is_hide_set() && !own && (everywhere || !told)
     };
     let args: Vec<_> = command.get_arguments().filter(wanted).collect();
     if args.is_empty() {

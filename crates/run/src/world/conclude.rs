@@ -21,13 +21,13 @@ enum Standing {
 }
 
 impl World {
-    /// Ends the pending change if it can be ended now.
-    pub async fn conclude(&mut self, name: &StackName) {
+    /// Ends the pending change if it can be ended now; says whether it was undone.
+    pub async fn conclude(&mut self, name: &StackName) -> bool {
         let instances_left = self.observed.iter().any(|o| o.spec.stack == *name);
-        let Some(state) = self.stacks.get(name) else { return };
-        let Some(pending) = &state.view.pending else { return };
+        let Some(state) = self.stacks.get(name) else { return false };
+        let Some(pending) = &state.view.pending else { return false };
         if state.measuring || state.making.is_some() {
-            return;
+            return false;
         }
         let standing = match pending.intent {
             Intent::Down { .. } => removal_standing(state, instances_left),
@@ -41,12 +41,14 @@ impl World {
                     self.undo(name).await;
                 }
                 self.fail(name, report, instance).await;
+                return undo;
             }
             Standing::Settled if matches!(pending.intent, Intent::Up | Intent::Deploy | Intent::Start) => {
                 self.measure(name);
             }
             Standing::Settled => self.keep(name, Vec::new()).await,
         }
+        false
     }
 
     /// Measures the published addresses beside the loop, then the change is kept.

@@ -181,11 +181,13 @@ impl World {
         }
         self.route().await;
         ready_steps.into_iter().for_each(|step| self.carry_out(step));
+        let mut undone = false;
         for name in &names {
-            self.conclude(name).await;
+            undone |= self.conclude(name).await;
         }
         self.publish();
-        self.pause_until(wake_at)
+        // What is steered to has changed: there is something to do at once.
+        if undone { Duration::ZERO } else { self.pause_until(wake_at) }
     }
 
     fn pause_until(&self, wake_at: Option<Timestamp>) -> Duration {

@@ -47,7 +47,8 @@ fn death_at_random_moments_ends_in_the_declared_state() {
         wait_until(Duration::from_secs(60), &format!("round {round}: the declared state"), || {
             machine.run(&directory, &["up", "-d"]).code == 0
         });
-        let (status, body) = get(&address, "/").unwrap_or_else(|e| panic!("round {round}: {e}\n{}", machine.daemon_log()));
+        let (status, body) =
+            get(&address, "/").unwrap_or_else(|e| panic!("round {round}: {e}\n{}", machine.daemon_log()));
         assert_eq!((status, body.as_str()), (200, text.as_str()), "round {round}");
         if round % 20 == 0 {
             machine.must(&directory, &["verify"]);

@@ -9,7 +9,9 @@ use testkit::{free_port, wait_until};
 fn example(machine: &Machine, port: u16) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/guestbook");
     let compose = std::fs::read_to_string(source.join("compose.yaml")).expect("the example");
-    let compose = compose.replace("\"8080:8080\"", &format!("\"{port}:8080\"")).replace("name: guestbook", "name: book");
+    let compose = compose
+        .replace("\"8080:8080\"", &format!("\"{port}:8080\""))
+        .replace("name: guestbook", "name: book");
     let directory = machine.project("book", &compose);
     for part in ["web", "secrets"] {
         copy(&source.join(part), &directory.join(part));

@@ -69,7 +69,10 @@ fn a_crash_is_mended_and_told() {
     machine.run(&directory, &["exec", "-T", "web", "/app/busybox", "kill", "-9", "1"]);
     // The first process of a container is deaf to signals from inside; from outside it is not.
     let ps = machine.must(&directory, &["ps", "--json"]);
-    let pid = ps.split("\"pid\":").nth(1).and_then(|rest| rest.split([',', '}']).next()?.trim().parse::<i32>().ok());
+    let pid = ps
+        .split("\"pid\":")
+        .nth(1)
+        .and_then(|rest| rest.split([',', '}']).next()?.trim().parse::<i32>().ok());
     let pid = rustix::process::Pid::from_raw(pid.expect("a process")).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
     wait_until(Duration::from_secs(15), "the service to come back", || {
@@ -85,7 +88,8 @@ fn a_broken_deploy_leaves_the_old_one_serving() {
     let directory = tiny(&machine, "broken", port, "good", "");
     machine.must(&directory, &["up", "-d"]);
     let compose = std::fs::read_to_string(directory.join("compose.yaml")).expect("the file");
-    std::fs::write(directory.join("compose.yaml"), compose.replace("\"httpd\"", "\"no-such-applet\"")).expect("written");
+    std::fs::write(directory.join("compose.yaml"), compose.replace("\"httpd\"", "\"no-such-applet\""))
+        .expect("written");
     let said = machine.run(&directory, &["deploy"]);
     assert_eq!(said.code, 4, "{}\n{}", said.out, said.err);
     assert!(said.err.contains("error:") && said.err.contains("hint:"), "{}", said.err);
@@ -108,7 +112,8 @@ fn limits_are_in_force_and_names_resolve() {
 "#;
     let directory = tiny(&machine, "limits", port, "hello", extra);
     machine.must(&directory, &["up", "-d"]);
-    let fetched = machine.must(&directory, &["exec", "-T", "client", "/app/busybox", "wget", "-qO-", "http://web:8080/"]);
+    let fetched = machine
+        .must(&directory, &["exec", "-T", "client", "/app/busybox", "wget", "-qO-", "http://web:8080/"]);
     assert_eq!(fetched.trim(), "hello", "by name, through the gateway");
     let killed = machine.run(
         &directory,
