@@ -59,7 +59,7 @@ impl Http {
     }
 
     fn secure(&self) -> &Agent {
-        self.tls.get_or_init(|| agent(Some(tls_config())))
+        self.tls.get_or_init(|| agent(Some(tls_config(&rustls_native_certs::load_native_certs().certs))))
     }
 }
 
@@ -109,9 +109,8 @@ fn agent(tls: Option<TlsConfig>) -> Agent {
     config.build().new_agent()
 }
 
-fn tls_config() -> TlsConfig {
+fn tls_config(native: &[rustls::pki_types::CertificateDer<'static>]) -> TlsConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let native = rustls_native_certs::load_native_certs().certs;
     let roots = match native.is_empty() {
         true => RootCerts::WebPki,
         false => native.iter().map(|der| Certificate::from_der(der).to_owned()).into(),
@@ -128,4 +127,30 @@ pub fn read_body(url: &str, body: Body, limit: u64) -> Result<Vec<u8>, BuildErro
         return Err(BuildError::TooLarge { what: url.to_owned(), limit: model::Bytes(limit) });
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Answer, Server};
+
+    #[test]
+    fn a_machine_without_certificates_still_has_authorities() {
+        let server = Server::start(|_| Answer::ok("plain text where TLS is expected"));
+        let url = format!("https://{}/", server.address());
+        let error = send(&agent(Some(tls_config(&[]))), &url, &[]).unwrap_err();
+        assert!(matches!(error, BuildError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn redirects_lead_only_where_it_is_safe() {
+        assert_eq!(follow("http://a/x", "/y").unwrap(), "http://a/y");
+        assert_eq!(follow("http://a/x", "https://b/y").unwrap(), "https://b/y");
+        for bad in ["http://b/y", "file:///etc/passwd", "//b/y", "y"] {
+            assert!(follow("https://a/x", bad).is_err(), "{bad}");
+        }
+        let server = Server::start(|_| Answer::status(302).header("location", "/again"));
+        let error = Http::new().get(&format!("http://{}/", server.address()), &[]).unwrap_err();
+        assert!(error.to_string().contains("redirects more than 8 times"), "{error}");
+    }
 }
