@@ -6,6 +6,7 @@
 use gateway::{GatewayClient, GatewayOptions};
 use model::route::{Backend, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable};
 use model::service::Protocol;
+use rustix::process::{Pid, Signal, kill_process};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -77,7 +78,11 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // Asked rather than killed: nginx ends its workers only when it is asked.
+        let asked = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        if asked.is_err() {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }
