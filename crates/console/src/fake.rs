@@ -165,7 +165,10 @@ impl Control for FakeControl {
                     return;
                 }
             }
-            while query.follow {
+            if !query.follow {
+                return;
+            }
+            loop {
                 tokio::select! {
                     line = live.recv() => match line {
                         Ok(line) if fits(&line) => { let _ = sender.send(line).await; }

@@ -89,9 +89,18 @@ impl Board {
         // Icon, head, text and time, with two spaces between them.
         let room = width.map_or(usize::MAX, |w| w.saturating_sub(head.chars().count() + time.len() + 6));
         let text = safe(&row.text).replace('\n', " ");
+        let text = once(word, &text);
         let line =
-            format!("{} {head}  {}  {}", paint.on(hue, icon), cut(&text, room), paint.on(Hue::Quiet, &time));
+            format!("{} {head}  {}  {}", paint.on(hue, icon), cut(text, room), paint.on(Hue::Quiet, &time));
         line.trim_end().to_owned()
+    }
+}
+
+/// `waiting  waiting for db` would say it twice.
+fn once<'a>(word: &str, text: &'a str) -> &'a str {
+    match text.strip_prefix(word) {
+        Some(rest) if rest.is_empty() || rest.starts_with([':', ' ']) => rest.trim_start_matches([':', ' ']),
+        _ => text,
     }
 }
 
@@ -222,7 +231,7 @@ mod tests {
         let mut board = Board::default();
         board.apply(&step("db", Phase::Ready, "unchanged"), s(0));
         board.apply(&step("web", Phase::Building, "python 3.11 with 4 packages from the archive"), s(0));
-        board.apply(&step("worker", Phase::Waiting, "for db"), s(1));
+        board.apply(&step("worker", Phase::Waiting, "waiting for db"), s(1));
         board.apply(&step("web", Phase::Failed, "exited with code 1\u{1b}[2J"), s(3));
         board
     }
@@ -234,6 +243,13 @@ mod tests {
         ✗ web     failed     exited with code 1  3 s
         ○ worker  waiting    for db  4 s
         ");
+    }
+
+    #[test]
+    fn a_word_is_said_once() {
+        assert_eq!(once("ready", "ready"), "");
+        assert_eq!(once("stopping", "stopping: the stack is removed"), "the stack is removed");
+        assert_eq!(once("start", "starting"), "starting");
     }
 
     #[test]

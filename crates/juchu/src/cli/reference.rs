@@ -117,10 +117,9 @@ fn meaning(arg: &Arg) -> String {
         let _ = write!(text, " One of {}.", choices.join(", "));
     }
     let defaults = arg.get_default_values();
-    if let (false, Some(default)) = (arg.is_hide_default_value_set(), defaults.first()) {
-        if arg.get_action().takes_values() {
-            let _ = write!(text, " Default: `{}`.", default.to_string_lossy());
-        }
+    let shown = arg.get_action().takes_values() && !arg.is_hide_default_value_set();
+    if let Some(default) = defaults.first().filter(|_| shown) {
+        let _ = write!(text, " Default: `{}`.", default.to_string_lossy());
     }
     text.replace('|', "\\|")
 }
