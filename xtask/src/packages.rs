@@ -25,6 +25,8 @@ pub const PACKAGES: &[Package] = &[
     installed("iproute2", "looks at the networks that tests make"),
     installed("nftables", "looks at the firewall rules of these networks"),
     installed("skopeo", "reads the images that we build, as others do"),
+    installed("podman", "runs containers through our OCI command line"),
+    installed("runc", "the OCI runtime that ours is compared with"),
     unpacked("docker-registry", "a registry to pull images from"),
 ];
 

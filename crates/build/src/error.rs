@@ -122,10 +122,10 @@ impl BuildError {
                 one("choose a tag that was built for this machine, or build it here with `build:`")
             }
             Self::Reference { .. } => one("write it as `name:tag`, `host:port/name:tag` or `name@sha256:…`"),
-            Self::Absent { .. } => one("remove `pull_policy: never`, or run `juchu pull`"),
-            Self::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
-                one("there is no space left; see `df -h`, free some with `juchu prune`")
-            }
+            Self::Absent { .. } => one("remove `pull_policy: never` from the service, then `juchu up`"),
+            Self::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => one(
+                "there is no space left; see `df -h`; `juchu down` of a stack that is not needed frees its images",
+            ),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 one("run it as root, or see `juchu doctor` for what an ordinary user may do")
             }

@@ -214,7 +214,8 @@ impl Layout {
     /// Makes an image young again, so that `collect` leaves it alone for its grace.
     pub fn touch(&self, manifest: &Digest) -> Result<(), BuildError> {
         let path = self.blob_path(manifest);
-        let touched = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+        let touched =
+            File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
         touched.map_err(BuildError::io(format!("mark {} as used", path.display())))
     }
 

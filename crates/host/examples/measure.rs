@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use host::{HostConfig, HostEngine, LayerSource};
 use model::Digest;
-use model::instance::{InstanceNetwork, InstanceSpec, InstanceState};
+use model::instance::{InstanceNetwork, InstanceSpec, InstanceState, Link, NetworkSpec};
 use run::engine::{Engine, ExecRequest};
 
 struct OneDir(PathBuf);
@@ -142,8 +142,45 @@ async fn measure_engine(dir: &Path, rootfs: PathBuf, rounds: usize) {
     report("engine start to running", &mut start);
     report("engine exec", &mut exec);
     report("engine remove of a running instance", &mut remove);
+    measure_pairs(&engine, rounds).await;
     measure_shims(&engine, dir).await;
     measure_output(&engine).await;
+}
+
+/// From nothing to running, without a network and with one of its own, in turns.
+async fn measure_pairs(engine: &HostEngine, rounds: usize) {
+    let network = network();
+    engine.ensure_network(&network).await.expect("a network");
+    let mut times = [vec![], vec![]];
+    for round in 0..rounds {
+        for (number, times) in times.iter_mut().enumerate() {
+            let mut spec = spec(&format!("p{}x{round}x{number}", std::process::id()), "exec sleep 100");
+            if number == 1 {
+                let address = "10.215.249.0".parse().expect("an address");
+                let links = vec![Link { network: network.clone(), address }];
+                spec.network = InstanceNetwork::Links { links, dns: vec![network.gateway] };
+            }
+            let mut lap = Lap::new();
+            engine.create(&spec).await.expect("created");
+            engine.start(&spec.id).await.expect("started");
+            times.push(lap.next());
+            engine.remove(&spec.id).await.expect("removed");
+        }
+    }
+    let [bare, linked] = &mut times;
+    report("created to running, no network", bare);
+    report("created to running, network and names", linked);
+    engine.remove_network(&network.bridge).await.expect("removed");
+}
+
+fn network() -> NetworkSpec {
+    NetworkSpec {
+        bridge: format!("jcm{}", std::process::id()),
+        gateway: "10.215.248.1".parse().expect("an address"),
+        prefix_len: 22,
+        internal: false,
+        virtual_addresses: Vec::new(),
+    }
 }
 
 async fn measure_shims(engine: &HostEngine, dir: &Path) {

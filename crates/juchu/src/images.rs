@@ -191,8 +191,11 @@ impl Images for Builders {
 
     async fn keep_only(&self, used: Vec<BuiltImage>) {
         let keep: BTreeSet<Digest> = used.into_iter().map(|image| image.manifest).collect();
-        let swept =
-            self.blocking(move |inner| inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report()));
+        let swept = self.blocking(move |inner| {
+            inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report())?;
+            // What is kept need not be unpacked again after a restart of the machine.
+            inner.store.settle().map_err(|e| e.report())
+        });
         if let Err(report) = swept.await {
             eprintln!("{report}");
         }

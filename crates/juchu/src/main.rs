@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     match role.as_ref().and_then(|r| r.to_str()) {
         Some("shim") => host::shim::main(arguments),
         Some("enter") => host::enter::main(arguments),
+        Some("oci") => host::oci::main(arguments),
         Some("gateway") => gateway_main(),
         _ => cli::run(program.into_iter().chain(role).chain(arguments), hooks()),
     }

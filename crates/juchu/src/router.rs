@@ -2,6 +2,7 @@
 //! the daemon goes.
 
 use async_trait::async_trait;
+use gateway::wire::Refusal;
 use gateway::{ClientError, GatewayClient};
 use juchu::home::Home;
 use model::route::{ApplyReport, RouteTable};
@@ -73,7 +74,15 @@ impl GatewayProcess {
                 Some(client) => client,
                 None => self.connect().await?,
             };
-            match client.apply(table).await {
+            let applied = match client.apply(table).await {
+                // The clock went back, or the journal is new: go on from where the gateway is.
+                Err(ClientError::Refused(Refusal::Stale { present, .. })) => {
+                    let next = RouteTable { revision: present + 1, ..table.clone() };
+                    client.apply(&next).await
+                }
+                other => other,
+            };
+            match applied {
                 Ok(answer) => {
                     *held = Some(client);
                     return Ok(answer);

@@ -3,6 +3,7 @@
 //! Each bench gives rows of (number, promised, measured); `--write` puts them into the table of
 //! SPECIFICATION.md, into the rows that name the bench and the number.
 
+mod container;
 pub mod harness;
 mod home;
 mod journal;
@@ -34,7 +35,8 @@ pub struct Bench {
 }
 
 /// All benches, in the order of SPECIFICATION.md.
-pub const BENCHES: &[Bench] = &[plan::BENCH, program::HELP, stack::BENCH, program::BUILD, journal::BENCH];
+pub const BENCHES: &[Bench] =
+    &[plan::BENCH, program::HELP, container::BENCH, stack::BENCH, program::BUILD, journal::BENCH];
 
 pub fn list() -> String {
     let mut table = Table::new(&["bench", "what it measures"]);

@@ -37,7 +37,7 @@ fn each_mistake_is_told_in_one_sentence() {
     let up: &[&str] = &["up", "-d"];
 
     let cases = [
-        ("badyaml", format!("services:\n  web: [\n"), 1, vec!["compose.yaml:"]),
+        ("badyaml", "services:\n  web: [\n".into(), 1, vec!["compose.yaml:"]),
         ("cycle", "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n".into(), 1, vec!["compose.yaml:3:", "depend on each other"]),
         ("novar", "services:\n  web: {image: '${NOPE:?must be set}'}\n".into(), 1, vec!["compose.yaml:2:", "must be set"]),
         ("nofile", "services:\n  web: {image: x, env_file: missing.env}\n".into(), 1, vec!["missing.env"]),

@@ -8,7 +8,7 @@ use testkit::{free_port, wait_until};
 
 const KILLS: u32 = 200;
 /// Longest wait before a kill; a change takes about a third of it.
-const LONGEST_WAIT_MS: u64 = 600;
+const LONGEST_WAIT_MS: u64 = 500;
 
 /// A fixed sequence, so that a failure can be had again.
 fn next_random(state: &mut u64) -> u64 {
@@ -23,7 +23,7 @@ fn death_at_random_moments_ends_in_the_declared_state() {
     let Some(machine) = Machine::new("death") else { return };
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let directory = tiny(&machine, "mortal", port, "version 0", "");
+    let directory = tiny(&machine, "mortal", port, "version 0", "    stop_signal: SIGKILL\n");
     machine.must(&directory, &["up", "-d"]);
     let mut random = 0x9E37_79B9_7F4A_7C15;
     let mut interrupted = 0;
@@ -39,9 +39,10 @@ fn death_at_random_moments_ends_in_the_declared_state() {
             .spawn()
             .expect("the program starts");
         std::thread::sleep(Duration::from_millis(next_random(&mut random) % LONGEST_WAIT_MS));
+        let under_way = child.try_wait().expect("ours").is_none();
         machine.kill_daemon();
-        let ended_well = child.wait().expect("it ends").success();
-        interrupted += u32::from(!ended_well);
+        interrupted += u32::from(under_way);
+        child.wait().expect("it ends");
         // Whether or not the change had been accepted, asking again makes it so. The first answer
         // may be that the accepted one is still being carried out.
         wait_until(Duration::from_secs(60), &format!("round {round}: the declared state"), || {
@@ -57,5 +58,5 @@ fn death_at_random_moments_ends_in_the_declared_state() {
     machine.must(&directory, &["verify"]);
     let ps = machine.must(&directory, &["ps", "--json"]);
     assert_eq!(ps.matches("\"slot\":").count(), 1, "one instance is left: {ps}");
-    assert!(interrupted > KILLS / 10, "the kills came too late to matter: {interrupted}");
+    assert!(interrupted > KILLS / 4, "the kills came too late to matter: {interrupted}");
 }
