@@ -1,12 +1,15 @@
 //! Control groups of an instance on v1, hybrid and pure v2 hosts.
 //!
-//! The container library places and limits; this module reads back whether that is so, ends what
-//! is inside, counts out-of-memory kills and reads usage. Paths are absolute: `/juchu/<id>`.
+//! On v2 the container library places and limits, on v1 this module does; it reads back whether
+//! that is so, ends what is inside, counts out-of-memory kills and reads usage. Paths are absolute: `/juchu/<id>`.
 
 mod limits;
+mod place;
 mod usage;
+mod view;
 
-pub use limits::{PERIOD_US, check_available, quota_us, read_back};
+pub use limits::{PERIOD_US, Unenforced, check_available, quota_us, read_back};
+pub use view::UnifiedView;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -144,18 +147,6 @@ impl Cgroup {
         let tail = self.path.trim_start_matches('/');
         let mounts = self.hierarchies.v1.values();
         mounts.filter_map(|mount| Some((mount.file_name()?.to_str()?.to_owned(), mount.join(tail)))).collect()
-    }
-
-    /// On a hybrid host the library leaves processes in the root of the v2 tree; there they are
-    /// placed by this, so that one write ends them all.
-    pub fn track(&self, pid: i32) -> io::Result<()> {
-        match self.unified_dir() {
-            Some(dir) if !self.hierarchies.v1.is_empty() => {
-                fs::create_dir_all(&dir)?;
-                fs::write(dir.join("cgroup.procs"), pid.to_string())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// A group below this one for a command run inside, so that its stragglers can be ended.

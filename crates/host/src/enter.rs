@@ -5,7 +5,7 @@
 
 pub(crate) mod terminal;
 
-use crate::cgroup::{CommandGroup, Hierarchies};
+use crate::cgroup::{Hierarchies, UnifiedView};
 use crate::console::Console;
 use crate::container::{self, Streams};
 use crate::executor::Launch;
@@ -99,7 +99,12 @@ fn enter(request: &Request) -> Result<i32, Problem> {
         .command_group(&group_name)
         .map_err(problem("make a control group"))?;
     let (problems, report) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| problem("make a pipe")(e.into()))?;
-    let launch = prepare(request, job.clone(), init.pid, &process_file, &group, report)?;
+    let mut groups =
+        hierarchies.group(job.spec.id.as_str()).open_procs().map_err(problem("open the control groups"))?;
+    groups.push(File::options().write(true).open(group.procs()).map_err(problem("open the control group"))?);
+    let launch = prepare(request, job.clone(), init.pid, &process_file, groups, report)?;
+    let view = sys::new_mount_namespace().and_then(|()| UnifiedView::enter(&hierarchies));
+    let view = view.map_err(problem("show the control groups"))?;
     let entered = container::enter(
         job.spec.id.as_str(),
         &job.layout.container_root(),
@@ -108,6 +113,7 @@ fn enter(request: &Request) -> Result<i32, Problem> {
         Streams::default(),
         console.as_ref().map(Console::path),
     );
+    drop(view);
     // It is in a private directory that goes with the instance.
     let _ = std::fs::remove_file(&process_file);
     let outcome = match entered {
@@ -135,7 +141,7 @@ fn prepare(
     mut job: Job,
     init: i32,
     process_file: &Path,
-    group: &CommandGroup,
+    groups: Vec<File>,
     report: std::os::fd::OwnedFd,
 ) -> Result<Launch, Problem> {
     job.spec.process.tty = request.tty;
@@ -159,13 +165,12 @@ fn prepare(
         true => Vec::new(),
         false => seccomp::default_filters(&set).map_err(|error| Problem::other(error.to_string()))?,
     };
-    let procs = File::options().write(true).open(group.procs()).map_err(problem("open the control group"))?;
     Ok(Launch {
         filters: Rc::new(filters),
         capabilities: Some(capabilities::for_user(&set, identity.uid)),
         no_new_privileges: settings.no_new_privileges,
         report: Some(Rc::new(report)),
-        command_group: Some(Rc::new(procs.into())),
+        groups: Rc::new(groups),
         ..Launch::default()
     })
 }

@@ -12,6 +12,8 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -24,8 +26,8 @@ pub struct Launch {
     pub no_new_privileges: bool,
     /// Gets why the program could not start; closed by a start that worked.
     pub report: Option<Rc<OwnedFd>>,
-    /// `cgroup.procs` of the group of this command alone.
-    pub command_group: Option<Rc<OwnedFd>>,
+    /// `cgroup.procs` of each group that the process is to put itself into.
+    pub groups: Rc<Vec<File>>,
     pub die_with_parent: bool,
     /// Run a minimal init as process 1, the program as its child.
     pub init: bool,
@@ -62,9 +64,8 @@ impl Executor for Launch {
 impl Launch {
     fn confine(&self) -> Result<(), Problem> {
         let failed = |what: &str, error: std::io::Error| Problem::other(format!("{what}: {error}"));
-        if let Some(group) = &self.command_group {
-            rustix::io::write(group, b"0")
-                .map_err(|e| failed("join the command's control group", e.into()))?;
+        for mut group in self.groups.iter() {
+            group.write_all(b"0").map_err(|e| failed("join the control groups", e))?;
         }
         if !self.no_new_privileges {
             self.install_filters().map_err(|e| failed("install the system call filter", e))?;

@@ -18,6 +18,8 @@ use std::path::Path;
 pub struct Plan {
     /// `config.json`; without capabilities and filter, which the executor sets.
     pub config: Value,
+    /// `linux.resources`, which `config` has only where the container library is to apply them.
+    pub resources: Value,
     pub identity: Identity,
     pub capabilities: BTreeSet<String>,
 }
@@ -52,6 +54,7 @@ pub fn plan(
     tree.make_dirs(Path::new(&cwd), Some((identity.uid, identity.gid))).map_err(|error| {
         StartFailure::Mount { path: cwd.clone().into(), reason: format!("working directory: {error}") }
     })?;
+    let resources = limits::resources(job, hierarchies)?;
     let config = json!({
         "ociVersion": "1.0.2",
         "hostname": job.spec.hostname,
@@ -59,9 +62,9 @@ pub fn plan(
         "root": { "path": job.layout.rootfs(), "readonly": process.read_only },
         "process": process_section(job, &identity, &cwd, &job.spec.argv)?,
         "mounts": mounts::section(job, mounts, hierarchies),
-        "linux": linux_section(job, hierarchies)?,
+        "linux": linux_section(job, hierarchies, &resources)?,
     });
-    Ok(Plan { config: without_nulls(config), identity, capabilities })
+    Ok(Plan { config: without_nulls(config), resources, identity, capabilities })
 }
 
 /// Resolves a user by the accounts in the instance's file tree.
@@ -104,12 +107,12 @@ pub fn process_section(
     }))
 }
 
-fn linux_section(job: &Job, hierarchies: &Hierarchies) -> Result<Value, StartFailure> {
+fn linux_section(job: &Job, hierarchies: &Hierarchies, resources: &Value) -> Result<Value, StartFailure> {
     let privileged = job.spec.process.privileged;
     Ok(json!({
         "namespaces": namespaces(job, hierarchies),
         "cgroupsPath": hierarchies.group(job.spec.id.as_str()).path(),
-        "resources": limits::resources(job, hierarchies)?,
+        "resources": if hierarchies.is_pure_v2() { resources.clone() } else { Value::Null },
         "devices": limits::devices(job)?,
         "sysctl": sysctls(job),
         "maskedPaths": if privileged { json!([]) } else { json!(MASKED) },
@@ -141,7 +144,7 @@ fn namespaces(job: &Job, hierarchies: &Hierarchies) -> Value {
 /// In a network of its own a program may bind low ports and send pings without being root.
 fn sysctls(job: &Job) -> Value {
     let mut sysctls = job.spec.process.sysctls.clone();
-    if !matches!(job.network, JobNetwork::Host) {
+    if matches!(job.network, JobNetwork::Path(_)) {
         sysctls.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
         sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
     }

@@ -16,7 +16,7 @@ pub struct Unenforced {
 }
 
 impl Unenforced {
-    fn new(limit: &str, reason: impl Into<String>) -> Self {
+    pub(super) fn new(limit: &str, reason: impl Into<String>) -> Self {
         Self { limit: limit.to_owned(), reason: reason.into() }
     }
 }

@@ -1,7 +1,7 @@
 //! From a bundle's `config.json` to what the container library may be given.
 //!
-//! Filter and capabilities go to the executor, which puts them in force; paths become absolute;
-//! on v1 the cgroup mount becomes read-only binds, because the library would mount it writable.
+//! Filter and capabilities go to the executor, which puts them in force; limits of v1 are applied
+//! here; its cgroup mount becomes read-only binds, because the library would mount it writable.
 
 use crate::capabilities;
 use crate::cgroup::Hierarchies;
@@ -9,7 +9,8 @@ use crate::seccomp::{self, Filters, Profile};
 use crate::sys::CapabilityBits;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Where containers whose specification names no group are placed.
 const DEFAULT_PARENT: &str = "/juchu-oci";
@@ -19,10 +20,13 @@ pub struct Bundle {
     pub original: Value,
     /// As the container library gets it.
     pub adapted: Value,
+    /// `linux.resources`.
+    pub resources: Value,
     pub cgroup: String,
 }
 
-pub fn read(dir: &Path, id: &str, hierarchies: &Hierarchies) -> Result<Bundle, String> {
+/// `own` is a directory below which groups will be bound, by [`bind_groups`].
+pub fn read(dir: &Path, own: &Path, id: &str, hierarchies: &Hierarchies) -> Result<Bundle, String> {
     let path = dir.join("config.json");
     let text = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let original: Value =
@@ -36,11 +40,15 @@ pub fn read(dir: &Path, id: &str, hierarchies: &Hierarchies) -> Result<Bundle, S
         adapted.get_mut("linux").and_then(Value::as_object_mut).ok_or("config.json has no linux section")?;
     linux.insert("cgroupsPath".to_owned(), json!(cgroup));
     linux.remove("seccomp");
+    let resources = linux.get("resources").cloned().unwrap_or_default();
+    if !hierarchies.is_pure_v2() {
+        linux.remove("resources");
+    }
     if let Some(process) = adapted.get_mut("process").and_then(Value::as_object_mut) {
         process.remove("capabilities");
     }
-    adapt_mounts(&mut adapted, hierarchies, &cgroup);
-    Ok(Bundle { original, adapted, cgroup })
+    adapt_mounts(&mut adapted, hierarchies, &cgroup, own);
+    Ok(Bundle { original, adapted, resources, cgroup })
 }
 
 fn cgroup_path(original: &Value, id: &str) -> Result<String, String> {
@@ -57,12 +65,12 @@ fn cgroup_path(original: &Value, id: &str) -> Result<String, String> {
     }
 }
 
-fn adapt_mounts(config: &mut Value, hierarchies: &Hierarchies, cgroup: &str) {
+fn adapt_mounts(config: &mut Value, hierarchies: &Hierarchies, cgroup: &str, own: &Path) {
     let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else { return };
     let mut adapted = Vec::new();
     for mut mount in mounts.drain(..) {
         if mount["type"] == "cgroup" && !hierarchies.is_pure_v2() {
-            adapted.extend(read_only_groups(&mount, hierarchies, cgroup));
+            adapted.extend(read_only_groups(&mount, hierarchies, cgroup, own));
             continue;
         }
         if let Some(options) = mount.get_mut("options").and_then(Value::as_array_mut) {
@@ -74,22 +82,54 @@ fn adapt_mounts(config: &mut Value, hierarchies: &Hierarchies, cgroup: &str) {
     *mounts = adapted;
 }
 
-fn read_only_groups(mount: &Value, hierarchies: &Hierarchies, cgroup: &str) -> Vec<Value> {
+fn read_only_groups(mount: &Value, hierarchies: &Hierarchies, cgroup: &str, own: &Path) -> Vec<Value> {
     let target = mount["destination"].as_str().unwrap_or("/sys/fs/cgroup");
     let mut mounts = vec![json!({
         "destination": target, "type": "tmpfs", "source": "tmpfs",
         "options": ["nosuid", "noexec", "nodev", "mode=755"],
     })];
-    for (name, dir) in hierarchies.at(cgroup).v1_dirs() {
-        // It is made here already, so that there is something to bind.
-        if fs::create_dir_all(&dir).is_ok() {
-            mounts.push(json!({
-                "destination": format!("{target}/{name}"), "type": "bind", "source": dir,
-                "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
-            }));
+    mounts.extend(hierarchies.at(cgroup).v1_dirs().keys().map(|name| {
+        json!({
+            "destination": format!("{target}/{name}"), "type": "bind", "source": groups_dir(own).join(name),
+            "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
+        })
+    }));
+    mounts
+}
+
+fn groups_dir(own: &Path) -> PathBuf {
+    own.join("groups")
+}
+
+/// Makes the groups reachable below `own` where the bundle mounts them, because the container
+/// library is about to be shown another tree in their place. In a mount name space of its own.
+pub fn bind_groups(bundle: &Bundle, own: &Path, hierarchies: &Hierarchies) -> io::Result<Bound> {
+    let dir = groups_dir(own);
+    let mut bound = Bound(Vec::new());
+    let mounts = bundle.adapted["mounts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_mounted =
+        |mount: &Value| mount["source"].as_str().is_some_and(|source| Path::new(source).starts_with(&dir));
+    if !mounts.iter().any(is_mounted) {
+        return Ok(bound);
+    }
+    for (name, group) in hierarchies.at(&bundle.cgroup).v1_dirs() {
+        fs::create_dir_all(dir.join(&name))?;
+        rustix::mount::mount_bind(group, dir.join(&name))?;
+        bound.0.push(dir.join(name));
+    }
+    Ok(bound)
+}
+
+/// Directories with groups bound to them until this is dropped.
+pub struct Bound(Vec<PathBuf>);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // The name space ends with this process, and with it whatever this leaves.
+            let _ = rustix::mount::unmount(dir, rustix::mount::UnmountFlags::DETACH);
         }
     }
-    mounts
 }
 
 /// The filters of a specification; none where it has none.
@@ -143,7 +183,7 @@ mod tests {
             "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" } },
         });
         fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-        let bundle = read(dir.path(), "c1", &Hierarchies::detect().unwrap()).unwrap();
+        let bundle = read(dir.path(), dir.path(), "c1", &Hierarchies::detect().unwrap()).unwrap();
         assert_eq!(bundle.adapted["root"]["path"], json!(dir.path().join("rootfs")));
         assert_eq!(bundle.adapted["process"], json!({}));
         assert_eq!(bundle.adapted["linux"], json!({ "cgroupsPath": "/juchu-oci/c1" }));

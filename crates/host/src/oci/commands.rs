@@ -3,7 +3,7 @@
 use super::arguments::{Create, Global};
 use super::stored::{Status, Stored, dir};
 use super::{SPEC_VERSION, VERSION, bundle};
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Hierarchies, UnifiedView};
 use crate::container::{self, Streams, chain};
 use crate::executor::Launch;
 use crate::{clock, durable, process, sys};
@@ -27,10 +27,10 @@ pub fn create(global: &Global, request: &Create) -> Result<Stored, String> {
         .bundle
         .canonicalize()
         .map_err(|error| format!("bundle {}: {error}", request.bundle.display()))?;
-    let bundle = bundle::read(&origin, &request.id, &hierarchies)?;
+    let bundle = bundle::read(&origin, &own, &request.id, &hierarchies)?;
     let launch = launch(&bundle.original)?;
     durable::make_private_dir(&own).map_err(|error| format!("{}: {error}", own.display()))?;
-    let created = create_in(global, request, &own, &bundle, launch, origin);
+    let created = create_in(global, request, &own, &bundle, launch, origin, &hierarchies);
     if created.is_err() {
         // Nothing half-made stays behind; what resists shows when the id is used again.
         let group = hierarchies.at(&bundle.cgroup);
@@ -48,6 +48,7 @@ fn create_in(
     bundle: &bundle::Bundle,
     launch: Launch,
     origin: std::path::PathBuf,
+    hierarchies: &Hierarchies,
 ) -> Result<Stored, String> {
     let config = serde_json::to_vec(&bundle.adapted).expect("values are plain");
     fs::write(own.join("config.json"), config).map_err(|error| format!("{}: {error}", own.display()))?;
@@ -62,8 +63,19 @@ fn create_in(
     .with_pid_file(request.pid_file.as_ref())
     .map_err(|error| chain(&error))?;
     let builder = builder.as_init(own).with_systemd(false).with_no_pivot(request.no_pivot);
-    let container = builder.build().map_err(|error| chain(&error))?;
-    let pid = container.pid().ok_or("the container library gave no process")?.as_raw();
+    let group = hierarchies.at(&bundle.cgroup);
+    group
+        .make(&bundle.resources)
+        .map_err(|missing| format!("limit {}: {}", missing.limit, missing.reason))?;
+    let failed = |error: std::io::Error| format!("show the control groups: {error}");
+    sys::new_mount_namespace().map_err(failed)?;
+    let bound = bundle::bind_groups(bundle, own, hierarchies).map_err(failed)?;
+    let view = UnifiedView::enter(hierarchies).map_err(failed)?;
+    let built = builder.build();
+    drop((view, bound));
+    let pid =
+        built.map_err(|error| chain(&error))?.pid().ok_or("the container library gave no process")?.as_raw();
+    group.join(pid).map_err(|error| format!("join the control groups: {error}"))?;
     let at = clock::format(clock::since_epoch());
     let stored = Stored {
         version: 1,
@@ -162,10 +174,14 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), String> {
         .kill()
         .and_then(|()| group.remove())
         .map_err(|error| format!("remove the control group of {id}: {error}"))?;
-    // Its hooks and directory; nothing is left for it to kill.
-    let mut container = Container::load(global.root.join(id)).map_err(|error| chain(&error))?;
-    container.delete(true).map_err(|error| chain(&error))?;
-    durable::remove_tree(&dir(global, id)).map_err(|error| format!("remove {id}: {error}"))
+    if stored.config.pointer("/hooks/poststop").is_some() {
+        // The library runs them as it deletes; nothing is left for it to end or remove.
+        let mut container = Container::load(global.root.join(id)).map_err(|error| chain(&error))?;
+        container.delete(true).map_err(|error| chain(&error))?;
+    }
+    durable::remove_tree(&global.root.join(id))
+        .and_then(|()| durable::remove_tree(&dir(global, id)))
+        .map_err(|error| format!("remove {id}: {error}"))
 }
 
 /// Kills the first process and waits for its end; it may be another's child.

@@ -3,6 +3,7 @@
 use super::arguments::{Exec, Global};
 use super::bundle;
 use super::stored::{Status, Stored, dir};
+use crate::cgroup::{Hierarchies, UnifiedView};
 use crate::console::Console;
 use crate::container::{self, Streams, chain};
 use crate::enter::terminal;
@@ -33,6 +34,7 @@ pub fn exec(global: &Global, request: &Exec) -> Result<ExitCode, String> {
         filters: Rc::new(bundle::filters(&stored.config)?),
         capabilities: bundle::capability_bits(&process),
         no_new_privileges: process["noNewPrivileges"] == true,
+        groups: Rc::new(stored.group()?.open_procs().map_err(|e| format!("open the control groups: {e}"))?),
         ..Launch::default()
     };
     if let Some(process) = process.as_object_mut() {
@@ -46,7 +48,11 @@ pub fn exec(global: &Global, request: &Exec) -> Result<ExitCode, String> {
         .with_preserved_fds(request.preserve_fds)
         .with_pid_file(request.pid_file.as_ref())
         .map_err(|error| chain(&error))?;
+    let hierarchies = Hierarchies::detect().map_err(|error| format!("find the control groups: {error}"))?;
+    let view = sys::new_mount_namespace().and_then(|()| UnifiedView::enter(&hierarchies));
+    let view = view.map_err(|error| format!("show the control groups: {error}"))?;
     let entered = builder.as_tenant().with_detach(socket.is_some()).with_process(Some(&file)).build();
+    drop(view);
     // It lies in the container's own directory, which goes with it.
     let _ = fs::remove_file(&file);
     let pid = entered.map_err(|error| chain(&error))?.as_raw();

@@ -47,6 +47,8 @@ pub fn start(job: &Job) -> Result<Started, StartFailure> {
     };
     durable::make_private_dir(&job.layout.container_root())
         .map_err(other("make the container's directory"))?;
+    group.make(&plan.resources).map_err(unenforced)?;
+    let view = cgroup::UnifiedView::enter(&hierarchies).map_err(other("show the control groups"))?;
     let created = container::create(
         job.spec.id.as_str(),
         &job.layout.container_root(),
@@ -55,6 +57,7 @@ pub fn start(job: &Job) -> Result<Started, StartFailure> {
         streams,
         console.as_ref().map(Console::path),
     );
+    drop(view);
     let mut created = match created {
         Ok(created) => created,
         Err(reason) => return Err(problem_of(problems).unwrap_or(StartFailure::Other { reason })),
@@ -141,9 +144,8 @@ fn streams(job: &Job) -> Result<(Streams, Held), StartFailure> {
 
 /// While the program waits to be let go: group, limits and killing order.
 fn put_in_force(job: &Job, group: &cgroup::Cgroup, pid: i32) -> Result<(), StartFailure> {
-    group.track(pid).map_err(other("track the instance's processes"))?;
-    cgroup::read_back(group, pid, &job.spec.resources)
-        .map_err(|missing| StartFailure::Limit { limit: missing.limit, reason: missing.reason })?;
+    group.join(pid).map_err(other("join the control groups"))?;
+    cgroup::read_back(group, pid, &job.spec.resources).map_err(unenforced)?;
     if let Some(adjustment) = job.spec.process.oom_score_adj {
         // Not left to the container library, which would change the shim's own as well.
         fs::write(format!("/proc/{pid}/oom_score_adj"), adjustment.to_string()).map_err(|error| {
@@ -163,6 +165,10 @@ fn problem_of(problems: OwnedFd) -> Option<StartFailure> {
     File::from(problems).take(4096).read_to_string(&mut text).ok()?;
     let problem = Problem::parse(&text)?;
     Some(StartFailure::Program { reason: problem.reason, code: problem.code })
+}
+
+fn unenforced(missing: cgroup::Unenforced) -> StartFailure {
+    StartFailure::Limit { limit: missing.limit, reason: missing.reason }
 }
 
 fn other(what: &'static str) -> impl FnOnce(io::Error) -> StartFailure {

@@ -1,0 +1,39 @@
+//! On hosts with v1 controllers the container library is shown the v2 tree alone.
+//!
+//! Its v1 manager walks `/proc` hundreds of times for each container, and mounts the groups
+//! writable into it. The groups and limits of v1 are this crate's own work (`place.rs`).
+
+use super::Hierarchies;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+use std::io;
+
+/// Where the library looks.
+const LIBRARY_ROOT: &str = "/sys/fs/cgroup";
+
+/// The v2 tree lies over the v1 ones until this is dropped. The caller must be in a mount name
+/// space of its own.
+pub struct UnifiedView {
+    is_mounted: bool,
+}
+
+impl UnifiedView {
+    pub fn enter(hierarchies: &Hierarchies) -> io::Result<Self> {
+        if hierarchies.is_pure_v2() {
+            return Ok(Self { is_mounted: false });
+        }
+        match &hierarchies.unified {
+            Some(unified) => mount_bind(unified, LIBRARY_ROOT)?,
+            None => mount("cgroup2", LIBRARY_ROOT, "cgroup2", MountFlags::empty(), None)?,
+        }
+        Ok(Self { is_mounted: true })
+    }
+}
+
+impl Drop for UnifiedView {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            // The name space ends with this process, and with it whatever this leaves.
+            let _ = unmount(LIBRARY_ROOT, UnmountFlags::DETACH);
+        }
+    }
+}
