@@ -126,6 +126,9 @@ mod slow {
         let status = up.child.wait().expect("our child");
         assert!(status.success(), "`up` after Ctrl-C: {status}");
         reader.join().expect("no panic");
+        // Without a terminal nobody can be asked, and Ctrl-C stops the services.
+        let stopped = get(&address).map_or(true, |page| !page.starts_with("HTTP/1.1 200 "));
+        assert!(stopped, "the example still answers after Ctrl-C");
     }
 
     /// First words of what stands in backquotes in the table of commands.
