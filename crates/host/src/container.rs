@@ -19,19 +19,8 @@ pub struct Streams {
     pub stderr: Option<OwnedFd>,
 }
 
-/// A container whose program waits to be started.
-pub struct Created {
-    pub pid: i32,
-    container: Container,
-}
-
-impl Created {
-    pub fn start(&mut self) -> Result<(), String> {
-        self.container.start().map_err(|error| chain(&error))
-    }
-}
-
-/// Creates the container of a bundle; `Err` is the chain of causes as one sentence.
+/// Creates the container of a bundle and answers its first process, which waits to be let go;
+/// `Err` is the chain of causes as one sentence.
 pub fn create(
     id: &str,
     root: &Path,
@@ -39,7 +28,7 @@ pub fn create(
     launch: Launch,
     streams: Streams,
     console: Option<&Path>,
-) -> Result<Created, String> {
+) -> Result<i32, String> {
     let builder = builder(id, root, launch, streams, console)?;
     let container = builder
         .as_init(bundle)
@@ -47,8 +36,12 @@ pub fn create(
         .with_detach(true)
         .build()
         .map_err(|error| chain(&error))?;
-    let pid = container.pid().ok_or("the container library gave no process")?.as_raw();
-    Ok(Created { pid, container })
+    Ok(container.pid().ok_or("the container library gave no process")?.as_raw())
+}
+
+/// Lets the program of a created container go; `dir` holds the library's record of it.
+pub fn start(dir: &Path) -> Result<(), String> {
+    Container::load(dir.to_owned()).and_then(|mut container| container.start()).map_err(|error| chain(&error))
 }
 
 /// Runs a process inside a container that runs; `process` is the file with its specification.

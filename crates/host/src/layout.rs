@@ -72,7 +72,7 @@ pub fn instances(root: &Path) -> PathBuf {
     root.join("instances")
 }
 
-/// Network name spaces have a directory of their own, so that a shim can let go of the others'.
+/// The network name spaces of all instances.
 pub fn netns_dir(runtime: &Path) -> PathBuf {
     runtime.join("netns")
 }

@@ -9,6 +9,7 @@
 //! Reading order: [`config`], [`engine`], then what runs in other processes: [`shim`], [`enter`],
 //! [`oci`]. Those entry points must be called before any thread exists.
 
+mod apart;
 mod capabilities;
 mod cgroup;
 mod clock;

@@ -52,8 +52,6 @@ pub struct Job {
     pub layers: Vec<PathBuf>,
     pub volumes: PathBuf,
     pub network: JobNetwork,
-    /// Directory with the name spaces of all instances.
-    pub netns_dir: PathBuf,
     /// Root of all instances' state, for the budget over all output.
     pub instances: PathBuf,
     pub log_budget_bytes: u64,

@@ -1,11 +1,11 @@
-//! The file tree of an instance: overlay, volumes, placed files. Runs in the shim, in a mount
-//! name space of its own, so that nothing of it is left when the shim ends, however it ends.
+//! The file tree of an instance: overlay, volumes, placed files. Made in a mount name
+//! space of its own, so that nothing of it is left when the instance ends, however it ends.
 
 mod copy;
 mod overlay;
 mod volume;
 
-pub use overlay::{detach_others, mount_overlay};
+pub use overlay::mount_overlay;
 pub use volume::{Source, prepare_source};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};

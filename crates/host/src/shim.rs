@@ -3,6 +3,7 @@
 //! It makes the file tree, creates and starts the container, keeps its output, waits, and writes
 //! how it ended as its very last act. If it is killed, the instance dies with it.
 
+mod prepare;
 mod start;
 mod watch;
 mod zygote;
@@ -98,6 +99,8 @@ impl Remaining {
 fn prepare(dir: &Path) -> io::Result<(Job, Run, File)> {
     // Started by a person it may lead a session already.
     let _ = rustix::process::setsid();
+    // A broken pipe is an answer here; programs get the default back.
+    sys::ignore_broken_pipes();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     sys::become_subreaper()?;
     let job: Job =

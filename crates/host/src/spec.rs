@@ -3,6 +3,7 @@
 mod limits;
 mod mounts;
 
+pub use limits::resources;
 pub use mounts::{Prepared, prepare_mounts};
 
 use crate::capabilities;
@@ -18,8 +19,6 @@ use std::path::Path;
 pub struct Plan {
     /// `config.json`; without capabilities and filter, which the executor sets.
     pub config: Value,
-    /// `linux.resources`, which `config` has only where the container library is to apply them.
-    pub resources: Value,
     pub identity: Identity,
     pub capabilities: BTreeSet<String>,
 }
@@ -40,11 +39,13 @@ const MASKED: [&str; 11] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// `resources` are those of [`resources`]; the container library gets them where it is to apply them.
 pub fn plan(
     job: &Job,
     tree: &Tree,
     mounts: &[Prepared],
     hierarchies: &Hierarchies,
+    resources: &Value,
 ) -> Result<Plan, StartFailure> {
     let process = &job.spec.process;
     let identity = identify(job, tree, process.user.as_deref())?;
@@ -54,7 +55,6 @@ pub fn plan(
     tree.make_dirs(Path::new(&cwd), Some((identity.uid, identity.gid))).map_err(|error| {
         StartFailure::Mount { path: cwd.clone().into(), reason: format!("working directory: {error}") }
     })?;
-    let resources = limits::resources(job, hierarchies)?;
     let config = json!({
         "ociVersion": "1.0.2",
         "hostname": job.spec.hostname,
@@ -62,9 +62,9 @@ pub fn plan(
         "root": { "path": job.layout.rootfs(), "readonly": process.read_only },
         "process": process_section(job, &identity, &cwd, &job.spec.argv)?,
         "mounts": mounts::section(job, mounts, hierarchies),
-        "linux": linux_section(job, hierarchies, &resources)?,
+        "linux": linux_section(job, hierarchies, resources)?,
     });
-    Ok(Plan { config: without_nulls(config), resources, identity, capabilities })
+    Ok(Plan { config: without_nulls(config), identity, capabilities })
 }
 
 /// Resolves a user by the accounts in the instance's file tree.

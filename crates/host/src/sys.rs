@@ -161,6 +161,12 @@ pub fn ignore_children() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
 }
 
+/// Writing to nobody is an error instead of the end; undone by [`reset_signals`].
+pub fn ignore_broken_pipes() {
+    // SAFETY: ignoring needs no handler code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Holds all signals back until [`next_signal`] takes them.
 pub fn block_signals() {
     // SAFETY: the set is initialised; the old mask is not wanted.

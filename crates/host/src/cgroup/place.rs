@@ -125,7 +125,9 @@ impl Cgroup {
         })
     }
 
-    /// Puts a process into the v1 groups.
+    /// Puts a process into the v1 groups, one right after the other: only the first change of
+    /// groups waits for the whole machine. The v2 tree is left to the container library, which
+    /// ends everything there when it fails, also whoever called it.
     pub fn join(&self, pid: i32) -> io::Result<()> {
         self.v1_procs().try_for_each(|path| fs::write(path, pid.to_string()))
     }
@@ -136,10 +138,8 @@ impl Cgroup {
     }
 
     fn v1_procs(&self) -> impl Iterator<Item = std::path::PathBuf> + '_ {
-        let mut dirs: Vec<_> = self.v1_dirs().into_values().map(|dir| dir.join("cgroup.procs")).collect();
-        // Controllers that share a mount share its groups.
-        dirs.dedup();
-        dirs.into_iter()
+        // By directory, because controllers that share a mount share its groups.
+        self.v1_dirs().into_values().map(|dir| dir.join("cgroup.procs"))
     }
 }
 

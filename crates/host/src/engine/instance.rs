@@ -151,7 +151,6 @@ impl Inner {
             layers,
             volumes: self.config.volumes.clone(),
             network,
-            netns_dir: crate::layout::netns_dir(&self.config.runtime),
             instances: crate::layout::instances(&self.config.state),
             log_budget_bytes: self.config.log_budget_bytes,
         };

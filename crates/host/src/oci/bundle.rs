@@ -103,33 +103,19 @@ fn groups_dir(own: &Path) -> PathBuf {
 
 /// Makes the groups reachable below `own` where the bundle mounts them, because the container
 /// library is about to be shown another tree in their place. In a mount name space of its own.
-pub fn bind_groups(bundle: &Bundle, own: &Path, hierarchies: &Hierarchies) -> io::Result<Bound> {
+pub fn bind_groups(bundle: &Bundle, own: &Path, hierarchies: &Hierarchies) -> io::Result<()> {
     let dir = groups_dir(own);
-    let mut bound = Bound(Vec::new());
     let mounts = bundle.adapted["mounts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_mounted =
         |mount: &Value| mount["source"].as_str().is_some_and(|source| Path::new(source).starts_with(&dir));
     if !mounts.iter().any(is_mounted) {
-        return Ok(bound);
+        return Ok(());
     }
     for (name, group) in hierarchies.at(&bundle.cgroup).v1_dirs() {
         fs::create_dir_all(dir.join(&name))?;
-        rustix::mount::mount_bind(group, dir.join(&name))?;
-        bound.0.push(dir.join(name));
+        rustix::mount::mount_bind(group, dir.join(name))?;
     }
-    Ok(bound)
-}
-
-/// Directories with groups bound to them until this is dropped.
-pub struct Bound(Vec<PathBuf>);
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        for dir in &self.0 {
-            // The name space ends with this process, and with it whatever this leaves.
-            let _ = rustix::mount::unmount(dir, rustix::mount::UnmountFlags::DETACH);
-        }
-    }
+    Ok(())
 }
 
 /// The filters of a specification; none where it has none.

@@ -6,7 +6,7 @@ use super::{SPEC_VERSION, VERSION, bundle};
 use crate::cgroup::{Hierarchies, UnifiedView};
 use crate::container::{self, Streams, chain};
 use crate::executor::Launch;
-use crate::{clock, durable, process, sys};
+use crate::{apart, cgroup, clock, durable, process, sys};
 use libcontainer::container::Container;
 use serde_json::{Value, json};
 use std::fs;
@@ -52,30 +52,21 @@ fn create_in(
 ) -> Result<Stored, String> {
     let config = serde_json::to_vec(&bundle.adapted).expect("values are plain");
     fs::write(own.join("config.json"), config).map_err(|error| format!("{}: {error}", own.display()))?;
-    let builder = container::builder(
-        &request.id,
-        &global.root,
-        launch,
-        Streams::default(),
-        request.console_socket.as_deref(),
-    )?
-    .with_preserved_fds(request.preserve_fds)
-    .with_pid_file(request.pid_file.as_ref())
-    .map_err(|error| chain(&error))?;
-    let builder = builder.as_init(own).with_systemd(false).with_no_pivot(request.no_pivot);
     let group = hierarchies.at(&bundle.cgroup);
-    group
-        .make(&bundle.resources)
-        .map_err(|missing| format!("limit {}: {}", missing.limit, missing.reason))?;
-    let failed = |error: std::io::Error| format!("show the control groups: {error}");
-    sys::new_mount_namespace().map_err(failed)?;
-    let bound = bundle::bind_groups(bundle, own, hierarchies).map_err(failed)?;
-    let view = UnifiedView::enter(hierarchies).map_err(failed)?;
-    let built = builder.build();
-    drop((view, bound));
-    let pid =
-        built.map_err(|error| chain(&error))?.pid().ok_or("the container library gave no process")?.as_raw();
-    group.join(pid).map_err(|error| format!("join the control groups: {error}"))?;
+    let place = |pid| {
+        let unenforced = |missing: cgroup::Unenforced| format!("limit {}: {}", missing.limit, missing.reason);
+        group.make(&bundle.resources).map_err(unenforced)?;
+        group.join(pid).map_err(|error| format!("join the control groups: {error}"))
+    };
+    let work = |turn: apart::Turn| {
+        let built =
+            if turn.wait() { build(global, request, own, bundle, launch, hierarchies) } else { Ok(0) };
+        serde_json::to_vec(&built).expect("records of plain fields")
+    };
+    let answer = apart::create(place, work).map_err(|error| format!("make a process: {error}"))??;
+    let built: Result<i32, String> =
+        serde_json::from_slice(&answer).map_err(|_| "the creation ended without an answer".to_owned())?;
+    let pid = built?;
     let at = clock::format(clock::since_epoch());
     let stored = Stored {
         version: 1,
@@ -89,6 +80,29 @@ fn create_in(
     };
     stored.save(global)?;
     Ok(stored)
+}
+
+/// In a process of its own, whose view of the file tree changes.
+fn build(
+    global: &Global,
+    request: &Create,
+    own: &std::path::Path,
+    bundle: &bundle::Bundle,
+    launch: Launch,
+    hierarchies: &Hierarchies,
+) -> Result<i32, String> {
+    let failed = |error: std::io::Error| format!("show the control groups: {error}");
+    sys::new_mount_namespace().map_err(failed)?;
+    bundle::bind_groups(bundle, own, hierarchies).map_err(failed)?;
+    let _view = UnifiedView::enter(hierarchies).map_err(failed)?;
+    let console = request.console_socket.as_deref();
+    let builder = container::builder(&request.id, &global.root, launch, Streams::default(), console)?
+        .with_preserved_fds(request.preserve_fds)
+        .with_pid_file(request.pid_file.as_ref())
+        .map_err(|error| chain(&error))?;
+    let builder = builder.as_init(own).with_systemd(false).with_no_pivot(request.no_pivot);
+    let container = builder.build().map_err(|error| chain(&error))?;
+    Ok(container.pid().ok_or("the container library gave no process")?.as_raw())
 }
 
 fn launch(config: &Value) -> Result<Launch, String> {
@@ -107,8 +121,7 @@ pub fn start(global: &Global, id: &str) -> Result<(), String> {
         Status::Created => {}
         other => return Err(format!("container {id} cannot be started, it is {}", other.name())),
     }
-    let mut container = Container::load(global.root.join(id)).map_err(|error| chain(&error))?;
-    container.start().map_err(|error| chain(&error))?;
+    container::start(&global.root.join(id))?;
     stored.started = true;
     stored.save(global)
 }

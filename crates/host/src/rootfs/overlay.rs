@@ -2,11 +2,11 @@
 
 use crate::durable;
 use crate::layout::Layout;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, mount};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The kernel takes no more lower layers than this with names as short as ours.
 pub const MAX_LAYERS: usize = 500;
@@ -43,16 +43,4 @@ pub fn mount_overlay(layout: &Layout, layers: &[PathBuf]) -> io::Result<()> {
     let mounted = mount("overlay", layout.rootfs(), "overlay", MountFlags::NODEV, Some(options.as_c_str()));
     std::env::set_current_dir("/")?;
     mounted.map_err(|errno| io::Error::other(format!("mount the image's {} layers: {errno}", layers.len())))
-}
-
-/// Lets go of the other instances' name spaces, which this mount name space holds copies of.
-pub fn detach_others(netns_dir: &Path, keep: Option<&Path>) {
-    let Ok(text) = fs::read_to_string("/proc/self/mountinfo") else { return };
-    for line in text.lines() {
-        let Some(path) = line.split(' ').nth(4).map(Path::new) else { continue };
-        if path.starts_with(netns_dir) && path != netns_dir && Some(path) != keep {
-            // It only keeps a name space alive a little longer.
-            let _ = unmount(path, UnmountFlags::DETACH);
-        }
-    }
 }
