@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Caps on what is kept.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ pub struct Limits {
 
 /// Smallest file size that is accepted, so that a record always fits.
 const MIN_FILE_BYTES: u64 = 64 << 10;
-/// The budget over all instances is looked at after so many bytes of one of them.
-const BUDGET_STEP: u64 = 64 << 10;
+/// The budget over all instances is looked at after so many bytes of one of them, or a 256th of it.
+const BUDGET_STEP: u64 = 1 << 20;
 
 pub struct Writer {
     dir: PathBuf,
@@ -59,14 +59,21 @@ impl Writer {
     }
 
     /// Takes what was read from the instance.
-    pub fn take(&mut self, stream: LogStream, mut bytes: &[u8]) {
-        let at = clock::since_epoch();
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.add(stream, &bytes[..end], at);
-            self.finish(stream, at, b'F');
-            bytes = &bytes[end + 1..];
+    pub fn take(&mut self, stream: LogStream, bytes: &[u8]) {
+        let at = clock::format(clock::since_epoch());
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n") {
+                // Most lines come in one piece and need no copy on the way.
+                Some(line) if self.partial[index(stream)].is_empty() && line.len() <= MAX_RECORD => {
+                    self.record(stream, &at, b'F', line);
+                }
+                Some(end) => {
+                    self.add(stream, end, &at);
+                    self.finish(stream, &at, b'F');
+                }
+                None => self.add(stream, line, &at),
+            }
         }
-        self.add(stream, bytes, at);
         self.flush();
     }
 
@@ -74,13 +81,13 @@ impl Writer {
     pub fn close(&mut self) {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             if !self.partial[index(stream)].is_empty() {
-                self.finish(stream, clock::since_epoch(), b'F');
+                self.finish(stream, &clock::format(clock::since_epoch()), b'F');
             }
         }
         self.flush();
     }
 
-    fn add(&mut self, stream: LogStream, mut bytes: &[u8], at: Duration) {
+    fn add(&mut self, stream: LogStream, mut bytes: &[u8], at: &[u8; 30]) {
         while self.partial[index(stream)].len() + bytes.len() > MAX_RECORD {
             let partial = &mut self.partial[index(stream)];
             let (now, later) = bytes.split_at(MAX_RECORD - partial.len());
@@ -91,7 +98,7 @@ impl Writer {
         self.partial[index(stream)].extend_from_slice(bytes);
     }
 
-    fn finish(&mut self, stream: LogStream, at: Duration, tag: u8) {
+    fn finish(&mut self, stream: LogStream, at: &[u8; 30], tag: u8) {
         let text = std::mem::take(&mut self.partial[index(stream)]);
         self.record(stream, at, tag, &text);
         let mut text = text;
@@ -99,9 +106,9 @@ impl Writer {
         self.partial[index(stream)] = text;
     }
 
-    fn record(&mut self, stream: LogStream, at: Duration, tag: u8, text: &[u8]) {
+    fn record(&mut self, stream: LogStream, at: &[u8; 30], tag: u8, text: &[u8]) {
         let name: &[u8] = if stream == LogStream::Stdout { b" stdout " } else { b" stderr " };
-        self.batch.extend_from_slice(&clock::format(at));
+        self.batch.extend_from_slice(at);
         self.batch.extend_from_slice(name);
         self.batch.extend_from_slice(&[tag, b' ']);
         self.batch.extend_from_slice(text);
@@ -139,7 +146,7 @@ impl Writer {
             self.rotate()?;
         }
         self.since_budget += length;
-        if self.since_budget >= BUDGET_STEP.min(self.limits.budget_bytes / 16) {
+        if self.since_budget >= BUDGET_STEP.min(self.limits.budget_bytes / 256) {
             self.since_budget = 0;
             self.keep_to_budget();
         }
@@ -206,7 +213,8 @@ impl Writer {
             total += metadata.size();
             old.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), path, metadata.size()));
         }
-        let room = self.limits.budget_bytes.saturating_sub(BUDGET_STEP.min(self.limits.budget_bytes / 16));
+        // The rest is for what many instances write before each looks again.
+        let room = self.limits.budget_bytes / 8 * 7;
         old.sort();
         for (_, path, bytes) in old {
             if total <= room {

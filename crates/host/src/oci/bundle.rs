@@ -111,8 +111,11 @@ pub fn bind_groups(bundle: &Bundle, own: &Path, hierarchies: &Hierarchies) -> io
     if !mounts.iter().any(is_mounted) {
         return Ok(());
     }
+    fs::create_dir_all(&dir)?;
+    // In memory, so that there is nothing to remove later.
+    rustix::mount::mount("tmpfs", &dir, "tmpfs", rustix::mount::MountFlags::empty(), None)?;
     for (name, group) in hierarchies.at(&bundle.cgroup).v1_dirs() {
-        fs::create_dir_all(dir.join(&name))?;
+        fs::create_dir(dir.join(&name))?;
         rustix::mount::mount_bind(group, dir.join(name))?;
     }
     Ok(())

@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-const READ_BYTES: usize = 16 << 10;
+/// What a pipe holds.
+const READ_BYTES: usize = 64 << 10;
 /// How long output may still come after the program has ended, from what it left running.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 

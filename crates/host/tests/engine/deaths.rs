@@ -164,6 +164,25 @@ fn what_is_half_made_or_half_removed_is_cleared() {
     });
 }
 
+/// Supervisors are forked from one process; it may die alone.
+#[test]
+fn the_supervisors_parent_may_die() {
+    test("parent of shims", async || {
+        let mut fixture = Fixture::new().await;
+        let (first, second) = (fixture.spec("sleep 100"), fixture.spec("sleep 100"));
+        let first = fixture.run(&first).await.unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", shim_of(&fixture, &first))).unwrap();
+        let parent: i64 = stat[stat.rfind(')').unwrap() + 2..].split(' ').nth(1).unwrap().parse().unwrap();
+        let command = fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
+        assert!(command.ends_with("shim\0--serve\0"), "{command:?}");
+        kill(parent);
+        let second = fixture.run(&second).await.unwrap();
+        for id in [first, second] {
+            assert!(matches!(fixture.state(&id).await, InstanceState::Running { .. }));
+        }
+    });
+}
+
 #[test]
 fn a_program_that_ignores_its_stop_signal_is_killed() {
     test("grace", async || {
