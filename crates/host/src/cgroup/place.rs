@@ -125,6 +125,18 @@ impl Cgroup {
         })
     }
 
+    /// On pure v2 hosts, what the container library leaves out: it takes "no swap at all" for
+    /// "not said".
+    pub fn complete(&self, resources: &Value) -> Result<(), Unenforced> {
+        let (limit, swap) = (&resources["memory"]["limit"], &resources["memory"]["swap"]);
+        match (limit.as_i64(), swap.as_i64()) {
+            (Some(limit), Some(swap)) if limit > 0 && swap == limit && self.hierarchies.is_pure_v2() => {
+                self.set("memory", "memory.swap.max", "0")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts a process into the v1 groups, one right after the other: only the first change of
     /// groups waits for the whole machine. The v2 tree is left to the container library, which
     /// ends everything there when it fails, also whoever called it.

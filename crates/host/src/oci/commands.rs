@@ -53,8 +53,8 @@ fn create_in(
     let config = serde_json::to_vec(&bundle.adapted).expect("values are plain");
     fs::write(own.join("config.json"), config).map_err(|error| format!("{}: {error}", own.display()))?;
     let group = hierarchies.at(&bundle.cgroup);
+    let unenforced = |missing: cgroup::Unenforced| format!("limit {}: {}", missing.limit, missing.reason);
     let place = |pid| {
-        let unenforced = |missing: cgroup::Unenforced| format!("limit {}: {}", missing.limit, missing.reason);
         group.make(&bundle.resources).map_err(unenforced)?;
         group.join(pid).map_err(|error| format!("join the control groups: {error}"))
     };
@@ -67,6 +67,7 @@ fn create_in(
     let built: Result<i32, String> =
         serde_json::from_slice(&answer).map_err(|_| "the creation ended without an answer".to_owned())?;
     let pid = built?;
+    group.complete(&bundle.resources).map_err(unenforced)?;
     let at = clock::format(clock::since_epoch());
     let stored = Stored {
         version: 1,

@@ -63,6 +63,7 @@ pub fn start(job: &Job) -> Result<Started, StartFailure> {
         (None, Some((stdout, stderr))) => Output::Pipes { stdout, stderr },
         (None, None) => unreachable!("without a terminal there are pipes"),
     };
+    group.complete(&resources).map_err(unenforced)?;
     put_in_force(job, &group, pid)?;
     container::start(&job.layout.container_root().join(job.spec.id.as_str()))
         .map_err(|reason| StartFailure::Other { reason })?;

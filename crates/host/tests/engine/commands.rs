@@ -30,8 +30,10 @@ fn a_command_has_the_instances_surroundings() {
         assert_eq!(outcome.code, 3);
         assert!(outcome.output.starts_with("1000\n/tmp\ninstance\nweb-1\n"), "{}", outcome.output);
         assert!(outcome.output.ends_with("err\n"), "in the order it came: {}", outcome.output);
+        // In a cgroup name space of its own the instance's group is the root.
+        let group = format!("/juchu/{id}");
         assert!(
-            outcome.output.contains(&format!("/juchu/{id}")),
+            outcome.output.contains(&group) || outcome.output.contains("0::/exec-"),
             "under the same limits: {}",
             outcome.output
         );
@@ -76,11 +78,11 @@ fn time_and_output_are_limited_and_stragglers_end() {
         let spec = fixture.spec("sleep 1000");
         let id = fixture.run(&spec).await.unwrap();
         let mut slow = request(&["sh", "-c", "echo begun; (sleep 777 &) ; sleep 777"]);
-        slow.timeout = Some(DurationMs(700));
+        slow.timeout = Some(DurationMs(3000));
         let begun = Instant::now();
         let outcome = fixture.engine.exec(&id, slow).await.unwrap();
         assert_eq!(outcome, ExecOutcome { code: 137, output: "begun\n".into(), timed_out: true });
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(20));
         let processes = fixture.exec(&id, "ps").await.output;
         assert!(!processes.contains("777"), "{processes}");
         let mut much = request(&["sh", "-c", "yes | head -c 1000000; echo end >&2"]);
