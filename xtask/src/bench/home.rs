@@ -58,7 +58,7 @@ impl Home {
     /// Processes of the daemon and the gateway.
     pub fn control_processes(&self) -> Result<[u32; 2], Failure> {
         let json = self.must(&self.directory, &["doctor", "--json"])?;
-        let value: serde_json::Value = serde_json::from_str(json.lines().next().unwrap_or("null"))?;
+        let value: serde_json::Value = serde_json::from_str(&json)?;
         let pid = |field: &str| {
             let found = value["daemon"][field].as_u64().and_then(|p| u32::try_from(p).ok());
             found.ok_or_else(|| Failure::from(format!("`juchu doctor --json` names no {field}: {json}")))

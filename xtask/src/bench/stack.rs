@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 pub const BENCH: Bench =
     Bench { name: "stack", about: "the example: nothing changed, one file changed, idle", run: measure };
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 /// How long the idle share of the processor is watched.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(20);
 
 fn measure() -> Result<Vec<Measured>, Failure> {
     let home = Home::new("bench")?;
@@ -41,7 +41,7 @@ fn nothing(home: &Home, place: &Path) -> Result<Measured, Failure> {
 /// From the command to the first page of the new version; the application's own start, measured
 /// by a restart of its interpreter and imports, is taken off.
 fn edit(home: &Home, place: &Path, port: u16) -> Result<Measured, Failure> {
-    let source = place.join("web/app.py");
+    let source = place.join("web/page.html");
     let original = std::fs::read_to_string(&source)?;
     let own_start = own_start(home, place)?;
     let mut times = Vec::new();
@@ -98,11 +98,10 @@ fn idle(home: &Home, place: &Path) -> Result<Vec<Measured>, Failure> {
     let share = (processor_time(&pids)? - before) / begun.elapsed().as_secs_f64() * 100.0;
     let resident: u64 =
         pids.iter().map(|pid| memory(*pid, "status", "VmRSS:")).sum::<Result<u64, Failure>>()?;
-    let shims = shims(home)?;
+    let shims = shims(home, place)?;
     let largest =
         shims.iter().map(|pid| memory(*pid, "smaps_rollup", "Pss:")).collect::<Result<Vec<_>, _>>()?;
     let largest = largest.into_iter().max().ok_or("no shim runs")?;
-    let _ = place;
     Ok(vec![
         Measured {
             number: "daemon and gateway idle with the example running, memory",
@@ -145,19 +144,16 @@ fn memory(pid: u32, file: &str, field: &str) -> Result<u64, Failure> {
     Ok(line.split_whitespace().next().ok_or("the field is empty")?.parse()?)
 }
 
-/// The supervisors of this home: named by the directories they were started with.
-fn shims(home: &Home) -> Result<Vec<u32>, Failure> {
-    let marker = home.directory.display().to_string();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let words: Vec<String> =
-            line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
-        if words.get(1).is_some_and(|w| w == "shim") && words.iter().any(|w| w.contains(&marker)) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
+/// The supervisors of the example's instances: the parents of their first processes.
+fn shims(home: &Home, place: &Path) -> Result<Vec<u32>, Failure> {
+    let status: serde_json::Value = serde_json::from_str(&home.must(place, &["ps", "--json"])?)?;
+    let services = status["services"].as_array().into_iter().flatten();
+    let instances = services.flat_map(|s| s["instances"].as_array().into_iter().flatten());
+    instances.filter_map(|i| i["pid"].as_u64()).map(parent).collect()
+}
+
+fn parent(pid: u64) -> Result<u32, Failure> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("PPid:")).ok_or("no parent is named")?;
+    Ok(line.trim().parse()?)
 }
