@@ -47,10 +47,24 @@ impl Builders {
         work: impl FnOnce(&Inner) -> Result<T, Report> + Send + 'static,
     ) -> Result<T, Report> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
+        let worked = tokio::task::spawn_blocking(move || {
+            let result = work(&inner);
+            give_back_memory();
+            result
+        });
+        match worked.await {
             Ok(result) => result,
             Err(panic) => Err(Report::internal(format!("the builder broke: {panic}"))),
         }
+    }
+}
+
+/// Packages are decoded in buffers of many megabytes, which the allocator would keep for ever.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
