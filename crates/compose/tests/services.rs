@@ -435,14 +435,37 @@ fn the_policy_of_a_service() {
     )
     .policy;
     assert_eq!(
-        format!("{policy:?}"),
-        "ServicePolicy { direct: true, on_unhealthy: Some(Drain), ready_timeout: Some(DurationMs(5000)), \
-         log: LogPolicy { max_size: Some(Bytes(1048576)), max_files: Some(2) } }"
+        format!("{:?} {:?} {:?}", policy.direct, policy.on_unhealthy, policy.ready_timeout),
+        "true Some(Drain) Some(DurationMs(5000))"
+    );
+    assert_eq!(
+        format!("{:?}", policy.log),
+        "LogPolicy { max_size: Some(Bytes(1048576)), max_files: Some(2) }"
     );
     check(
         "logging: {driver: json-file, options: {max-size: 10m, max-file: '3'}}",
         |s| s.policy.log.clone(),
         "LogPolicy { max_size: Some(Bytes(10485760)), max_files: Some(3) }",
+    );
+}
+
+#[test]
+fn how_a_release_takes_over() {
+    check(
+        "x-juchu: {hold: 10s, rollout: {canary: 10%, canary_time: 20s, probes: 2, min_healthy: 1s, warm: 0s, drain: 5s}}",
+        |s| (s.policy.hold, s.policy.rollout.clone()),
+        "(Some(DurationMs(10000)), RolloutPolicy { canary: Some(Percent(10)), canary_time: Some(DurationMs(20000)), \
+         probes: Some(2), min_healthy: Some(DurationMs(1000)), warm: Some(DurationMs(0)), drain: Some(DurationMs(5000)) })",
+    );
+    check(
+        "x-juchu: {rollout: {progress_deadline: 90s}}",
+        |s| s.policy.ready_timeout,
+        "Some(DurationMs(90000))",
+    );
+    check(
+        "deploy: {rollback_config: {order: stop-first, parallelism: 0}}",
+        |s| s.rollback.as_ref().map(|r| (r.order, r.parallelism)),
+        "Some((Some(StopFirst), Some(0)))",
     );
 }
 

@@ -28,6 +28,9 @@ pub struct Held {
     pub failure: Option<Report>,
     /// Every change asked for, oldest first.
     pub asked: Vec<ChangeRequest>,
+    pub releases: Vec<ReleaseStatus>,
+    /// What two releases differ in.
+    pub differences: Vec<Difference>,
     pub entered: Vec<(ServiceName, Option<u32>, ExecRequest, bool)>,
 }
 
@@ -116,6 +119,24 @@ impl Control for FakeControl {
         held.asked.push(request);
         let nothing = Preview { differences: vec![], steps: vec![], warnings: vec![] };
         Ok(held.preview.clone().unwrap_or(nothing))
+    }
+
+    async fn releases(&self, _stack: &StackName) -> Result<Vec<ReleaseStatus>, Report> {
+        Ok(self.checked()?.releases.clone())
+    }
+
+    async fn compare(
+        &self,
+        _stack: &StackName,
+        _from: ReleaseId,
+        _to: ReleaseId,
+    ) -> Result<Vec<Difference>, Report> {
+        Ok(self.checked()?.differences.clone())
+    }
+
+    async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report> {
+        drop(self.checked()?);
+        Ok(GatewayUpgrade { before: Some(41), after: 42, draining: 3 })
     }
 
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {
@@ -344,6 +365,7 @@ fn guestbook_entries() -> Vec<Entry> {
         stack: None,
         services,
         why: why.to_owned(),
+        from: None,
     };
     let made = |release, change, differences| Event::ReleaseMade {
         release: ReleaseId(release),
@@ -357,6 +379,7 @@ fn guestbook_entries() -> Vec<Entry> {
         release: Some(ReleaseId(release)),
         reason: reason.to_owned(),
         took_ms,
+        figures: vec![],
     };
     let came = |name, what| difference(Some(name), "service", None, Some(what));
     let crash = Event::InstanceSeen {
@@ -436,6 +459,9 @@ fn guestbook_story() -> Vec<Progress> {
             addresses: guestbook_status().addresses,
             report: None,
             last_lines: vec![],
+            before: None,
+            warm_until: None,
+            figures: vec![],
         }),
     ]
 }

@@ -75,7 +75,7 @@ impl Story {
                     change.differences = differences.clone();
                 }
             }
-            Event::Concluded { change, outcome, release, reason, took_ms } => {
+            Event::Concluded { change, outcome, release, reason, took_ms, .. } => {
                 if let Some(change) = place.get(change).map(|at| &mut self.changes[*at]) {
                     change.release = release.or(change.release);
                     let (reason, took) = (reason.clone(), DurationMs(*took_ms));

@@ -40,6 +40,7 @@ fn up() -> ChangeRequest {
         services: vec![service("web")],
         actor: "somebody else".to_owned(),
         why: "because".to_owned(),
+        from: None,
     }
 }
 

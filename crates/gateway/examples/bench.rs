@@ -163,7 +163,13 @@ fn resident(pid: u32) -> Outcome<String> {
 
 fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
     let backend = "bench/web:80".to_owned();
-    let endpoint = Endpoint { instance: "web1".into(), address: upstream, draining: false };
+    let endpoint = Endpoint {
+        instance: "web1".into(),
+        address: upstream,
+        draining: false,
+        drain_ms: 30_000,
+        weight: 100,
+    };
     let listener = Listener {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         protocol: Protocol::Http,
@@ -171,7 +177,7 @@ fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
         public: true,
     };
     let mut table = RouteTable { version: ROUTE_TABLE_VERSION, revision: 1, ..RouteTable::empty() };
-    table.backends.insert(backend, Backend { endpoints: vec![endpoint] });
+    table.backends.insert(backend, Backend { endpoints: vec![endpoint], hold_ms: 0 });
     table.listeners.push(listener);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let socket = dir.join("gateway.sock");

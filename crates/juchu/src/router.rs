@@ -7,6 +7,7 @@ use gateway::{ClientError, GatewayClient};
 use juchu::home::Home;
 use model::route::{ApplyReport, RouteTable};
 use model::{DurationMs, InstanceId, Report};
+use run::control::GatewayUpgrade;
 use run::ports::Router;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -122,5 +123,9 @@ impl Router for GatewayProcess {
     async fn pid(&self) -> Option<u32> {
         let mut client = GatewayClient::connect(&self.socket).await.ok()?;
         client.status().await.ok().map(|status| status.pid)
+    }
+
+    async fn upgrade(&self) -> Result<GatewayUpgrade, Report> {
+        Err(Report::environment("handing the gateway over is not available yet"))
     }
 }

@@ -24,4 +24,4 @@ pub use report::{ErrorKind, Report};
 pub use route::RouteTable;
 pub use service::Service;
 pub use stack::Stack;
-pub use units::{Bytes, Cpus, DurationMs, Timestamp, UnitError};
+pub use units::{Bytes, Cpus, DurationMs, Percent, Timestamp, UnitError};

@@ -37,6 +37,9 @@ pub struct Listener {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     pub endpoints: Vec<Endpoint>,
+    /// How long new requests and connections wait while no endpoint takes them; 0: not at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +47,42 @@ pub struct Endpoint {
     /// Identity over table changes, so that counters and pools survive.
     pub instance: String,
     pub address: SocketAddr,
-    /// Finishes what it has, gets nothing new.
+    /// Finishes what it has, gets nothing new. May be taken back: it serves again.
     #[serde(default)]
     pub draining: bool,
+    /// How long it may take to finish, from the first table that has it draining. HTTP ends between
+    /// requests, long streams are ended politely spread over this time, the rest is cut at its end.
+    #[serde(default = "default_drain_ms", skip_serializing_if = "is_default_drain")]
+    pub drain_ms: u64,
+    /// Its part of what is new, against the other endpoints of its backend.
+    #[serde(default = "default_weight", skip_serializing_if = "is_default_weight")]
+    pub weight: u32,
+}
+
+/// Time to finish unless the table says otherwise.
+pub const DEFAULT_DRAIN_MS: u64 = 30_000;
+/// The weight of an endpoint unless the table says otherwise.
+pub const DEFAULT_WEIGHT: u32 = 100;
+
+fn default_drain_ms() -> u64 {
+    DEFAULT_DRAIN_MS
+}
+
+fn default_weight() -> u32 {
+    DEFAULT_WEIGHT
+}
+
+// What is as usual is not written, so that tables of the first version read and write as ever.
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
+}
+
+fn is_default_drain(ms: &u64) -> bool {
+    *ms == DEFAULT_DRAIN_MS
+}
+
+fn is_default_weight(weight: &u32) -> bool {
+    *weight == DEFAULT_WEIGHT
 }
 
 /// What names mean on one network.

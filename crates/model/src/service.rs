@@ -3,7 +3,7 @@
 
 use crate::image::ImageSource;
 use crate::mount::{FileGrant, Mount};
-use crate::{Bytes, Cpus, DurationMs, NetworkName, ServiceName};
+use crate::{Bytes, Cpus, DurationMs, NetworkName, Percent, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -50,6 +50,9 @@ pub struct Service {
     pub resources: Resources,
     #[serde(default)]
     pub update: UpdateConfig,
+    /// `deploy.rollback_config`: what differs from `update` when an earlier release is gone back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<UpdateConfig>,
     #[serde(default)]
     pub process: ProcessSettings,
     /// How long a stop may take before it is forced (Compose: 10 s).
@@ -288,6 +291,35 @@ pub struct ServicePolicy {
     /// How long a new instance may take to become ready (default 60 s beyond its start period).
     pub ready_timeout: Option<DurationMs>,
     pub log: LogPolicy,
+    #[serde(skip_serializing_if = "RolloutPolicy::is_default")]
+    pub rollout: RolloutPolicy,
+    /// How long requests and connections wait while no instance can take them (default: not at all).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<DurationMs>,
+}
+
+/// `x-juchu.rollout`: how a new release takes over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RolloutPolicy {
+    /// Share of new connections and requests that the first new instance gets; none: no canary.
+    pub canary: Option<Percent>,
+    /// How long the canary has its share (30 s).
+    pub canary_time: Option<DurationMs>,
+    /// Successful probes in a row that make an instance healthy (1).
+    pub probes: Option<u32>,
+    /// How long a new instance must have been ready before it takes traffic over (500 ms).
+    pub min_healthy: Option<DurationMs>,
+    /// How long the replaced release is kept running, without traffic, to go back to (5 min).
+    pub warm: Option<DurationMs>,
+    /// How long what is under way at a replaced instance may take to end (30 s).
+    pub drain: Option<DurationMs>,
+}
+
+impl RolloutPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

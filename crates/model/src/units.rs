@@ -148,6 +148,35 @@ impl Cpus {
     }
 }
 
+/// A share in whole hundredths, 1 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// `10%` or `10`.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let digits = text.trim().trim_end_matches('%').trim_end();
+        match digits.parse::<u8>() {
+            Ok(share @ 1..=100) => Ok(Self(share)),
+            _ => Err(UnitError {
+                what: "share",
+                value: text.to_owned(),
+                expected: "a whole percentage from 1% to 100%, such as `10%`",
+            }),
+        }
+    }
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\u{a0}%", self.0)
+    }
+}
+
 /// Milliseconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -191,6 +220,15 @@ mod tests {
         }
         for bad in ["", "m", "1x", "-1m"] {
             assert!(Bytes::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn shares_are_whole_percentages() {
+        assert_eq!(Percent::parse("10%").map(Percent::get), Ok(10));
+        assert_eq!(Percent::parse("100").map(Percent::get), Ok(100));
+        for bad in ["", "0", "101%", "1.5%", "-1"] {
+            assert!(Percent::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -17,6 +17,7 @@ pub mod compare;
 pub mod routes;
 pub mod spec;
 pub mod volume;
+pub mod warm;
 
 pub use input::{Input, InstanceView, Settings};
 pub use planner::{Failure, Plan, Waiting, plan};

@@ -118,9 +118,13 @@ fn backend(
                 instance: i.observed.spec.id.to_string(),
                 address: SocketAddr::new(host, port),
                 draining: stack.draining.contains(&i.observed.spec.id),
+                drain_ms: model::route::DEFAULT_DRAIN_MS,
+                weight: model::route::DEFAULT_WEIGHT,
             })
             .collect();
-        table.backends.insert(id.clone(), Backend { endpoints });
+        table
+            .backends
+            .insert(id.clone(), Backend { endpoints, hold_ms: service.policy.hold.unwrap_or_default().0 });
     }
     id
 }

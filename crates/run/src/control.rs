@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use model::instance::Health;
 use model::{DurationMs, InstanceId, ReleaseId, Report, ServiceName, Stack, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::record::v1::{Difference, Intent, Outcome};
+use store::record::v1::{Difference, Intent, Outcome, ServiceFigures};
 use store::{Entry, HistoryQuery, VerifyReport};
 use tokio::sync::{mpsc, watch};
 
@@ -44,6 +44,18 @@ pub trait Control: Send + Sync {
     async fn verify(&self) -> Result<VerifyReport, Report>;
     async fn lacks(&self) -> Result<Vec<Lack>, Report>;
     async fn daemon(&self) -> Result<DaemonStatus, Report>;
+    /// The releases that are remembered, oldest first.
+    async fn releases(&self, stack: &StackName) -> Result<Vec<ReleaseStatus>, Report>;
+    /// What differs from one release to another.
+    async fn compare(
+        &self,
+        stack: &StackName,
+        from: ReleaseId,
+        to: ReleaseId,
+    ) -> Result<Vec<Difference>, Report>;
+    /// Puts a gateway of this daemon's program in the place of the one that runs, without cutting a
+    /// connection.
+    async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report>;
 }
 
 /// Somebody wants something changed.
@@ -62,6 +74,9 @@ pub struct ChangeRequest {
     pub actor: String,
     #[serde(default)]
     pub why: String,
+    /// The stack whose images are promoted, for `Intent::Promote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StackName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +103,12 @@ pub enum Progress {
         phase: Phase,
         text: String,
         at: Timestamp,
+    },
+    /// The change failed and the stack is steered back; the conclusion follows when it is there.
+    GoingBack {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        release: Option<ReleaseId>,
+        cause: String,
     },
     Warning {
         text: String,
@@ -127,6 +148,66 @@ pub struct Conclusion {
     /// The last log lines of what failed.
     #[serde(default)]
     pub last_lines: Vec<ServiceLine>,
+    /// The release that was in force before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ReleaseId>,
+    /// Until when the release before is kept warm: a rollback to it is a swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_until: Option<Timestamp>,
+    /// What was measured of the services that were touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<ServiceFigures>,
+}
+
+/// One release of a stack as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseStatus {
+    pub id: ReleaseId,
+    pub made: Timestamp,
+    /// The change it was made for, and the change's word, author and reason.
+    pub change: u64,
+    pub intent: Intent,
+    pub actor: String,
+    #[serde(default)]
+    pub why: String,
+    /// How it was judged; absent while that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// One sentence to the outcome.
+    #[serde(default)]
+    pub reason: String,
+    pub standing: ReleaseStanding,
+    /// The image of each service: `origin (short digest)`; empty when collected.
+    #[serde(default)]
+    pub images: std::collections::BTreeMap<ServiceName, String>,
+    /// Services that differ from the release before it.
+    #[serde(default)]
+    pub changed: Vec<ServiceName>,
+}
+
+/// What can be done with a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "snake_case")]
+pub enum ReleaseStanding {
+    /// In force.
+    Active,
+    /// Its instances run without traffic: going back is a swap.
+    Warm { until: Timestamp },
+    /// Its bundle and images are kept: going back starts it without a build.
+    Kept,
+    /// It was never in force, or was judged bad; it is kept to be looked at.
+    Refused,
+    /// Bundle and images are gone.
+    Collected,
+}
+
+/// The gateway before and after it was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayUpgrade {
+    pub before: Option<u32>,
+    pub after: u32,
+    /// Connections that the one before still has and finishes.
+    pub draining: u64,
 }
 
 /// A published address of a service.

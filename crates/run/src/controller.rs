@@ -1,16 +1,18 @@
 //! The control plane as others hold it: wishes go to the loop, reading goes past it.
 
 use crate::control::{
-    Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, Preview, Progress, ServiceLine, StackStatus,
+    Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, GatewayUpgrade, Preview, Progress,
+    ReleaseStatus, ServiceLine, StackStatus,
 };
 use crate::engine::{ExecRequest, Lack, LogQuery};
 use crate::preview;
+use crate::releases;
 use crate::story::Stories;
 use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
-use model::{DurationMs, ErrorKind, InstanceId, Report, ServiceName, StackName, Timestamp};
+use model::{DurationMs, ErrorKind, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
 use std::sync::Arc;
-use store::record::v1::Event;
+use store::record::v1::{Difference, Event};
 use store::{Draft, Entry, HistoryQuery, VerifyReport};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -64,6 +66,13 @@ impl Controller {
             true => report.hint("juchu up"),
             false => report.hint(format!("the stacks are {}", names.join(", "))),
         })
+    }
+
+    /// What the journal says of a stack that is there.
+    fn view(&self, stack: &StackName) -> Result<store::StackView, Report> {
+        self.find(stack)?;
+        let view = self.parts.ledger.stack(stack).map_err(|e| Report::from_error(ErrorKind::Internal, &e))?;
+        view.ok_or_else(|| Report::usage(format!("the stack {stack} was removed")))
     }
 
     /// The instances of these services, newest last.
@@ -124,13 +133,16 @@ impl Control for Controller {
             HistoryQuery { after: Some(change), changes_only: true, limit: 500, ..HistoryQuery::default() };
         let entries = self.history(query).await?;
         let ended = entries.iter().find_map(|entry| match &entry.event {
-            Event::Concluded { change: of, outcome, release, reason, took_ms } if *of == change => {
+            Event::Concluded { change: of, outcome, release, reason, took_ms, figures } if *of == change => {
                 Some(Conclusion {
                     change,
                     outcome: *outcome,
                     reason: reason.clone(),
                     release: *release,
                     took: DurationMs(*took_ms),
+                    figures: figures.clone(),
+                    before: None,
+                    warm_until: None,
                     addresses: Vec::new(),
                     report: None,
                     last_lines: Vec::new(),
@@ -139,6 +151,29 @@ impl Control for Controller {
             _ => None,
         });
         Ok(self.stories.follow(change, ended))
+    }
+
+    async fn releases(&self, stack: &StackName) -> Result<Vec<ReleaseStatus>, Report> {
+        let (view, now) = (self.view(stack)?, self.parts.machine.now());
+        let ledger = Arc::clone(&self.parts.ledger);
+        let read = move || releases::statuses(&view, ledger.as_ref(), now);
+        Ok(tokio::task::spawn_blocking(read).await.expect("reading the journal does not panic"))
+    }
+
+    async fn compare(
+        &self,
+        stack: &StackName,
+        from: ReleaseId,
+        to: ReleaseId,
+    ) -> Result<Vec<Difference>, Report> {
+        let view = self.view(stack)?;
+        let ledger = Arc::clone(&self.parts.ledger);
+        let read = move || releases::compare(&view, ledger.as_ref(), from, to);
+        tokio::task::spawn_blocking(read).await.expect("reading the journal does not panic")
+    }
+
+    async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report> {
+        self.parts.router.upgrade().await
     }
 
     async fn preview(&self, request: ChangeRequest) -> Result<Preview, Report> {

@@ -1,6 +1,7 @@
 //! The ports as plain data, for tests: an engine whose programs run, end and fail as told, images
 //! that cost nothing, a gateway that remembers the last table.
 
+use crate::control::GatewayUpgrade;
 use crate::engine::{
     Engine, EngineError, ExecOutcome, ExecRequest, Lack, LogLine, LogQuery, LogStream, Usage,
 };
@@ -277,6 +278,10 @@ impl Router for FakeMachine {
 
     async fn pid(&self) -> Option<u32> {
         Some(1)
+    }
+
+    async fn upgrade(&self) -> Result<GatewayUpgrade, Report> {
+        Ok(GatewayUpgrade { before: Some(1), after: 2, draining: 0 })
     }
 }
 

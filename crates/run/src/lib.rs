@@ -7,6 +7,7 @@ pub mod control;
 pub mod controller;
 pub mod engine;
 pub mod ports;
+pub mod releases;
 
 mod health;
 mod making;

@@ -1,5 +1,6 @@
 //! The other ports of the control loop: where images come from, who routes, what time it is.
 
+use crate::control::GatewayUpgrade;
 use async_trait::async_trait;
 use model::image::BuiltImage;
 use model::route::{ApplyReport, RouteTable};
@@ -38,6 +39,9 @@ pub trait Router: Send + Sync {
     /// Waits until nothing goes to this instance any more, or the limit has passed.
     async fn drained(&self, instance: &InstanceId, limit: DurationMs);
     async fn pid(&self) -> Option<u32>;
+    /// Puts a gateway of the present program in the place of the one that runs: listening sockets
+    /// are handed over, the old one finishes what it has.
+    async fn upgrade(&self) -> Result<GatewayUpgrade, Report>;
 }
 
 /// What the loop asks of the machine beside its engine.

@@ -45,6 +45,7 @@ fn service(text: &str, tag: &str) -> Service {
         replicas: 1,
         resources: Default::default(),
         update: Default::default(),
+        rollback: None,
         process: Default::default(),
         stop_grace: DurationMs(100),
         stop_signal: None,
@@ -135,6 +136,7 @@ fn request(intent: Intent, services: Option<Vec<Service>>) -> ChangeRequest {
         services: Vec::new(),
         actor: "anna (cli)".into(),
         why: String::new(),
+        from: None,
     }
 }
 

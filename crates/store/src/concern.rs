@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub const WHOLE_STACK: &str = "";
 
 /// All kinds of events.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 11] = [
     "change_accepted",
     "image_built",
     "release_made",
@@ -20,6 +20,8 @@ pub const KINDS: [&str; 9] = [
     "concluded",
     "instance_seen",
     "daemon_started",
+    "going_back",
+    "releases_collected",
 ];
 
 /// The event's type as in its JSON, one of [`KINDS`].
@@ -34,6 +36,8 @@ pub const fn kind(event: &Event) -> &'static str {
         Event::Concluded { .. } => "concluded",
         Event::InstanceSeen { .. } => "instance_seen",
         Event::DaemonStarted { .. } => "daemon_started",
+        Event::GoingBack { .. } => "going_back",
+        Event::ReleasesCollected { .. } => "releases_collected",
     }
 }
 
@@ -43,6 +47,7 @@ pub const fn is_change(event: &Event) -> bool {
         Event::ChangeAccepted { .. }
         | Event::ReleaseMade { .. }
         | Event::ReleaseActivated { .. }
+        | Event::GoingBack { .. }
         | Event::Concluded { .. } => true,
         Event::InstanceSeen { what, .. } => {
             matches!(what, Seen::Exited | Seen::CrashLoop | Seen::Unhealthy | Seen::Lost)
@@ -50,6 +55,7 @@ pub const fn is_change(event: &Event) -> bool {
         Event::ImageBuilt { .. }
         | Event::PlanAccepted { .. }
         | Event::StepDone { .. }
+        | Event::ReleasesCollected { .. }
         | Event::DaemonStarted { .. } => false,
     }
 }

@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn change(intent: Intent) -> Event {
-        Event::ChangeAccepted { intent, stack: None, services: vec![], why: String::new() }
+        Event::ChangeAccepted { intent, stack: None, services: vec![], why: String::new(), from: None }
     }
 
     fn fold(events: &[Event]) -> StackState {
@@ -111,6 +111,7 @@ mod tests {
                 release: None,
                 reason: String::new(),
                 took_ms: 1,
+                figures: vec![],
             },
         ]
     }

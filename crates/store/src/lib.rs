@@ -11,7 +11,10 @@ pub mod concern;
 pub mod fold;
 pub mod sqlite;
 
+/// The actor of what nobody asked for.
+pub const BY_ITSELF: &str = "juchu";
+
 pub use ledger::{Draft, Entry, HistoryQuery, Ledger, StoreError, VerifyReport};
 pub use record::v1::{Event, Intent, Outcome};
 pub use sqlite::{PruneReport, SqliteLedger};
-pub use view::{Pending, StackView};
+pub use view::{GoingBack, Pending, ReleaseResult, StackView};

@@ -232,7 +232,7 @@ static DEPLOY: Object = object(&[
     off("placement", Any, "there is one machine"),
     on("resources", Shape::Object(&RESOURCES)),
     on("restart_policy", Shape::Object(&RESTART_POLICY)),
-    off("rollback_config", Shape::Object(&UPDATE), ""),
+    on("rollback_config", Shape::Object(&UPDATE)),
     on("update_config", Shape::Object(&UPDATE)),
 ]);
 static RESOURCES: Object =

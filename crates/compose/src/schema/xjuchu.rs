@@ -20,9 +20,21 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("direct", Bool),
     on("on_unhealthy", Word(&["restart", "drain", "rollback", "none"])),
     on("ready_timeout", Duration),
+    on("rollout", Shape::Object(&ROLLOUT)),
+    on("hold", Duration),
     on("log", Shape::Object(&LOG)),
     on("health", Shape::Object(&HEALTH)),
     on("protocol", Word(&["http", "tcp", "auto"])),
+]);
+
+static ROLLOUT: Object = lenient(&[
+    on("canary", TextOrNumber),
+    on("canary_time", Duration),
+    on("probes", Int),
+    on("min_healthy", Duration),
+    on("progress_deadline", Duration),
+    on("warm", Duration),
+    on("drain", Duration),
 ]);
 
 static LOG: Object = lenient(&[on("max_size", Size), on("max_files", Int)]);

@@ -6,6 +6,7 @@ mod mounts;
 mod network;
 mod process;
 mod resources;
+mod rollout;
 mod service;
 
 use crate::diagnostics::{Pos, Sink};

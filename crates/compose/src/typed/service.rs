@@ -1,16 +1,14 @@
 //! One service.
 
 use super::{
-    count, duration, flag, health, image, mounts, network, process, resources, text_list, texts_of, word,
+    count, duration, flag, health, image, mounts, network, process, resources, rollout, text_list, texts_of,
+    word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
 use crate::suggest;
 use crate::tree::{Entry, Node};
-use model::service::{
-    Condition, Dependency, LogPolicy, OnUnhealthy, Protocol, RestartPolicy, ServicePolicy, UpdateConfig,
-};
-use model::service::{FailureAction, UpdateOrder};
+use model::service::{Condition, Dependency, LogPolicy, OnUnhealthy, Protocol, RestartPolicy, ServicePolicy};
 use model::stack::Volume;
 use model::{Bytes, DurationMs, Service, ServiceName};
 use std::collections::BTreeMap;
@@ -61,7 +59,8 @@ pub(super) fn service(
         restart: restart(node, sink),
         replicas,
         resources,
-        update: update(node, sink),
+        update: rollout::update(node, sink),
+        rollback: rollout::rollback(node, sink),
         process,
         stop_grace: duration(node, "stop_grace_period").unwrap_or(STOP_GRACE),
         stop_signal: word(node, "stop_signal"),
@@ -174,41 +173,6 @@ fn deploy_restart(policy: &Node, sink: &mut Sink) -> RestartPolicy {
     }
 }
 
-fn update(node: &Node, sink: &mut Sink) -> UpdateConfig {
-    let Some(config) = node.get("deploy").and_then(|deploy| deploy.get("update_config")) else {
-        return UpdateConfig::default();
-    };
-    let order = match config.get("order").and_then(Node::as_text) {
-        Some("start-first") => Some(UpdateOrder::StartFirst),
-        Some("stop-first") => Some(UpdateOrder::StopFirst),
-        _ => None,
-    };
-    let action = config.get("failure_action");
-    let failure_action = action.and_then(|action| match action.as_text().unwrap_or_default() {
-        "continue" => Some(FailureAction::Continue),
-        "rollback" => Some(FailureAction::Rollback),
-        "pause" => Some(FailureAction::Pause),
-        other => {
-            let message = format!("`failure_action` cannot be `{other}`");
-            sink.error_hint(action.pos, message, "use continue, rollback or pause");
-            None
-        }
-    });
-    let ratio = config.get("max_failure_ratio").and_then(|node| match node.value {
-        crate::tree::Value::Int(value) => Some(value as f64),
-        crate::tree::Value::Float(value) => Some(value),
-        _ => None,
-    });
-    UpdateConfig {
-        order,
-        parallelism: count(config, "parallelism", sink),
-        delay: duration(config, "delay"),
-        monitor: duration(config, "monitor"),
-        failure_action,
-        max_failure_ratio: ratio,
-    }
-}
-
 fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
     let log = log_policy(node, sink);
     let Some(policy) = node.get("x-juchu") else { return ServicePolicy { log, ..ServicePolicy::default() } };
@@ -222,8 +186,13 @@ fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
     ServicePolicy {
         direct: flag(policy, "direct"),
         on_unhealthy,
-        ready_timeout: duration(policy, "ready_timeout"),
+        ready_timeout: policy
+            .get("rollout")
+            .and_then(|rollout| duration(rollout, "progress_deadline"))
+            .or_else(|| duration(policy, "ready_timeout")),
         log,
+        rollout: policy.get("rollout").map(|node| rollout::policy(node, sink)).unwrap_or_default(),
+        hold: duration(policy, "hold"),
     }
 }
 

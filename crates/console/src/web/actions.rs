@@ -62,7 +62,8 @@ async fn act(
     };
     let intent = intent(action)?;
     let actor = caller.actor().to_owned();
-    let request = ChangeRequest { stack, intent, declared: None, services, actor, why: String::new() };
+    let request =
+        ChangeRequest { stack, intent, declared: None, services, actor, why: String::new(), from: None };
     app.control.submit(request).await?;
     Ok(subject.address())
 }

@@ -136,7 +136,7 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
     for (index, (protocol, public, instances)) in services.iter().enumerate() {
         let backend = format!("t/{index}:1");
         let endpoints = instances.iter().map(|address| endpoint(*address)).collect();
-        table.backends.insert(backend.clone(), Backend { endpoints });
+        table.backends.insert(backend.clone(), Backend { endpoints, hold_ms: 0 });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         table.listeners.push(Listener { address, protocol: *protocol, backend, public: *public });
     }
@@ -145,7 +145,13 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
 
 /// An endpoint whose instance is named after its port.
 pub fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint { instance: format!("i{}", address.port()), address, draining: false }
+    Endpoint {
+        instance: format!("i{}", address.port()),
+        address,
+        draining: false,
+        drain_ms: model::route::DEFAULT_DRAIN_MS,
+        weight: model::route::DEFAULT_WEIGHT,
+    }
 }
 
 /// A server that runs `talk` for each connection and ends with the test.

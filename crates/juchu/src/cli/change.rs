@@ -36,6 +36,7 @@ impl Wanted<'_> {
             services: self.services,
             actor: String::new(),
             why: self.args.why.clone(),
+            from: None,
         }
     }
 }
@@ -257,6 +258,9 @@ mod tests {
             addresses: vec![],
             report,
             last_lines: vec![],
+            before: None,
+            warm_until: None,
+            figures: vec![],
         }
     }
 

@@ -166,6 +166,7 @@ impl Front<'_> {
             services: self.services.clone(),
             actor: String::new(),
             why: String::new(),
+            from: None,
         };
         match (self.client.submit(&request).await, pending) {
             (Ok(accepted), _) => return Ok(Some(accepted.change)),

@@ -59,6 +59,7 @@ pub fn service(text: &str) -> Service {
         replicas: 1,
         resources: Default::default(),
         update: Default::default(),
+        rollback: None,
         process: Default::default(),
         stop_grace: DurationMs::from_secs(10),
         stop_signal: None,

@@ -37,6 +37,7 @@ impl World {
             stack: digest,
             services: request.services,
             why: request.why,
+            from: request.from,
         };
         events.push((accepted, blobs));
         let written = self.record(&request.stack, &request.actor, events).await?;
@@ -101,6 +102,7 @@ impl World {
             release: pending.release,
             reason: "the stack is being removed".to_owned(),
             took_ms: now.since(pending.at).0,
+            figures: vec![],
         };
         vec![(event, Vec::new())]
     }

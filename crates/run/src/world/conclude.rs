@@ -85,6 +85,8 @@ impl World {
             Intent::Up | Intent::Deploy | Intent::Start | Intent::Restart { .. } => "every service is ready",
             Intent::Stop => "stopped",
             Intent::Down { .. } => "removed",
+            Intent::Rollback { .. } => "the release serves again",
+            Intent::Promote { .. } => "every service is ready",
         };
         let active = state.active.clone();
         let conclusion = Conclusion {
@@ -96,6 +98,9 @@ impl World {
             addresses,
             report: None,
             last_lines: Vec::new(),
+            before: None,
+            warm_until: None,
+            figures: Vec::new(),
         };
         if self.write_conclusion(name, &conclusion).await {
             if let Some(state) = self.stacks.get_mut(name) {
@@ -126,6 +131,9 @@ impl World {
             addresses: Vec::new(),
             report: Some(report),
             last_lines,
+            before: None,
+            warm_until: None,
+            figures: Vec::new(),
         };
         if self.write_conclusion(name, &conclusion).await {
             self.publish();
@@ -140,6 +148,7 @@ impl World {
             release: conclusion.release,
             reason: conclusion.reason.clone(),
             took_ms: conclusion.took.0,
+            figures: conclusion.figures.clone(),
         };
         match self.record(name, "juchu", vec![(event, Vec::new())]).await {
             Ok(_) => true,

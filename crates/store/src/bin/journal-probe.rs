@@ -32,6 +32,7 @@ fn draft(thread: usize, round: u64) -> Draft {
             stack: Some(Digest::of(&blob)),
             services: vec![],
             why: format!("round {round}"),
+            from: None,
         },
         blobs: vec![blob],
     }

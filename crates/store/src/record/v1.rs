@@ -4,7 +4,7 @@
 //! it refers by digest to content in the protected blob table.
 
 use model::image::BuiltImage;
-use model::{Digest, InstanceId, ReleaseId, ServiceName, Timestamp};
+use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened to one stack, or to the daemon.
@@ -24,6 +24,9 @@ pub enum Event {
         services: Vec<ServiceName>,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
+        /// The stack whose release is promoted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<StackName>,
     },
     /// `inputs` is what the image was a function of, so that an unchanged service is not rebuilt.
     ImageBuilt {
@@ -43,6 +46,21 @@ pub enum Event {
     ReleaseActivated {
         release: Option<ReleaseId>,
         change: u64,
+        reason: String,
+    },
+    /// The change failed: from now on the stack is steered back to this release (`None`: to nothing
+    /// that was kept), and the change ends when it is there.
+    GoingBack {
+        release: Option<ReleaseId>,
+        change: u64,
+        cause: String,
+        /// The instance whose last lines tell why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<InstanceId>,
+    },
+    /// These can no longer be gone back to; their bundles and images may be removed.
+    ReleasesCollected {
+        releases: Vec<ReleaseId>,
         reason: String,
     },
     /// A plan whose parent was the present one; its steps are carried out or found done.
@@ -65,6 +83,9 @@ pub enum Event {
         release: Option<ReleaseId>,
         reason: String,
         took_ms: u64,
+        /// What was measured of the services that were touched.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        figures: Vec<ServiceFigures>,
     },
     /// Seen on an instance: started, exited, healthy, unhealthy, removed.
     InstanceSeen {
@@ -96,6 +117,18 @@ pub enum Intent {
     Down {
         volumes: bool,
     },
+    /// Go back to a kept release; without a number, to the last one in which something of the
+    /// services concerned differs.
+    Rollback {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<ReleaseId>,
+    },
+    /// The images of another stack's release with this stack's own values; without a number, of the
+    /// release that is in force there.
+    Promote {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        release: Option<ReleaseId>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +158,26 @@ pub enum Seen {
     Removed,
 }
 
+/// What was measured of one service while a change was carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFigures {
+    pub service: ServiceName,
+    /// Replicas that were started or replaced.
+    pub instances: u32,
+    /// From its first step to the moment its last replica was ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<u64>,
+    /// From there to the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_ms: Option<u64>,
+    /// How long none of its replicas could take traffic although it was wanted.
+    #[serde(default)]
+    pub gap_ms: u64,
+    /// Longest time the gateway took to put its new routes in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_us: Option<u64>,
+}
+
 /// One thing that differs between two releases; secret values appear as short fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
@@ -148,6 +201,8 @@ impl Intent {
             Intent::Start => "start",
             Intent::Restart { .. } => "restart",
             Intent::Down { .. } => "down",
+            Intent::Rollback { .. } => "rollback",
+            Intent::Promote { .. } => "promote",
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::kit::{activated, change, difference, image, seen, service, stack_name};
 use model::{Digest, ReleaseId, Timestamp};
-use store::record::v1::Seen;
+use store::record::v1::{Seen, ServiceFigures};
 use store::{Draft, Entry, Event, HistoryQuery, Intent, Ledger as _, Outcome, SqliteLedger};
 
 const JOURNAL: &str = include_str!("../golden/journal-v1.jsonl");
@@ -18,6 +18,7 @@ fn events() -> Vec<Event> {
             stack: Some(Digest::of(b"stack")),
             services: vec![service("web"), service("db")],
             why: "a first try".into(),
+            from: None,
         },
         Event::ImageBuilt { service: service("web"), inputs: Digest::of(b"inputs"), image: image("native") },
         Event::ReleaseMade {
@@ -55,6 +56,7 @@ fn events() -> Vec<Event> {
         release: (outcome == Outcome::Kept).then_some(ReleaseId(1)),
         reason: "ready \"✓\"".into(),
         took_ms: 900,
+        figures: vec![],
     }));
     let sightings = [
         Seen::Started,
@@ -66,7 +68,51 @@ fn events() -> Vec<Event> {
         Seen::Removed,
     ];
     events.extend(sightings.map(|what| seen("web", what)));
+    events.extend(later());
     events
+}
+
+/// Kinds and fields that were added since; lines that stood before stay as they are.
+fn later() -> Vec<Event> {
+    let figures = |ready_ms, swap_us| ServiceFigures {
+        service: service("web"),
+        instances: 2,
+        ready_ms,
+        decided_ms: ready_ms,
+        gap_ms: 0,
+        swap_us,
+    };
+    vec![
+        change(Intent::Rollback { to: None }, &[]),
+        change(Intent::Rollback { to: Some(ReleaseId(3)) }, &["web"]),
+        change(Intent::Promote { release: Some(ReleaseId(3)) }, &[]),
+        Event::ChangeAccepted {
+            intent: Intent::Promote { release: None },
+            stack: Some(Digest::of(b"stack")),
+            services: vec![],
+            why: String::new(),
+            from: Some(stack_name("staging")),
+        },
+        Event::GoingBack { release: None, change: 1, cause: "web crashes".into(), instance: None },
+        Event::GoingBack {
+            release: Some(ReleaseId(1)),
+            change: 1,
+            cause: "web crashes".into(),
+            instance: Some(model::InstanceId::new("a1b2").expect("valid")),
+        },
+        Event::ReleasesCollected {
+            releases: vec![ReleaseId(1), ReleaseId(2)],
+            reason: "ten are kept".into(),
+        },
+        Event::Concluded {
+            change: 1,
+            outcome: Outcome::Kept,
+            release: Some(ReleaseId(2)),
+            reason: "ready".into(),
+            took_ms: 900,
+            figures: vec![figures(Some(400), Some(700)), figures(None, None)],
+        },
+    ]
 }
 
 fn drafts() -> Vec<Draft> {

@@ -55,6 +55,7 @@ impl Journal {
             stack: Some(Digest::of(&declared)),
             services: vec![],
             why: String::new(),
+            from: None,
         };
         let change = self.append_with(stack, accepted, vec![declared]).seq;
         let made = Event::ReleaseMade {
@@ -85,7 +86,7 @@ pub fn service(name: &str) -> ServiceName {
 
 pub fn change(intent: Intent, services: &[&str]) -> Event {
     let services = services.iter().map(|s| service(s)).collect();
-    Event::ChangeAccepted { intent, stack: None, services, why: String::new() }
+    Event::ChangeAccepted { intent, stack: None, services, why: String::new(), from: None }
 }
 
 pub fn activated(release: u64, change: u64) -> Event {
@@ -94,7 +95,14 @@ pub fn activated(release: u64, change: u64) -> Event {
 
 pub fn concluded(change: u64, release: Option<u64>) -> Event {
     let release = release.map(ReleaseId);
-    Event::Concluded { change, outcome: Outcome::Kept, release, reason: "ready".into(), took_ms: 12 }
+    Event::Concluded {
+        change,
+        outcome: Outcome::Kept,
+        release,
+        reason: "ready".into(),
+        took_ms: 12,
+        figures: vec![],
+    }
 }
 
 pub fn seen(name: &str, what: Seen) -> Event {

@@ -60,6 +60,7 @@ fn event() -> impl Strategy<Value = Event> {
             release: Some(ReleaseId(change)),
             reason: "\u{0}\"✓".into(),
             took_ms: u64::MAX,
+            figures: vec![],
         }),
         number.prop_map(|change| concluded(change, None)),
         (name(), any::<bool>()).prop_map(|(n, up)| seen(n, if up { Seen::Started } else { Seen::Unhealthy })),

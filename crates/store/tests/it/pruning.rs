@@ -2,7 +2,7 @@
 
 use crate::kit::{Journal, change, stack_name};
 use model::{Digest, ReleaseId};
-use store::view::RELEASES_REMEMBERED;
+use store::view::RELEASES_HELD;
 use store::{Event, Intent, Ledger as _};
 
 fn is_there(journal: &Journal, content: &str) -> bool {
@@ -22,7 +22,7 @@ fn releases_that_are_remembered_keep_everything() {
 #[test]
 fn a_forgotten_release_loses_its_content_and_the_journal_stays_whole() {
     let journal = Journal::new();
-    let releases = RELEASES_REMEMBERED as u64 + 3;
+    let releases = RELEASES_HELD as u64 + 3;
     let bundles: Vec<_> = (1..=releases).map(|r| journal.up("shop", r)).collect();
     let head = journal.ledger.verify().expect("a report").head;
     let nothing = journal.ledger.prune(releases as usize + 1).expect("prune");
@@ -50,6 +50,7 @@ fn the_stack_of_a_pending_change_is_needed() {
         stack: Some(Digest::of(&declared)),
         services: vec![],
         why: String::new(),
+        from: None,
     };
     journal.append_with("shop", accepted, vec![declared]);
     journal.ledger.prune(0).expect("prune");
@@ -80,7 +81,7 @@ fn content_shared_with_a_younger_release_stays() {
         differences: vec![],
     };
     let bundle = |release: u64| format!("bundle {release} {}", Digest::of(&shared)).into_bytes();
-    for release in 1..=RELEASES_REMEMBERED as u64 + 1 {
+    for release in 1..=RELEASES_HELD as u64 + 1 {
         journal.append_with("shop", made(release), vec![bundle(release), shared.clone()]);
     }
     assert_eq!(journal.ledger.prune(0).expect("prune").blobs, 1, "the bundle of the first release");

@@ -1,0 +1,70 @@
+//! How a new release takes over: `deploy.update_config`, `deploy.rollback_config` and
+//! `x-juchu.rollout`.
+
+use super::{count, duration};
+use crate::diagnostics::Sink;
+use crate::tree::Node;
+use model::Percent;
+use model::service::{FailureAction, RolloutPolicy, UpdateConfig, UpdateOrder};
+
+/// `deploy.update_config`.
+pub(super) fn update(node: &Node, sink: &mut Sink) -> UpdateConfig {
+    let config = node.get("deploy").and_then(|deploy| deploy.get("update_config"));
+    config.map(|config| update_config(config, sink)).unwrap_or_default()
+}
+
+/// `deploy.rollback_config`.
+pub(super) fn rollback(node: &Node, sink: &mut Sink) -> Option<UpdateConfig> {
+    let config = node.get("deploy").and_then(|deploy| deploy.get("rollback_config"));
+    config.map(|config| update_config(config, sink))
+}
+
+fn update_config(config: &Node, sink: &mut Sink) -> UpdateConfig {
+    let order = match config.get("order").and_then(Node::as_text) {
+        Some("start-first") => Some(UpdateOrder::StartFirst),
+        Some("stop-first") => Some(UpdateOrder::StopFirst),
+        _ => None,
+    };
+    let action = config.get("failure_action");
+    let failure_action = action.and_then(|action| match action.as_text().unwrap_or_default() {
+        "continue" => Some(FailureAction::Continue),
+        "rollback" => Some(FailureAction::Rollback),
+        "pause" => Some(FailureAction::Pause),
+        other => {
+            let message = format!("`failure_action` cannot be `{other}`");
+            sink.error_hint(action.pos, message, "use continue, rollback or pause");
+            None
+        }
+    });
+    let ratio = config.get("max_failure_ratio").and_then(|node| match node.value {
+        crate::tree::Value::Int(value) => Some(value as f64),
+        crate::tree::Value::Float(value) => Some(value),
+        _ => None,
+    });
+    if let (Some(node), Some(value)) = (config.get("max_failure_ratio"), ratio)
+        && !(0.0..=1.0).contains(&value)
+    {
+        let message = format!("`max_failure_ratio` cannot be {value}");
+        sink.error_hint(node.pos, message, "use a share between 0 and 1");
+    }
+    UpdateConfig {
+        order,
+        parallelism: count(config, "parallelism", sink),
+        delay: duration(config, "delay"),
+        monitor: duration(config, "monitor"),
+        failure_action,
+        max_failure_ratio: ratio,
+    }
+}
+
+/// `x-juchu.rollout`.
+pub(super) fn policy(node: &Node, sink: &mut Sink) -> RolloutPolicy {
+    RolloutPolicy {
+        canary: super::parsed(node, "canary", sink, Percent::parse),
+        canary_time: duration(node, "canary_time"),
+        probes: count(node, "probes", sink),
+        min_healthy: duration(node, "min_healthy"),
+        warm: duration(node, "warm"),
+        drain: duration(node, "drain"),
+    }
+}
