@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use model::{ErrorKind, Report, ServiceName, StackName};
+use model::{ErrorKind, ReleaseId, Report, ServiceName, StackName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -110,6 +110,27 @@ impl Client {
 
     pub async fn history(&self, query: HistoryQuery) -> Result<Vec<Entry>, ClientError> {
         self.get(&format!("/history{}", parameters(&HistoryParams::from(query)))).await
+    }
+
+    /// The releases that are remembered, oldest first.
+    pub async fn releases(&self, stack: &StackName) -> Result<Vec<ReleaseStatus>, ClientError> {
+        self.get(&format!("/stacks/{stack}/releases")).await
+    }
+
+    /// What differs from one release to another.
+    pub async fn compare(
+        &self,
+        stack: &StackName,
+        from: ReleaseId,
+        to: ReleaseId,
+    ) -> Result<Vec<Difference>, ClientError> {
+        let params = parameters(&CompareParams { from, to });
+        self.get(&format!("/stacks/{stack}/releases/compare{params}")).await
+    }
+
+    /// Puts a gateway of the daemon's program in the place of the one that runs.
+    pub async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, ClientError> {
+        self.post("/gateway/upgrade", &()).await
     }
 
     pub async fn logs(

@@ -1,6 +1,10 @@
 //! A control plane in memory for tests: it answers like a real one, remembers what it was asked,
 //! and fails on purpose.
 
+mod releases;
+
+pub use releases::*;
+
 use async_trait::async_trait;
 use model::instance::Health;
 use model::{Digest, DurationMs, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
@@ -26,11 +30,14 @@ pub struct Held {
     pub lacks: Vec<Lack>,
     /// The next call fails with it.
     pub failure: Option<Report>,
+    /// Every change is refused with it.
+    pub refusal: Option<Report>,
     /// Every change asked for, oldest first.
     pub asked: Vec<ChangeRequest>,
     pub releases: Vec<ReleaseStatus>,
     /// What two releases differ in.
     pub differences: Vec<Difference>,
+    pub compared: Vec<(ReleaseId, ReleaseId)>,
     pub entered: Vec<(ServiceName, Option<u32>, ExecRequest, bool)>,
 }
 
@@ -66,6 +73,8 @@ impl FakeControl {
             lines: guestbook_lines(),
             story: guestbook_story(),
             preview: Some(guestbook_preview()),
+            releases: guestbook_releases(),
+            differences: guestbook_differences(),
             ..Held::default()
         };
         fake
@@ -101,6 +110,9 @@ impl Control for FakeControl {
     async fn submit(&self, request: ChangeRequest) -> Result<Accepted, Report> {
         let mut held = self.checked()?;
         held.asked.push(request);
+        if let Some(refusal) = &held.refusal {
+            return Err(refusal.clone());
+        }
         Ok(Accepted { change: 100 + held.asked.len() as u64 })
     }
 
@@ -128,10 +140,12 @@ impl Control for FakeControl {
     async fn compare(
         &self,
         _stack: &StackName,
-        _from: ReleaseId,
-        _to: ReleaseId,
+        from: ReleaseId,
+        to: ReleaseId,
     ) -> Result<Vec<Difference>, Report> {
-        Ok(self.checked()?.differences.clone())
+        let mut held = self.checked()?;
+        held.compared.push((from, to));
+        Ok(held.differences.clone())
     }
 
     async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report> {

@@ -4,7 +4,7 @@ use console::api::v1::{ChangeRequest, EnterRequest, ExecRequest, HistoryQuery, L
 use console::client::{Client, ClientError};
 use console::fake::{FakeControl, NOW, line, service, stack};
 use console::{Access, bind_unix, serve_unix};
-use model::{ErrorKind, Report, Timestamp};
+use model::{ErrorKind, ReleaseId, Report, Timestamp};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,4 +186,26 @@ async fn a_socket_that_nobody_answers_is_replaced() {
 async fn nobody_there_is_said_plainly() {
     let error = Client::connect(std::path::Path::new("/nonexistent/api.sock")).await.expect_err("nobody");
     assert_eq!(Report::from(error).error, "the daemon is not running");
+}
+
+#[tokio::test]
+async fn releases_are_listed_and_compared() {
+    let daemon = Daemon::start(FakeControl::guestbook());
+    let client = daemon.client().await;
+    let releases = client.releases(&stack("guestbook")).await.expect("releases");
+    assert_eq!(releases, daemon.control.held().releases);
+    let (from, to) = (ReleaseId(4), ReleaseId(5));
+    let differences = client.compare(&stack("guestbook"), from, to).await.expect("differences");
+    assert_eq!(differences, daemon.control.held().differences);
+    assert_eq!(daemon.control.held().compared, [(from, to)]);
+}
+
+#[tokio::test]
+async fn a_gateway_is_replaced_when_asked() {
+    let daemon = Daemon::start(FakeControl::empty());
+    let upgrade = daemon.client().await.upgrade_gateway().await.expect("replaced");
+    assert_eq!((upgrade.before, upgrade.after, upgrade.draining), (Some(41), 42, 3));
+    daemon.control.held().failure = Some(Report::environment("the new gateway ends as soon as it is asked"));
+    let error = Report::from(daemon.client().await.upgrade_gateway().await.expect_err("refused"));
+    assert_eq!(error.kind, ErrorKind::Environment);
 }

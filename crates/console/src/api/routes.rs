@@ -25,6 +25,8 @@ pub const BODY_MAX: usize = 64 << 10;
 const ANSWER: Duration = Duration::from_secs(15);
 /// An answer that reads build inputs or the whole journal.
 const LONG_ANSWER: Duration = Duration::from_secs(300);
+/// A new gateway starts, takes the sockets over and answers.
+const UPGRADE: Duration = Duration::from_secs(60);
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Plane = AppState<Arc<dyn Control>>;
@@ -37,6 +39,8 @@ pub fn routes() -> Router<App> {
     let rest = Router::new()
         .route("/stacks", get(stacks))
         .route("/stacks/{name}", get(stack))
+        .route("/stacks/{name}/releases", get(releases))
+        .route("/stacks/{name}/releases/compare", get(compare))
         .route("/stacks/{name}/logs", get(logs))
         .route("/stacks/{name}/services/{service}/enter", post(enter))
         .route("/changes/{number}/events", get(follow))
@@ -44,6 +48,7 @@ pub fn routes() -> Router<App> {
         .route("/verify", get(verify))
         .route("/doctor", get(doctor))
         .route("/daemon", get(daemon))
+        .route("/gateway/upgrade", post(upgrade_gateway))
         .route("/events", get(events))
         .route("/console-link", post(console_link))
         .layer(DefaultBodyLimit::max(BODY_MAX));
@@ -92,6 +97,26 @@ async fn history(
 ) -> Answer<Vec<Entry>> {
     let Query(params) = params.map_err(bad_request)?;
     within(ANSWER, control.history(params.into())).await.map(Json)
+}
+
+async fn releases(
+    AppState(control): Plane,
+    Segments(name): Segments<StackName>,
+) -> Answer<Vec<ReleaseStatus>> {
+    within(ANSWER, control.releases(&name)).await.map(Json)
+}
+
+async fn compare(
+    AppState(control): Plane,
+    Segments(name): Segments<StackName>,
+    params: Result<Query<CompareParams>, QueryRejection>,
+) -> Answer<Vec<Difference>> {
+    let Query(CompareParams { from, to }) = params.map_err(bad_request)?;
+    within(ANSWER, control.compare(&name, from, to)).await.map(Json)
+}
+
+async fn upgrade_gateway(AppState(control): Plane) -> Answer<GatewayUpgrade> {
+    within(UPGRADE, control.upgrade_gateway()).await.map(Json)
 }
 
 async fn logs(

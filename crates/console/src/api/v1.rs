@@ -4,13 +4,14 @@
 //! server-sent events. `docs/reference/api.md` describes each address.
 
 pub use run::control::{
-    Accepted, Address, ChangeRequest, Conclusion, DaemonStatus, InstanceStatus, Phase, Preview, Progress,
-    ServiceLine, ServiceStatus, StackStatus, State,
+    Accepted, Address, ChangeRequest, Conclusion, DaemonStatus, GatewayUpgrade, InstanceStatus, Phase,
+    Preview, Progress, ReleaseStanding, ReleaseStatus, ServiceLine, ServiceStatus, StackStatus, State,
 };
 pub use run::engine::{ExecRequest, Lack, LogQuery};
+pub use store::record::v1::Difference;
 pub use store::{Entry, HistoryQuery, VerifyReport};
 
-use model::{ServiceName, StackName, Timestamp};
+use model::{ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Every address of this version starts with it.
@@ -53,6 +54,13 @@ pub struct LogParams {
     pub tail: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+}
+
+/// Parameters of `GET stacks/{name}/releases/compare`: numbers of releases, `3` for `r3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompareParams {
+    pub from: ReleaseId,
+    pub to: ReleaseId,
 }
 
 /// Body of `POST stacks/{name}/services/{service}/enter`.
