@@ -1,7 +1,7 @@
 //! What the planner is told.
 
 use model::instance::{Health, InstanceState, NetworkSpec, Observed};
-use model::{Release, ServiceName, StackName, Timestamp};
+use model::{InstanceId, Release, ServiceName, StackName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -17,6 +17,14 @@ pub struct Input<'a> {
     pub stopped: &'a BTreeSet<ServiceName>,
     /// Instances that started earlier are started again.
     pub restart_before: &'a BTreeMap<ServiceName, Timestamp>,
+    /// The release that `desired` takes the place of, or took it of.
+    pub fallback: Option<Fallback<'a>>,
+    /// Towards a newer release, or back to an earlier one.
+    pub direction: Direction,
+    /// A rollout was halted half way: nothing further is replaced.
+    pub is_paused: bool,
+    /// Steps under way, by key.
+    pub in_flight: &'a BTreeMap<String, InFlight>,
     /// Every instance of this stack, of whatever release.
     pub instances: &'a [InstanceView],
     /// Networks known to be as they should, by bridge.
@@ -25,6 +33,38 @@ pub struct Input<'a> {
     /// Number of the plan to be made; new instance ids follow from it.
     pub number: u64,
     pub settings: &'a Settings,
+}
+
+/// The release before the desired one, whose instances can still take traffic.
+#[derive(Debug, Clone, Copy)]
+pub struct Fallback<'a> {
+    pub release: &'a Release,
+    pub phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The desired release is taking over and was not judged yet.
+    TakingOver,
+    /// It was kept at this time.
+    Kept(Timestamp),
+}
+
+/// Which of `update_config` and `rollback_config` rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Direction {
+    #[default]
+    Forward,
+    Back,
+}
+
+/// A step that was begun and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// The place it is about, if any.
+    pub place: Option<(ServiceName, u32)>,
+    /// The instance that is being stopped, if any.
+    pub stops: Option<InstanceId>,
 }
 
 /// What is the same for all stacks of this machine.
@@ -41,6 +81,8 @@ pub struct InstanceView {
     pub health: Health,
     /// How often in a row it was restarted for being unhealthy.
     pub unhealthy_restarts: u32,
+    /// Since when it is ready without a break; absent while it is not.
+    pub ready_since: Option<Timestamp>,
 }
 
 impl InstanceView {

@@ -11,16 +11,20 @@ mod removal;
 mod restart;
 mod slot;
 mod step;
+mod takeover;
 
 pub mod address;
 pub mod compare;
+pub mod failure;
 pub mod routes;
+pub mod serving;
 pub mod spec;
 pub mod volume;
 pub mod warm;
 
-pub use input::{Input, InstanceView, Settings};
+pub use input::{Direction, Fallback, InFlight, Input, InstanceView, Phase, Settings};
 pub use planner::{Failure, Plan, Waiting, plan};
 pub use ready::{Readiness, readiness};
 pub use restart::CRASH_LOOP;
 pub use step::Step;
+pub use takeover::{CANARY_TIME, MIN_HEALTHY, MONITOR, config};

@@ -1,12 +1,15 @@
 //! The plan for one stack: every service in turn, then what is no longer declared.
 
 use crate::address::AddressBook;
-use crate::input::Input;
+use crate::input::{Input, Phase};
 use crate::removal::{remove_stack, retire};
 use crate::slot::{Rollout, replacements_left};
-use crate::spec::network_spec;
+use crate::spec::{network_spec, update_order};
 use crate::step::Step;
+use crate::takeover::Takeover;
+use model::service::UpdateOrder;
 use model::{InstanceId, Release, Service, ServiceName, Timestamp};
+use std::collections::BTreeMap;
 
 /// What to do next, and what is awaited.
 #[derive(Debug, Default)]
@@ -19,8 +22,11 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// Services of which something is missing, too much, or not ready.
     pub unsettled: Vec<ServiceName>,
-    /// Counts the slots found as declared while a service is looked at.
+    /// How many replicas of each service are in their place.
+    pub in_place_of: BTreeMap<ServiceName, u32>,
+    /// Counts the slots found as declared while a service is looked at, and those still watched.
     pub(crate) in_place: u32,
+    pub(crate) watched: u32,
     pub(crate) addresses: AddressBook,
 }
 
@@ -46,10 +52,14 @@ impl Plan {
     }
 
     pub(crate) fn wait(&mut self, waiting: Waiting) {
-        if let Some(until) = waiting.until {
-            self.wake_at = Some(self.wake_at.map_or(until, |at| at.min(until)));
-        }
+        self.look_again(waiting.until);
         self.waiting.push(waiting);
+    }
+
+    pub(crate) fn look_again(&mut self, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+        }
     }
 }
 
@@ -71,7 +81,36 @@ pub fn plan(input: &Input<'_>) -> Plan {
         plan.steps.retain(|step| !matches!(step, Step::Create(_) | Step::Start { .. }));
         plan.steps.extend(missing);
     }
+    hold_back(input, release, &mut plan);
     plan
+}
+
+/// Leaves out what is under way already, and what must not begin before something under way has
+/// ended: of what can have one holder only, nothing is started while its place is being changed.
+fn hold_back(input: &Input<'_>, release: &Release, plan: &mut Plan) {
+    let is_exclusive = |name: &ServiceName| {
+        let service = release.stack.services.get(name);
+        service.is_some_and(|s| update_order(s) == UpdateOrder::StopFirst)
+    };
+    let busy = |service: &ServiceName, slot: u32| {
+        input.in_flight.values().any(|f| f.place.as_ref() == Some(&(service.clone(), slot)))
+    };
+    let mut held = Vec::new();
+    plan.steps.retain(|step| {
+        let waits = match step {
+            Step::Create(spec) => is_exclusive(&spec.service) && busy(&spec.service, spec.slot),
+            Step::Start { service, slot, .. } => is_exclusive(service) && busy(service, *slot),
+            _ => false,
+        };
+        let begun = input.in_flight.contains_key(&step.key());
+        held.extend(step.service().filter(|_| waits || begun).cloned());
+        !waits && !begun
+    });
+    for service in held {
+        if !plan.unsettled.contains(&service) {
+            plan.unsettled.push(service);
+        }
+    }
 }
 
 fn missing_networks(input: &Input<'_>, release: &Release) -> Vec<Step> {
@@ -85,17 +124,24 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
         return;
     }
     let steps_before = plan.steps.len();
-    plan.in_place = 0;
-    let replacements_left = replacements_left(input, release, service);
-    let mut rollout = Rollout { input, release, service, plan, replacements_left };
+    (plan.in_place, plan.watched) = (0, 0);
+    let takeover = Takeover::of(input, release, service);
+    let replacements_left = replacements_left(input, &takeover);
+    let mut rollout = Rollout { input, release, service, plan, takeover, replacements_left };
     for slot in 1..=service.replicas {
         rollout.slot(slot);
     }
+    let is_under_way = rollout.takeover.is_under_way();
+    let complete = plan.in_place >= service.replicas;
     let of_service = input.instances.iter().filter(|i| *i.service() == service.name);
     for surplus in of_service.filter(|i| i.slot() > service.replicas) {
-        retire(plan, surplus, "fewer replicas are declared");
+        // It serves until all that are declared do.
+        if complete || !is_under_way {
+            retire(plan, surplus, "fewer replicas are declared");
+        }
     }
-    if plan.in_place < service.replicas || plan.steps.len() > steps_before {
+    plan.in_place_of.insert(service.name.clone(), plan.in_place);
+    if !complete || plan.watched > 0 || plan.steps.len() > steps_before {
         plan.unsettled.push(service.name.clone());
     }
 }
@@ -108,11 +154,18 @@ fn stop_service(input: &Input<'_>, service: &Service, plan: &mut Plan) {
     }
 }
 
+/// What is no longer declared goes last: until the rest is there, it may have to serve again.
 fn retire_undeclared(input: &Input<'_>, release: &Release, plan: &mut Plan) {
+    let before = input.fallback.filter(|f| f.phase == Phase::TakingOver);
+    let is_settled = plan.unsettled.is_empty();
     for instance in input.instances {
-        if !release.stack.services.contains_key(instance.service()) {
-            retire(plan, instance, "no longer declared");
-            plan.unsettled.push(instance.service().clone());
+        if release.stack.services.contains_key(instance.service()) {
+            continue;
         }
+        let may_return = before.is_some_and(|f| f.release.stack.services.contains_key(instance.service()));
+        if is_settled || !may_return {
+            retire(plan, instance, "no longer declared");
+        }
+        plan.unsettled.push(instance.service().clone());
     }
 }

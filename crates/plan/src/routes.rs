@@ -1,26 +1,24 @@
 //! Where connections go, computed from what is in force and what is seen.
 
-use crate::input::InstanceView;
-use crate::ready::{Readiness, readiness};
-use model::instance::{Health, InstanceNetwork};
+use crate::input::{InstanceView, Phase};
+pub use crate::serving::Routed;
+use crate::serving::serving;
+use model::instance::InstanceNetwork;
 use model::release::NetworkAddresses;
-use model::route::{Backend, Endpoint, Listener, NameZone, ROUTE_TABLE_VERSION, RouteTable};
-use model::service::{NetworkMode, Protocol, Transport};
-use model::{InstanceId, NetworkName, Release, Service, Timestamp};
+use model::route::{
+    Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, NameZone, ROUTE_TABLE_VERSION, RouteTable,
+};
+use model::service::{NetworkMode, Protocol, PublishedPort, Transport};
+use model::{DurationMs, NetworkName, Release, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// One stack as the routes see it.
-pub struct Routed<'a> {
-    pub release: &'a Release,
-    pub instances: &'a [InstanceView],
-    /// Finish what they have and get nothing new.
-    pub draining: &'a BTreeSet<InstanceId>,
-}
+/// How long what is under way may take to end when nobody else can take it over.
+pub const DRAIN_ALONE: DurationMs = DurationMs(500);
 
 /// The table for all stacks. `unbound` are virtual addresses that the gateway could not listen on:
 /// their services are reached directly.
-pub fn table(stacks: &[Routed<'_>], unbound: &BTreeSet<IpAddr>, revision: u64, now: Timestamp) -> RouteTable {
+pub fn table(stacks: &[Routed<'_>], unbound: &BTreeSet<IpAddr>, revision: u64) -> RouteTable {
     let mut table = RouteTable {
         version: ROUTE_TABLE_VERSION,
         revision,
@@ -30,10 +28,10 @@ pub fn table(stacks: &[Routed<'_>], unbound: &BTreeSet<IpAddr>, revision: u64, n
     };
     for stack in stacks {
         for service in stack.release.stack.services.values() {
-            route_service(stack, service, now, &mut table);
+            route_service(stack, service, &mut table);
         }
         for (name, network) in &stack.release.addresses {
-            table.zones.push(zone(stack, name, network, unbound, now));
+            table.zones.push(zone(stack, name, network, unbound));
         }
     }
     table
@@ -49,7 +47,7 @@ fn is_direct(service: &Service, instances: &[InstanceView]) -> bool {
     service.policy.direct || udp_exposed || udp_image
 }
 
-fn route_service(stack: &Routed<'_>, service: &Service, now: Timestamp, table: &mut RouteTable) {
+fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) {
     let protocols: BTreeMap<u16, Protocol> = service
         .ports
         .iter()
@@ -58,7 +56,10 @@ fn route_service(stack: &Routed<'_>, service: &Service, now: Timestamp, table: &
         .collect();
     for published in service.ports.iter().filter(|p| p.transport == Transport::Tcp) {
         let address = published.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let backend = backend(stack, service, published.target, now, table);
+        let backend = match predecessor(stack, service, published) {
+            Some((before, previous, port)) => backend(&before, previous, port, table),
+            None => backend(stack, service, published.target, table),
+        };
         table.listeners.push(Listener {
             address: SocketAddr::new(address, published.published),
             protocol: published.protocol,
@@ -71,7 +72,7 @@ fn route_service(stack: &Routed<'_>, service: &Service, now: Timestamp, table: &
     }
     let virtual_addresses: Vec<Ipv4Addr> = virtual_addresses(stack.release, service).collect();
     for port in known_ports(stack, service) {
-        let backend = backend(stack, service, port, now, table);
+        let backend = backend(stack, service, port, table);
         for address in &virtual_addresses {
             table.listeners.push(Listener {
                 address: SocketAddr::new(IpAddr::V4(*address), port),
@@ -102,26 +103,30 @@ fn known_ports(stack: &Routed<'_>, service: &Service) -> BTreeSet<u16> {
     declared.chain(exposed).chain(image).chain(seen).filter(|p| *p != 0).collect()
 }
 
-fn backend(
-    stack: &Routed<'_>,
+/// A service of the release before that has this host port until the one that takes it over can.
+fn predecessor<'a>(
+    stack: &Routed<'a>,
     service: &Service,
-    port: u16,
-    now: Timestamp,
-    table: &mut RouteTable,
-) -> String {
+    port: &PublishedPort,
+) -> Option<(Routed<'a>, &'a Service, u16)> {
+    let fallback = stack.fallback.filter(|f| f.phase == Phase::TakingOver)?;
+    let is_same = |p: &PublishedPort| {
+        (p.transport, p.published, p.host_ip) == (port.transport, port.published, port.host_ip)
+    };
+    let others = fallback.release.stack.services.values().filter(|s| s.name != service.name);
+    let (previous, found) = others.filter_map(|s| Some((s, s.ports.iter().find(|p| is_same(p))?))).next()?;
+    let before = Routed { release: fallback.release, fallback: None, ..*stack };
+    let is_ready = |stack: &Routed<'_>, service: &Service| {
+        serving(stack, service).iter().any(|s| s.instance.ready_since.is_some())
+    };
+    let is_needed = port.published != 0 && !is_ready(stack, service) && is_ready(&before, previous);
+    is_needed.then_some((before, previous, found.target))
+}
+
+fn backend(stack: &Routed<'_>, service: &Service, port: u16, table: &mut RouteTable) -> String {
     let id = format!("{}/{}:{port}", stack.release.stack.name, service.name);
     if !table.backends.contains_key(&id) {
-        let endpoints = serving(stack, service, now)
-            .into_iter()
-            .filter_map(|i| Some((i, host_of(stack, i)?)))
-            .map(|(i, host)| Endpoint {
-                instance: i.observed.spec.id.to_string(),
-                address: SocketAddr::new(host, port),
-                draining: stack.draining.contains(&i.observed.spec.id),
-                drain_ms: model::route::DEFAULT_DRAIN_MS,
-                weight: model::route::DEFAULT_WEIGHT,
-            })
-            .collect();
+        let endpoints = endpoints(stack, service, port);
         table
             .backends
             .insert(id.clone(), Backend { endpoints, hold_ms: service.policy.hold.unwrap_or_default().0 });
@@ -129,17 +134,26 @@ fn backend(
     id
 }
 
-/// Instances that get traffic: the ready ones; while there is none, those that are still starting.
-fn serving<'a>(stack: &Routed<'a>, service: &Service, now: Timestamp) -> Vec<&'a InstanceView> {
-    let running: Vec<&InstanceView> =
-        stack.instances.iter().filter(|i| *i.service() == service.name && i.is_running()).collect();
-    let is_ready = |i: &&InstanceView| readiness(service, i, now) == Readiness::Ready;
-    let usable = |i: &&InstanceView| !stack.draining.contains(&i.observed.spec.id);
-    let any_ready = running.iter().any(|i| is_ready(i) && usable(i));
-    running
-        .into_iter()
-        .filter(|i| if any_ready { is_ready(i) || !usable(i) } else { i.health != Health::Unhealthy })
-        .collect()
+/// Those that get what is new, and those that only finish what they have.
+fn endpoints(stack: &Routed<'_>, service: &Service, port: u16) -> Vec<Endpoint> {
+    let chosen = serving(stack, service);
+    let drain_ms = drain(service, true).0;
+    let endpoint = |instance: &InstanceView, weight: u32, draining: bool| {
+        let address = SocketAddr::new(host_of(stack, instance)?, port);
+        let instance = instance.observed.spec.id.to_string();
+        Some(Endpoint { instance, address, draining, drain_ms, weight })
+    };
+    let is_chosen =
+        |i: &InstanceView| chosen.iter().any(|s| s.instance.observed.spec.id == i.observed.spec.id);
+    let of_service = stack.instances.iter().filter(|i| *i.service() == service.name && i.is_running());
+    let finishing = of_service.filter(|i| !is_chosen(i)).filter_map(|i| endpoint(i, DEFAULT_WEIGHT, true));
+    chosen.iter().filter_map(|s| endpoint(s.instance, s.weight, false)).chain(finishing).collect()
+}
+
+/// How long what is under way at an instance may take to end.
+pub fn drain(service: &Service, others_serve: bool) -> DurationMs {
+    let usual = if others_serve { DurationMs(DEFAULT_DRAIN_MS) } else { DRAIN_ALONE };
+    service.policy.rollout.drain.unwrap_or(usual)
 }
 
 fn host_of(stack: &Routed<'_>, instance: &InstanceView) -> Option<IpAddr> {
@@ -162,7 +176,6 @@ fn zone(
     name: &NetworkName,
     network: &NetworkAddresses,
     unbound: &BTreeSet<IpAddr>,
-    now: Timestamp,
 ) -> NameZone {
     let mut names: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     let mut add = |key: &str, addresses: &[IpAddr]| {
@@ -182,7 +195,7 @@ fn zone(
             is_direct(service, stack.instances) || virtual_address.is_some_and(|a| unbound.contains(&a));
         let addresses = match virtual_address {
             Some(address) if !direct => vec![address],
-            _ => serving(stack, service, now).iter().filter_map(|i| address_on(i, network)).collect(),
+            _ => serving(stack, service).iter().filter_map(|s| address_on(s.instance, network)).collect(),
         };
         add(service.name.as_str(), &addresses);
         attachment.aliases.iter().for_each(|alias| add(alias, &addresses));

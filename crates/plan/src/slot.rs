@@ -1,18 +1,22 @@
 //! One replica's place: which instance holds it, and what is to be done with it next.
 
 use crate::depend::{Gate, gate};
-use crate::input::{Input, InstanceView};
+use crate::input::{Direction, Input, InstanceView, Phase};
 use crate::planner::{Failure, Plan, Waiting};
 use crate::ready::{Readiness, deadline, readiness};
 use crate::restart::{CRASH_LOOP, Next, after_exit, pause};
 use crate::spec::{Seat, instance_id, instance_spec, spec_hash, update_order};
 use crate::step::Step;
-use model::instance::{Exit, InstanceNetwork, InstanceState};
-use model::service::{NetworkMode, OnUnhealthy, UpdateOrder};
+use crate::takeover::{Stage, Takeover};
+use crate::warm;
+use model::instance::{Exit, Health, InstanceNetwork, InstanceState};
+use model::service::{FailureAction, NetworkMode, OnUnhealthy, UpdateOrder};
 use model::{DurationMs, InstanceId, Release, Service, Timestamp};
 
 /// Restarts in a row for being unhealthy, after which the pause between them is at its longest.
 const UNHEALTHY_PAUSE_SHIFT: u32 = 6;
+/// Starts that a program may need while the release before is still there to go back to.
+const TRIAL_STARTS: u32 = 1;
 
 /// The planner's working place for one service.
 pub(crate) struct Rollout<'a, 'p> {
@@ -20,6 +24,7 @@ pub(crate) struct Rollout<'a, 'p> {
     pub release: &'a Release,
     pub service: &'a Service,
     pub plan: &'p mut Plan,
+    pub takeover: Takeover<'a>,
     /// Replacements that may still be begun in this plan.
     pub replacements_left: u32,
 }
@@ -27,7 +32,6 @@ pub(crate) struct Rollout<'a, 'p> {
 impl Rollout<'_, '_> {
     /// Plans for one slot.
     pub fn slot(&mut self, slot: u32) {
-        let hash = spec_hash(self.release, self.service);
         let held: Vec<&InstanceView> = self
             .input
             .instances
@@ -35,16 +39,25 @@ impl Rollout<'_, '_> {
             .filter(|i| *i.service() == self.service.name && i.slot() == slot)
             .collect();
         let (mut current, old): (Vec<_>, Vec<_>) =
-            held.into_iter().partition(|i| i.observed.spec.spec_hash == hash && !self.joins_another(i));
+            held.into_iter().partition(|i| self.takeover.is_current(i) && !self.joins_another(i));
         current.sort_by_key(|i| (i.is_running(), i.observed.starts, i.observed.spec.id.clone()));
         let newest = current.pop();
         self.retire(&current, "a second instance in the same place");
+        self.retire_passed_over(&old);
         match newest {
             Some(instance) if !instance.is_running() && self.must_stop_first(slot, &old) => {}
             Some(instance) => self.tend(slot, instance, &old),
             None if old.is_empty() => self.create(slot),
             None => self.replace(slot, &old),
         }
+    }
+
+    /// With an instance of the release before ready, older ones have nothing to wait for.
+    fn retire_passed_over(&mut self, old: &[&InstanceView]) {
+        let before = old.iter().any(|i| self.takeover.is_before(i) && i.ready_since.is_some());
+        let passed_over = |i: &&&InstanceView| before && !self.takeover.is_before(i);
+        let passed_over: Vec<&InstanceView> = old.iter().filter(passed_over).copied().collect();
+        self.retire(&passed_over, "replaced before");
     }
 
     /// What the instance of this slot may only hold alone is still held by another: stop that.
@@ -90,10 +103,7 @@ impl Rollout<'_, '_> {
             return self.stop(slot, instance, "restart was asked for");
         }
         match readiness(self.service, instance, self.input.now) {
-            Readiness::Ready => {
-                self.plan.in_place += 1;
-                self.retire(old, "replaced");
-            }
+            Readiness::Ready => self.take_over(instance, old),
             Readiness::Unhealthy => self.tend_unhealthy(slot, instance, since),
             Readiness::Pending { awaits, look_at } => {
                 let last = deadline(self.service, instance, since);
@@ -105,6 +115,56 @@ impl Rollout<'_, '_> {
                 }
             }
             Readiness::Completed | Readiness::NotRunning => {}
+        }
+    }
+
+    /// A ready instance on its way into its place.
+    fn take_over(&mut self, instance: &InstanceView, old: &[&InstanceView]) {
+        let other = old.iter().any(|i| i.ready_since.is_some() && !self.is_stopping(i));
+        match self.takeover.stage(instance, other, self.plan.in_place == 0) {
+            // Its readiness was not noted yet.
+            Stage::Unready => self.wait("a second look at it", None),
+            Stage::Settling { until } => self.wait("having been ready for a moment", Some(until)),
+            Stage::Canary { until } => {
+                let share = self.service.policy.rollout.canary.map(|c| c.to_string()).unwrap_or_default();
+                self.wait(format!("the end of its time with {share} of the traffic"), Some(until));
+            }
+            Stage::InPlace { since } => {
+                self.plan.in_place += 1;
+                if let Some(until) = self.takeover.watched_until(since) {
+                    self.plan.watched += 1;
+                    self.wait("the end of the time it is watched", Some(until));
+                }
+                self.release_places(old);
+            }
+        }
+    }
+
+    fn is_stopping(&self, instance: &InstanceView) -> bool {
+        let id = &instance.observed.spec.id;
+        self.input.in_flight.values().any(|f| f.stops.as_ref() == Some(id))
+    }
+
+    /// The place is filled anew: who had it is kept warm, or goes.
+    fn release_places(&mut self, old: &[&InstanceView]) {
+        for instance in old {
+            match self.warm_until(instance) {
+                Some(until) => self.plan.look_again(until),
+                None => self.retire(&[instance], "replaced"),
+            }
+        }
+    }
+
+    /// Until when a replaced instance is kept; nothing is kept that could not serve at once.
+    fn warm_until(&self, instance: &InstanceView) -> Option<Option<Timestamp>> {
+        let fallback = self.input.fallback?;
+        let before = fallback.release.stack.services.get(&self.service.name)?;
+        let time = warm::time(fallback.release, before);
+        let kept = self.takeover.is_before(instance) && instance.is_running() && time.0 > 0;
+        match fallback.phase {
+            _ if !kept || instance.health == Health::Unhealthy => None,
+            Phase::TakingOver => Some(None),
+            Phase::Kept(at) => Some(Some(at.plus(time))).filter(|_| self.input.now < at.plus(time)),
         }
     }
 
@@ -133,13 +193,38 @@ impl Rollout<'_, '_> {
         match after_exit(self.service.restart, exit, observed.starts, observed.quick_failures) {
             Next::Done => {
                 self.plan.in_place += 1;
-                self.retire(old, "replaced");
+                self.release_places(old);
+            }
+            Next::StartAt(_) if self.is_on_trial() && observed.starts > TRIAL_STARTS => {
+                self.fail(
+                    instance,
+                    format!("ended {} times since its release, {}", observed.starts, exit.describe()),
+                );
+                self.wait("its restart", Some(exit.finished.plus(pause(observed.quick_failures))));
+                if self.input.now >= exit.finished.plus(pause(observed.quick_failures)) {
+                    self.start(slot, instance, &exit.describe());
+                }
             }
             Next::Failed => self.fail(instance, exit.describe()),
             Next::StartAt(at) if self.input.now >= at => self.start(slot, instance, &exit.describe()),
             Next::StartAt(at) => {
                 let text = format!("restart in {}, {}", at.since(self.input.now), exit.describe());
                 self.wait(text, Some(at));
+            }
+        }
+    }
+
+    /// Its release may still be taken back, because the one before is there to go back to.
+    fn is_on_trial(&self) -> bool {
+        let Some(fallback) = self.input.fallback.filter(|_| self.takeover.before.is_some()) else {
+            return false;
+        };
+        match fallback.phase {
+            Phase::TakingOver => true,
+            Phase::Kept(at) => {
+                let before = fallback.release.stack.services.get(&self.service.name);
+                let time = before.map_or(DurationMs(0), |b| warm::time(fallback.release, b));
+                self.input.now < at.plus(time)
             }
         }
     }
@@ -219,28 +304,55 @@ impl Rollout<'_, '_> {
 }
 
 /// How many replicas of a service may be replaced at the same time.
-pub(crate) fn replacements_left(input: &Input<'_>, release: &Release, service: &Service) -> u32 {
-    let hash = spec_hash(release, service);
+pub(crate) fn replacements_left(input: &Input<'_>, takeover: &Takeover<'_>) -> u32 {
+    if input.is_paused {
+        return 0;
+    }
+    let service = takeover.service;
+    let config = takeover.config();
     let of_service = || input.instances.iter().filter(|i| *i.service() == service.name);
-    let underway = of_service()
-        .filter(|i| i.observed.spec.spec_hash == hash)
-        .filter(|i| {
-            let beside_old = of_service().any(|o| o.slot() == i.slot() && o.observed.spec.spec_hash != hash);
-            let ready = matches!(readiness(service, i, input.now), Readiness::Ready | Readiness::Completed);
-            beside_old && !ready
-        })
-        .count() as u32;
-    let delay = service.update.delay.unwrap_or(DurationMs(0));
-    let newest = of_service()
-        .filter(|i| i.observed.spec.spec_hash == hash)
-        .filter_map(InstanceView::running_since)
-        .max();
+    let current = || of_service().filter(|i| takeover.is_current(i));
+    let mut in_place = 0;
+    let mut is_done = |i: &InstanceView| {
+        let other = of_service().any(|o| o.slot() == i.slot() && !takeover.is_current(o) && o.is_running());
+        let has_place = matches!(takeover.stage(i, other, in_place == 0), Stage::InPlace { .. });
+        in_place += u32::from(has_place);
+        let given_up =
+            config.failure_action == Some(FailureAction::Continue) && has_failed(service, i, input.now);
+        !other || has_place || given_up || readiness(service, i, input.now) == Readiness::Completed
+    };
+    let mut by_slot: Vec<&InstanceView> = current().collect();
+    by_slot.sort_by_key(|i| i.slot());
+    let underway = by_slot.into_iter().filter(|i| !is_done(i)).count() as u32;
+    let canary_first = service.policy.rollout.canary.is_some()
+        && takeover.is_under_way()
+        && input.direction == Direction::Forward;
+    let newest = current().filter_map(InstanceView::running_since).max();
+    let delay = config.delay.unwrap_or(DurationMs(0));
     if newest.is_some_and(|since| delay.0 > 0 && input.now < since.plus(delay)) {
         return 0;
     }
-    // Zero means all at once.
-    match service.update.parallelism.unwrap_or(1) {
+    match config.parallelism.unwrap_or(1) {
+        _ if canary_first && in_place == 0 => 1 - underway.min(1),
+        // Zero means all at once.
         0 => u32::MAX,
         n => n.saturating_sub(underway),
+    }
+}
+
+/// Waiting for it longer is of no use.
+fn has_failed(service: &Service, instance: &InstanceView, now: Timestamp) -> bool {
+    match &instance.observed.state {
+        InstanceState::Running { since, .. } => match readiness(service, instance, now) {
+            Readiness::Unhealthy => true,
+            Readiness::Pending { .. } => now >= deadline(service, instance, *since),
+            _ => false,
+        },
+        InstanceState::Exited(exit) => {
+            let observed = &instance.observed;
+            let next = after_exit(service.restart, exit, observed.starts, observed.quick_failures);
+            next == Next::Failed || observed.quick_failures >= CRASH_LOOP
+        }
+        InstanceState::Created | InstanceState::Lost => false,
     }
 }

@@ -21,7 +21,10 @@ fn the_new_one_starts_before_the_old_one_stops() {
     let mut world = World::of(vec![web.clone()]);
     world.settle();
     world.declare(vec![version(web, "2")]);
-    assert_eq!(world.settle(), ["create web#1 r2", "stop web#1: replaced", "remove web#1"]);
+    assert_eq!(world.settle(), ["create web#1 r2"]);
+    assert_eq!(world.serving("web"), ["#1 r1 100%"], "the new one was ready for too short a time");
+    assert_eq!(world.pass(500).settle(), ["stop web#1: replaced", "remove web#1"]);
+    assert_eq!(world.serving("web"), ["#1 r2 100%"]);
 }
 
 #[test]
@@ -67,9 +70,10 @@ fn replicas_are_replaced_one_after_the_other() {
     let mut world = World::of(vec![web.clone()]);
     world.settle();
     world.declare(vec![version(web, "2")]);
-    assert_eq!(world.turn(), ["create web#1 r2"]);
-    assert_eq!(world.turn(), ["stop web#1: replaced", "create web#2 r2"]);
-    assert_eq!(world.settle(), ["remove web#1", "stop web#2: replaced", "remove web#2"]);
+    assert_eq!(world.settle(), ["create web#1 r2"]);
+    assert_eq!(world.pass(500).turn(), ["stop web#1: replaced", "create web#2 r2"]);
+    assert_eq!(world.settle(), ["remove web#1"]);
+    assert_eq!(world.pass(500).settle(), ["stop web#2: replaced", "remove web#2"]);
 }
 
 #[test]
@@ -84,7 +88,8 @@ fn parallelism_and_delay_are_honoured() {
     assert_eq!(world.turn(), ["create web#1 r2", "create web#2 r2"]);
     let rest = world.settle();
     assert!(!rest.iter().any(|s| s.starts_with("create")), "{rest:?}");
-    assert_eq!(world.pass(5 * SECOND).settle()[0], "create web#3 r2");
+    let done = world.pass(5 * SECOND).settle();
+    assert!(done.contains(&"create web#3 r2".to_owned()), "{done:?}");
 }
 
 #[test]
@@ -123,4 +128,110 @@ fn a_port_or_a_policy_changes_nothing_that_runs() {
     world.instances[0].observed.listening.push(81);
     world.declare(vec![changed]);
     assert_eq!(world.settle(), Vec::<String>::new());
+}
+
+#[test]
+fn the_old_one_is_kept_warm_and_goes_when_its_time_is_over() {
+    let web = published(service("web"), 80);
+    let mut world = World::of(vec![web.clone()]);
+    world.settle();
+    world.deploy(vec![version(web, "2")]);
+    assert_eq!(world.settle(), ["create web#1 r2"]);
+    assert_eq!(world.pass(500).settle(), Vec::<String>::new(), "it may be needed again");
+    assert_eq!(world.serving("web"), ["#1 r2 100%"]);
+    assert!(!world.plan().is_settled(), "the release is watched before it is kept");
+    world.pass(2 * SECOND);
+    assert!(world.plan().is_settled());
+    world.keep();
+    assert_eq!(world.pass(299 * SECOND).settle(), Vec::<String>::new());
+    assert_eq!(world.pass(SECOND).settle(), ["stop web#1: replaced", "remove web#1"]);
+}
+
+#[test]
+fn going_back_to_a_warm_release_is_a_swap() {
+    let web = published(service("web"), 80);
+    let mut world = World::of(vec![web.clone()]);
+    world.settle();
+    world.deploy(vec![version(web, "2")]);
+    world.settle();
+    world.pass(3 * SECOND).settle();
+    world.keep();
+    world.pass(SECOND).go_back();
+    assert_eq!(world.serving("web"), ["#1 r1 100%"]);
+    let plan = world.plan();
+    assert!(plan.steps.is_empty() && plan.is_settled(), "{plan:?}");
+}
+
+#[test]
+fn a_new_one_that_dies_gives_its_traffic_back_at_once() {
+    let web = published(service("web"), 80);
+    let mut world = World::of(vec![web.clone()]);
+    world.settle();
+    world.deploy(vec![version(web, "2")]);
+    world.settle();
+    world.pass(3 * SECOND).settle();
+    world.keep();
+    let new = world.instances.last().expect("it was created").observed.spec.id.clone();
+    world.pass(60 * SECOND).ends(&new, 1);
+    assert_eq!(world.serving("web"), ["#1 r1 100%"]);
+    assert_eq!(world.plan().failures.len(), 1, "and the release is found bad");
+}
+
+#[test]
+fn a_canary_gets_its_share_first() {
+    let mut web = published(service("web"), 80);
+    web.replicas = 2;
+    web.policy.rollout.canary = Some(model::Percent::parse("10%").expect("valid"));
+    let mut world = World::of(vec![web.clone()]);
+    world.settle();
+    world.deploy(vec![version(web, "2")]);
+    assert_eq!(world.settle(), ["create web#1 r2"]);
+    world.pass(SECOND).settle();
+    assert_eq!(world.serving("web"), ["#1 r1 45%", "#1 r2 10%", "#2 r1 45%"]);
+    assert_eq!(world.pass(29 * SECOND).settle(), Vec::<String>::new());
+    assert_eq!(world.pass(SECOND).settle(), ["create web#2 r2"]);
+    assert_eq!(world.serving("web"), ["#1 r2 50%", "#2 r1 50%"]);
+    world.pass(SECOND).settle();
+    assert_eq!(world.serving("web"), ["#1 r2 50%", "#2 r2 50%"]);
+}
+
+#[test]
+fn what_may_have_one_holder_is_not_kept_warm() {
+    let db = with_volume(published(service("db"), 5432));
+    let mut world = World::of(vec![db.clone()]);
+    world.settle();
+    world.deploy(vec![version(db, "2")]);
+    assert_eq!(
+        world.settle(),
+        ["stop db#1: its successor needs what it holds", "create db#1 r2", "remove db#1"]
+    );
+}
+
+#[test]
+fn a_worker_without_ports_does_not_work_twice() {
+    let worker = service("worker");
+    let mut world = World::of(vec![worker.clone()]);
+    world.settle();
+    world.deploy(vec![version(worker, "2")]);
+    assert_eq!(world.settle(), ["create worker#1 r2"]);
+    world.pass(SECOND).settle();
+    assert_eq!(world.pass(500).settle(), ["stop worker#1: replaced", "remove worker#1"]);
+}
+
+#[test]
+fn a_service_that_is_renamed_keeps_its_port_until_the_new_one_can_take_it() {
+    let mut world = World::of(vec![published(service("web"), 80)]);
+    world.settle();
+    world.deaf.insert("app".into());
+    world.deploy(vec![published(service("app"), 80)]);
+    world.settle();
+    let listener = |world: &mut World| {
+        world.note_ready();
+        let table = plan::routes::table(&[world.routed()], &Default::default(), 1);
+        table.listeners.iter().find(|l| l.public).map(|l| l.backend.clone())
+    };
+    assert_eq!(listener(&mut world).as_deref(), Some("shop/web:80"));
+    world.listens("app", 80).pass(3 * SECOND).settle();
+    assert_eq!(listener(&mut world).as_deref(), Some("shop/app:80"));
+    assert!(world.instances.iter().all(|i| i.service().as_str() == "app"), "and then the old one goes");
 }

@@ -3,10 +3,9 @@ use model::instance::Health;
 use plan::routes::{Routed, table};
 use std::collections::BTreeSet;
 
-fn told(world: &World, draining: &BTreeSet<model::InstanceId>) -> Vec<String> {
-    let release = world.desired.as_ref().expect("declared");
-    let routed = Routed { release, instances: &world.instances, draining };
-    let table = table(&[routed], &BTreeSet::new(), 1, world.now);
+fn told(world: &mut World, draining: &BTreeSet<model::InstanceId>) -> Vec<String> {
+    world.note_ready();
+    let table = table(&[Routed { draining, ..world.routed() }], &BTreeSet::new(), 1);
     let listeners = table.listeners.iter().map(|l| {
         let ends = &table.backends[&l.backend].endpoints;
         let ends: Vec<String> = ends
@@ -24,7 +23,7 @@ fn told(world: &World, draining: &BTreeSet<model::InstanceId>) -> Vec<String> {
 fn published_ports_and_names_lead_to_ready_instances() {
     let mut world = World::of(vec![published(service("web"), 80)]);
     world.settle();
-    let lines = told(&world, &BTreeSet::new());
+    let lines = told(&mut world, &BTreeSet::new());
     assert!(lines.contains(&"0.0.0.0:80 -> 10.208.1.0:80".to_owned()), "{lines:#?}");
     assert!(lines.contains(&"10.208.0.2:80 -> 10.208.1.0:80".to_owned()), "{lines:#?}");
     assert!(lines.contains(&"web = [10.208.0.2]".to_owned()), "{lines:#?}");
@@ -36,7 +35,7 @@ fn an_unhealthy_instance_gets_nothing() {
     let mut world = World::of(vec![published(service("web"), 80)]);
     world.settle();
     world.health("web", Health::Unhealthy);
-    assert!(told(&world, &BTreeSet::new()).contains(&"0.0.0.0:80 -> ".to_owned()));
+    assert!(told(&mut world, &BTreeSet::new()).contains(&"0.0.0.0:80 -> 10.208.1.0:80 draining".to_owned()));
 }
 
 #[test]
@@ -46,8 +45,8 @@ fn a_draining_instance_is_marked_and_others_take_over() {
     let mut world = World::of(vec![web]);
     world.settle();
     let first = world.instances[0].observed.spec.id.clone();
-    let lines = told(&world, &BTreeSet::from([first]));
-    assert!(lines.contains(&"0.0.0.0:80 -> 10.208.1.0:80 draining, 10.208.1.1:80".to_owned()), "{lines:#?}");
+    let lines = told(&mut world, &BTreeSet::from([first]));
+    assert!(lines.contains(&"0.0.0.0:80 -> 10.208.1.1:80, 10.208.1.0:80 draining".to_owned()), "{lines:#?}");
 }
 
 #[test]
@@ -56,7 +55,7 @@ fn a_direct_service_resolves_to_its_instances() {
     web.policy.direct = true;
     let mut world = World::of(vec![web]);
     world.settle();
-    let lines = told(&world, &BTreeSet::new());
+    let lines = told(&mut world, &BTreeSet::new());
     assert!(lines.contains(&"web = [10.208.1.0]".to_owned()), "{lines:#?}");
     assert!(!lines.iter().any(|l| l.starts_with("10.208.0.2:80")), "{lines:#?}");
 }

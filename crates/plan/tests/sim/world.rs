@@ -9,7 +9,8 @@ use model::stack::Network;
 use model::{
     Digest, DurationMs, NetworkName, Release, ReleaseId, Service, ServiceName, Stack, StackName, Timestamp,
 };
-use plan::{Input, InstanceView, Plan, Settings, Step};
+use plan::routes::Routed;
+use plan::{Direction, Fallback, Input, InstanceView, Phase, Plan, Readiness, Settings, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const SECOND: u64 = 1000;
@@ -29,6 +30,11 @@ pub struct World {
     pub ends_at_once: BTreeMap<String, i32>,
     /// Services that listen on their ports as soon as they run (all by default).
     pub deaf: BTreeSet<String>,
+    /// The release before, and how far the present one has come.
+    pub before: Option<(Release, Phase)>,
+    pub direction: Direction,
+    pub is_paused: bool,
+    nobody: BTreeSet<model::InstanceId>,
     settings: Settings,
 }
 
@@ -147,6 +153,10 @@ impl World {
             number: 0,
             ends_at_once: BTreeMap::new(),
             deaf: BTreeSet::new(),
+            before: None,
+            direction: Direction::Forward,
+            is_paused: false,
+            nobody: BTreeSet::new(),
             settings: Settings { files: "/files".into() },
         }
     }
@@ -166,7 +176,12 @@ impl World {
 
     pub fn plan(&mut self) -> Plan {
         self.number += 1;
+        self.note_ready();
         plan::plan(&Input {
+            fallback: self.before.as_ref().map(|(release, phase)| Fallback { release, phase: *phase }),
+            direction: self.direction,
+            is_paused: self.is_paused,
+            in_flight: &BTreeMap::new(),
             stack: &self.stack,
             desired: self.desired.as_ref(),
             last: self.last.as_ref(),
@@ -179,6 +194,69 @@ impl World {
             number: self.number,
             settings: &self.settings,
         })
+    }
+
+    /// Remembers since when each instance is ready, as the loop does.
+    pub fn note_ready(&mut self) {
+        let releases: Vec<Release> =
+            self.desired.iter().cloned().chain(self.before.iter().map(|(r, _)| r.clone())).collect();
+        for instance in &mut self.instances {
+            let declared = releases.iter().find_map(|r| r.stack.services.get(instance.service()));
+            let ready = declared.is_some_and(|s| plan::readiness(s, instance, self.now) == Readiness::Ready);
+            instance.ready_since = ready.then_some(instance.ready_since.unwrap_or(self.now));
+        }
+    }
+
+    /// Declares a next release that takes the place of the present one.
+    pub fn deploy(&mut self, services: Vec<Service>) {
+        let before = self.desired.clone().expect("something is in force");
+        self.declare(services);
+        self.before = Some((before, Phase::TakingOver));
+        self.direction = Direction::Forward;
+    }
+
+    /// The release in force is kept.
+    pub fn keep(&mut self) {
+        if let Some((_, phase)) = &mut self.before {
+            *phase = Phase::Kept(self.now);
+        }
+    }
+
+    /// The release before is declared again.
+    pub fn go_back(&mut self) {
+        let (before, _) = self.before.take().expect("there was one before");
+        let after = self.desired.replace(before);
+        self.before = after.map(|r| (r, Phase::TakingOver));
+        self.direction = Direction::Back;
+    }
+
+    /// Which instances get what is new: `web#1 r2 10`, with the share where it is not the whole.
+    pub fn serving(&mut self, service: &str) -> Vec<String> {
+        self.note_ready();
+        let routed = self.routed();
+        let service = &routed.release.stack.services[&name(service)];
+        let chosen = plan::serving::serving(&routed, service);
+        let total: u32 = chosen.iter().map(|s| s.weight).sum();
+        let mut told: Vec<String> = chosen
+            .iter()
+            .map(|s| {
+                let spec = &s.instance.observed.spec;
+                format!("#{} {} {}%", spec.slot, spec.release, s.weight * 100 / total)
+            })
+            .collect();
+        told.sort();
+        told
+    }
+
+    pub fn routed(&self) -> Routed<'_> {
+        Routed {
+            release: self.desired.as_ref().expect("something is declared"),
+            fallback: self.before.as_ref().map(|(release, phase)| Fallback { release, phase: *phase }),
+            direction: self.direction,
+            instances: &self.instances,
+            draining: &self.nobody,
+            now: self.now,
+        }
     }
 
     /// Plans and carries out once; the steps as text.
@@ -250,6 +328,7 @@ impl World {
                     observed,
                     health: Health::Unchecked,
                     unhealthy_restarts: 0,
+                    ready_since: None,
                 });
                 self.start(id.as_ref());
             }
@@ -299,6 +378,20 @@ impl World {
             started,
             finished: now,
         });
+    }
+
+    /// The program of one instance ends.
+    pub fn ends(&mut self, id: &model::InstanceId, code: i32) -> &mut Self {
+        self.end(id.as_str(), code, false);
+        self
+    }
+
+    /// The running instances of a service begin to listen.
+    pub fn listens(&mut self, service: &str, port: u16) -> &mut Self {
+        let of_service =
+            self.instances.iter_mut().filter(|i| i.service().as_str() == service && i.is_running());
+        of_service.for_each(|i| i.observed.listening = vec![port]);
+        self
     }
 
     /// The program of every instance of a service ends.
