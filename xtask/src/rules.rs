@@ -30,11 +30,12 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ),
     // development only
     ("testkit", &[]),
-    ("xtask", &["model"]),
+    ("traffic", &[]),
+    ("xtask", &["model", "traffic"]),
 ];
 
 /// What tests may use beside the arrows of their crate (and the crate itself, with other features).
-pub const FOR_TESTS: &[&str] = &["testkit", "model"];
+pub const FOR_TESTS: &[&str] = &["testkit", "traffic", "model"];
 
 /// All that the core may depend on from outside: data, text and arithmetic.
 pub const CORE_EXTERNAL: &[&str] =
