@@ -25,6 +25,11 @@ impl Machine for Host {
         net::host_subnets().unwrap_or_default()
     }
 
+    fn disk_free(&self, directory: &std::path::Path) -> Option<model::Bytes> {
+        let stat = rustix::fs::statvfs(directory).ok()?;
+        Some(model::Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+
     fn port_in_use(&self, address: SocketAddr) -> Option<String> {
         try_port(address).err().map(|error| match error {
             rustix::io::Errno::ADDRINUSE => "something on this machine already listens there".to_owned(),

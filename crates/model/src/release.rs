@@ -16,6 +16,32 @@ pub struct Release {
     /// Addresses of its networks, kept from release to release.
     pub addresses: BTreeMap<crate::NetworkName, NetworkAddresses>,
     pub made: Timestamp,
+    /// Specification hashes, computed by the planner when first asked for.
+    #[serde(skip)]
+    pub hashes: Memo<BTreeMap<ServiceName, Digest>>,
+}
+
+/// Something that follows from the rest of a value, computed once. It is no part of the value: a
+/// clone begins without it, and all are equal.
+#[derive(Debug, Default)]
+pub struct Memo<T>(std::sync::OnceLock<T>);
+
+impl<T> Memo<T> {
+    pub fn get_or(&self, compute: impl FnOnce() -> T) -> &T {
+        self.0.get_or_init(compute)
+    }
+}
+
+impl<T: Default> Clone for Memo<T> {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl<T> PartialEq for Memo<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Which addresses a stack's network uses.

@@ -103,7 +103,7 @@ fn hold_back(input: &Input<'_>, release: &Release, plan: &mut Plan) {
             _ => false,
         };
         let begun = input.in_flight.contains_key(&step.key());
-        held.extend(step.service().filter(|_| waits || begun).cloned());
+        held.extend(step.service().filter(|_| waits).cloned());
         !waits && !begun
     });
     for service in held {
@@ -123,7 +123,6 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
         stop_service(input, service, plan);
         return;
     }
-    let steps_before = plan.steps.len();
     (plan.in_place, plan.watched) = (0, 0);
     let takeover = Takeover::of(input, release, service);
     let replacements_left = replacements_left(input, &takeover);
@@ -141,7 +140,8 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
         }
     }
     plan.in_place_of.insert(service.name.clone(), plan.in_place);
-    if !complete || plan.watched > 0 || plan.steps.len() > steps_before {
+    // Once all are in their places, nobody waits for the end of what was replaced.
+    if !complete || plan.watched > 0 {
         plan.unsettled.push(service.name.clone());
     }
 }

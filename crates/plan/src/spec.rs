@@ -40,8 +40,17 @@ struct Interchangeable<'a> {
     volumes: Vec<&'a model::stack::Volume>,
 }
 
-/// The hash that tells whether an instance is what the release wants of the service.
+/// The hash that tells whether an instance is what the release wants of one of its services.
 pub fn spec_hash(release: &Release, service: &Service) -> Digest {
+    let all = || {
+        let services = release.stack.services.values().filter(|s| release.images.contains_key(&s.name));
+        services.map(|s| (s.name.clone(), compute_hash(release, s))).collect()
+    };
+    let known = release.hashes.get_or(all).get(&service.name);
+    known.cloned().unwrap_or_else(|| compute_hash(release, service))
+}
+
+fn compute_hash(release: &Release, service: &Service) -> Digest {
     let networks = service.networks.iter().map(|(name, attachment)| {
         let subnet = release.addresses.get(name).map(|a| (a.gateway, a.prefix_len));
         (name, (attachment, subnet))

@@ -33,6 +33,8 @@ pub struct State {
     pub taken_ports: BTreeSet<u16>,
     /// Images of these services cannot be made.
     pub broken_builds: BTreeSet<String>,
+    /// Images that somebody deleted by hand.
+    pub lost_images: BTreeSet<Digest>,
     pub builds: u64,
     pub table: Option<RouteTable>,
     /// Two running instances at one time on one named volume: never to happen.
@@ -66,6 +68,15 @@ impl FakeMachine {
             if observed.spec.service.as_str() == service {
                 end(observed, code, false, now);
             }
+        }
+        self.changed.notify_one();
+    }
+
+    /// The program of each running instance of an image ends.
+    pub fn exit_image(&self, image: &Digest, code: i32) {
+        let now = now();
+        for observed in self.state().instances.values_mut().filter(|o| o.spec.image == *image) {
+            end(observed, code, false, now);
         }
         self.changed.notify_one();
     }
@@ -254,8 +265,8 @@ impl Images for FakeMachine {
         Ok(BuiltImage { layers: vec![manifest.clone()], manifest, config, origin: reference })
     }
 
-    async fn holds(&self, _image: &BuiltImage) -> bool {
-        true
+    async fn holds(&self, image: &BuiltImage) -> bool {
+        !self.state().lost_images.contains(&image.manifest)
     }
 
     async fn keep_only(&self, _used: Vec<BuiltImage>) {}
@@ -292,6 +303,10 @@ impl Machine for FakeMachine {
 
     fn subnets(&self) -> Vec<Cidr> {
         Vec::new()
+    }
+
+    fn disk_free(&self, _directory: &std::path::Path) -> Option<model::Bytes> {
+        None
     }
 
     fn port_in_use(&self, address: SocketAddr) -> Option<String> {

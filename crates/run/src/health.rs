@@ -51,14 +51,20 @@ pub fn effective(declared: Option<&Healthcheck>, observed: &Observed) -> Option<
 struct Judge {
     retries: u32,
     failures: u32,
+    successes: u32,
+    /// Successes in a row that make it healthy.
+    wanted: u32,
     health: Health,
 }
 
 impl Judge {
     fn judge(&mut self, success: bool, in_start_period: bool) -> Health {
+        self.successes = if success { self.successes.saturating_add(1) } else { 0 };
         if success {
             self.failures = 0;
-            self.health = Health::Healthy;
+            if self.successes >= self.wanted {
+                self.health = Health::Healthy;
+            }
         } else if !in_start_period || self.health != Health::Starting {
             self.failures += 1;
             if self.failures >= self.retries {
@@ -69,13 +75,18 @@ impl Judge {
     }
 }
 
+/// What is to be watched, and what is known before the first probe.
+pub struct Watch {
+    pub check: Healthcheck,
+    pub observed: Observed,
+    pub known: Health,
+    /// Successes in a row that make it healthy.
+    pub probes: u32,
+}
+
 /// Probes one run of an instance until the task is dropped.
-pub async fn watch(
-    engine: Arc<dyn Engine>,
-    check: Healthcheck,
-    observed: Observed,
-    reports: mpsc::Sender<HealthReport>,
-) {
+pub async fn watch(engine: Arc<dyn Engine>, watch: Watch, reports: mpsc::Sender<HealthReport>) {
+    let Watch { check, observed, known, probes } = watch;
     let started = Instant::now();
     let start_period = check.start_period.unwrap_or_default().as_std();
     let interval = positive(check.interval, INTERVAL);
@@ -83,7 +94,9 @@ pub async fn watch(
     let mut judge = Judge {
         retries: check.retries.filter(|r| *r > 0).unwrap_or(RETRIES),
         failures: 0,
-        health: Health::Starting,
+        successes: 0,
+        wanted: probes.max(1),
+        health: known,
     };
     loop {
         let starting = started.elapsed() < start_period && judge.health == Health::Starting;
@@ -183,7 +196,11 @@ mod tests {
     use super::*;
 
     fn run(probes: &[(bool, bool)]) -> Vec<Health> {
-        let mut judge = Judge { retries: 2, failures: 0, health: Health::Starting };
+        run_wanting(1, probes)
+    }
+
+    fn run_wanting(wanted: u32, probes: &[(bool, bool)]) -> Vec<Health> {
+        let mut judge = Judge { retries: 2, failures: 0, successes: 0, wanted, health: Health::Starting };
         probes.iter().map(|(success, starting)| judge.judge(*success, *starting)).collect()
     }
 
@@ -199,5 +216,12 @@ mod tests {
         use Health::*;
         assert_eq!(run(&[(true, true), (false, true), (false, true)]), [Healthy, Healthy, Unhealthy]);
         assert_eq!(run(&[(false, false), (false, false), (true, false)]), [Starting, Unhealthy, Healthy]);
+    }
+
+    #[test]
+    fn as_many_successes_in_a_row_as_are_asked_for() {
+        use Health::*;
+        let probes = [(true, false), (false, false), (true, false), (true, false)];
+        assert_eq!(run_wanting(2, &probes), [Starting, Starting, Starting, Healthy]);
     }
 }

@@ -24,6 +24,8 @@ pub struct Order {
     /// Build anew even where the inputs are as before; these services, or all when empty.
     pub fresh: Option<Vec<ServiceName>>,
     pub previous: Option<Arc<Release>>,
+    /// The release of another stack whose images are taken as they are.
+    pub promoted: Option<Arc<Release>>,
     /// The newest image of each service and its inputs.
     pub known: BTreeMap<ServiceName, (Digest, BuiltImage)>,
     /// Subnets of the host and of other stacks.
@@ -81,6 +83,7 @@ pub async fn make(
         files: contents,
         addresses,
         made: order.now,
+        hashes: Default::default(),
     };
     Ok(Made { release, built })
 }
@@ -92,6 +95,9 @@ async fn image_of(
     stories: &Arc<Stories>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<(Digest, BuiltImage, bool), Report> {
+    if let Some(source) = &order.promoted {
+        return promoted_image(source, service, images).await;
+    }
     let inputs = images.inputs(service).await?;
     let wanted_fresh = order.fresh.as_ref().is_some_and(|f| f.is_empty() || f.contains(&service.name));
     let always = matches!(service.image, ImageSource::Pull { policy: PullPolicy::Always, .. });
@@ -117,6 +123,24 @@ async fn image_of(
         stories.say_service(change, &name, Phase::Failed, "its image could not be made".to_owned(), at);
     }
     Ok((inputs, image?, true))
+}
+
+/// The same image by digest; nothing is built, so nothing can differ from what was tried out.
+async fn promoted_image(
+    source: &Release,
+    service: &Service,
+    images: &Arc<dyn Images>,
+) -> Result<(Digest, BuiltImage, bool), Report> {
+    let from = format!("{} of the stack {}", source.id, source.stack.name);
+    let Some(image) = source.images.get(&service.name) else {
+        return Err(Report::usage(format!("{from} has no service {}", service.name))
+            .hint(format!("deploy it there first, or leave {} out of the Compose file", service.name)));
+    };
+    if !images.holds(image).await {
+        let text = format!("the image of {} in {from} is not in the store any more", service.name);
+        return Err(Report::environment(text).hint(format!("juchu -p {} releases", source.stack.name)));
+    }
+    Ok((image.manifest.clone(), image.clone(), false))
 }
 
 /// Copies contents into the protected directory, each under its digest.
@@ -149,8 +173,9 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
 
 fn keep(directory: &Path, digest: &Digest, content: &[u8]) -> std::io::Result<()> {
     let target = directory.join(digest.hex());
-    if target.exists() {
-        return Ok(());
+    if let Ok(held) = std::fs::File::open(&target) {
+        // Young contents are not collected: a release that needs this one is being made.
+        return held.set_modified(std::time::SystemTime::now());
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = directory.join(format!("{}.part", digest.hex()));

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use model::image::BuiltImage;
 use model::route::{ApplyReport, RouteTable};
 use model::subnet::Cidr;
-use model::{Digest, DurationMs, InstanceId, Report, Service, Stack, Timestamp};
+use model::{Bytes, Digest, DurationMs, InstanceId, Report, Service, Stack, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -49,6 +49,8 @@ pub trait Machine: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Subnets in use on this host, by addresses and routes.
     fn subnets(&self) -> Vec<Cidr>;
+    /// What is free on the disk of this directory; absent when it cannot be told.
+    fn disk_free(&self, directory: &std::path::Path) -> Option<Bytes>;
     /// Why nothing could listen there, if so.
     fn port_in_use(&self, address: std::net::SocketAddr) -> Option<String>;
 }

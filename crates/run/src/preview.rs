@@ -29,6 +29,7 @@ pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest)
         files: active.map(|r| r.files.clone()).unwrap_or_default(),
         addresses: active.map(|r| r.addresses.clone()).unwrap_or_default(),
         made: parts.machine.now(),
+        hashes: Default::default(),
         stack,
     };
     tell_steps(active, &next, &mut steps);

@@ -9,7 +9,7 @@ use model::service::{
 use model::stack::{Network, Volume};
 use model::{DurationMs, NetworkName, Service, ServiceName, Stack, StackName, VolumeName};
 use run::Parts;
-use run::control::{ChangeRequest, Conclusion, Control, Progress, State};
+use run::control::{ChangeRequest, Conclusion, Control, Progress, ReleaseStanding, State};
 use run::controller::Controller;
 use run::fake::FakeMachine;
 use std::collections::BTreeMap;
@@ -171,6 +171,28 @@ fn running(machine: &FakeMachine) -> Vec<String> {
     all
 }
 
+/// The images that get the traffic of each published port, `web 8724`; several where several do.
+fn serving(machine: &FakeMachine) -> Vec<String> {
+    let state = machine.state();
+    let Some(table) = &state.table else { return Vec::new() };
+    let public = table.listeners.iter().filter(|l| l.public);
+    let ends = public.flat_map(|l| &table.backends[&l.backend].endpoints).filter(|e| !e.draining);
+    let image = |e: &model::route::Endpoint| {
+        let (_, o) = state.instances.iter().find(|(id, _)| id.as_str() == e.instance).expect("it is there");
+        format!("{} {}", o.spec.service, &o.spec.image.short()[..4])
+    };
+    ends.map(image).collect()
+}
+
+fn of(service: &str, tag: &str) -> String {
+    format!("{service} {}", &model::Digest::of(format!("{service}:{tag}").as_bytes()).short()[..4])
+}
+
+/// A web service in this version, behind a published port.
+fn web(tag: &str) -> Option<Vec<Service>> {
+    Some(vec![published(service("web", tag), 8001)])
+}
+
 macro_rules! story {
     ($(#[$meta:meta])* $name:ident, |$controller:ident, $machine:ident, $home:ident| $body:block) => {
         $(#[$meta])*
@@ -201,19 +223,174 @@ story!(up_makes_it_so_and_again_does_nothing, |controller, machine, home| {
 });
 
 story!(a_new_version_takes_over_and_a_broken_one_does_not, |controller, machine, _home| {
-    change(&controller, Intent::Up, Some(vec![published(service("web", "1"), 8001)])).await;
-    let before = running(&machine);
-    let kept = change(&controller, Intent::Deploy, Some(vec![published(service("web", "2"), 8001)])).await;
+    change(&controller, Intent::Up, web("1")).await;
+    let kept = change(&controller, Intent::Deploy, web("2")).await;
     assert_eq!(kept.outcome, Outcome::Kept);
-    let second = running(&machine);
-    assert!(second.len() == 1 && second != before);
+    assert_eq!(serving(&machine), [of("web", "2")]);
+    assert_eq!(running(&machine).len(), 2, "the old one is kept warm");
+    assert!(kept.warm_until.is_some());
+    let figures = &kept.figures[0];
+    assert_eq!((figures.instances, figures.gap_ms), (1, 0), "{figures:?}");
+    assert!(figures.ready_ms.is_some() && figures.swap_us.is_some(), "{figures:?}");
+    assert!(figures.decided_ms.is_some_and(|ms| ms < 3000), "{figures:?}");
 
     machine.state().ends_at_once.insert("web".into(), 3);
-    let failed = change(&controller, Intent::Deploy, Some(vec![published(service("web", "3"), 8001)])).await;
-    assert_eq!(failed.outcome, Outcome::Failed, "{failed:?}");
-    assert!(failed.reason.contains("crash loop"), "{}", failed.reason);
+    let failed = change(&controller, Intent::Deploy, web("3")).await;
+    assert_eq!(failed.outcome, Outcome::RolledBack, "{failed:?}");
+    assert_eq!(failed.before, failed.release);
+    assert!(failed.reason.contains("exited with code 3"), "{}", failed.reason);
     assert!(!failed.last_lines.is_empty());
-    assert_eq!(running(&machine), second, "what ran before goes on");
+    assert_eq!(serving(&machine), [of("web", "2")], "what ran before goes on");
+});
+
+story!(rollback_goes_back_at_once_and_forward_again, |controller, machine, _home| {
+    change(&controller, Intent::Up, web("1")).await;
+    change(&controller, Intent::Deploy, web("2")).await;
+    let begun = std::time::Instant::now();
+    let back = change(&controller, Intent::Rollback { to: None }, None).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!((back.outcome, back.release.map(|r| r.0)), (Outcome::Kept, Some(1)), "{back:?}");
+    assert_eq!(serving(&machine), [of("web", "1")]);
+    let forward = change(&controller, Intent::Rollback { to: Some(model::ReleaseId(2)) }, None).await;
+    assert_eq!(forward.outcome, Outcome::Kept);
+    assert_eq!(serving(&machine), [of("web", "2")]);
+    assert_eq!(running(&machine).len(), 2, "nothing was started");
+    let releases = controller.releases(&StackName::new("shop").expect("valid")).await.expect("known");
+    let standings: Vec<_> = releases.iter().map(|r| (r.id.0, r.standing)).collect();
+    assert!(
+        matches!(standings[..], [(1, ReleaseStanding::Warm { .. }), (2, ReleaseStanding::Active)]),
+        "{standings:?}"
+    );
+});
+
+story!(a_cold_rollback_builds_nothing, |controller, machine, _home| {
+    for tag in ["1", "2", "3"] {
+        change(&controller, Intent::Deploy, web(tag)).await;
+    }
+    let builds = machine.state().builds;
+    let back = change(&controller, Intent::Rollback { to: Some(model::ReleaseId(1)) }, None).await;
+    assert_eq!(back.outcome, Outcome::Kept, "{back:?}");
+    assert_eq!(serving(&machine), [of("web", "1")]);
+    assert_eq!(machine.state().builds, builds);
+});
+
+story!(one_service_goes_back_alone, |controller, machine, _home| {
+    let both =
+        |tag: &str| Some(vec![published(service("web", tag), 8001), published(service("api", tag), 8002)]);
+    change(&controller, Intent::Up, both("1")).await;
+    change(&controller, Intent::Deploy, both("2")).await;
+    let mut wish = request(Intent::Rollback { to: None }, None);
+    wish.services = vec![name("web")];
+    let accepted = controller.submit(wish).await.expect("accepted");
+    assert_eq!(conclusion(&controller, accepted.change).await.outcome, Outcome::Kept);
+    assert_eq!(serving(&machine), [of("api", "2"), of("web", "1")]);
+});
+
+story!(there_is_nothing_to_go_back_to, |controller, _machine, _home| {
+    change(&controller, Intent::Up, web("1")).await;
+    let refused = controller.submit(request(Intent::Rollback { to: None }, None)).await.expect_err("refused");
+    assert_eq!(refused.error, "there is no earlier release of shop to go back to");
+    let to = Some(model::ReleaseId(9));
+    let refused = controller.submit(request(Intent::Rollback { to }, None)).await.expect_err("refused");
+    assert_eq!(refused.error, "the stack shop has no r9");
+    assert_eq!(refused.hints[0], "the releases of shop that are kept are r1");
+});
+
+story!(an_image_that_is_gone_is_not_gone_back_to, |controller, machine, _home| {
+    change(&controller, Intent::Up, web("1")).await;
+    change(&controller, Intent::Deploy, web("2")).await;
+    machine.state().lost_images.insert(model::Digest::of(b"web:1"));
+    let refused = controller.submit(request(Intent::Rollback { to: None }, None)).await.expect_err("refused");
+    assert!(refused.error.starts_with("r1 cannot be gone back to: the image of web"), "{}", refused.error);
+    assert_eq!(serving(&machine), [of("web", "2")], "what serves goes on");
+});
+
+story!(a_release_that_dies_after_a_while_is_taken_back, |controller, machine, _home| {
+    let dying = |tag: &str| {
+        let mut web = published(service("web", tag), 8001);
+        web.restart = RestartPolicy::No;
+        Some(vec![web])
+    };
+    change(&controller, Intent::Up, dying("1")).await;
+    let kept = change(&controller, Intent::Deploy, dying("2")).await;
+    assert_eq!(kept.outcome, Outcome::Kept);
+    machine.exit_image(&model::Digest::of(b"web:2"), 7);
+    wait(|| serving(&machine) == [of("web", "1")]).await;
+    let shop = StackName::new("shop").expect("valid");
+    let ended = async || {
+        let status = controller.stack(&shop).await.expect("known");
+        status.pending.is_none() && status.release == Some(model::ReleaseId(1))
+    };
+    while !ended().await {
+        tokio::task::yield_now().await;
+    }
+    let releases = controller.releases(&shop).await.expect("known");
+    assert_eq!(releases[1].outcome, Some(Outcome::RolledBack));
+    assert!(releases[1].reason.contains("exited with code 7"), "{}", releases[1].reason);
+});
+
+story!(images_are_promoted_to_another_stack_with_its_own_values, |controller, machine, _home| {
+    change(&controller, Intent::Up, web("1")).await;
+    let builds = machine.state().builds;
+    let production = StackName::new("production").expect("valid");
+    // Another tag is declared: the image that was tried out is taken all the same.
+    let mut declared = stack(vec![published(service("web", "unheard-of"), 8002)]);
+    declared.name = production.clone();
+    for network in declared.networks.values_mut() {
+        network.name = "production_default".into();
+    }
+    let wish = ChangeRequest {
+        stack: production.clone(),
+        declared: Some(declared),
+        from: Some(StackName::new("shop").expect("valid")),
+        ..request(Intent::Promote { release: None }, None)
+    };
+    let accepted = controller.submit(wish).await.expect("accepted");
+    assert_eq!(conclusion(&controller, accepted.change).await.outcome, Outcome::Kept);
+    assert_eq!(machine.state().builds, builds, "nothing was built");
+    assert_eq!(serving(&machine), [of("web", "1"), of("web", "1")]);
+});
+
+story!(releases_beyond_the_number_are_collected, |controller, _machine, _home| {
+    let declared = |tag: &str| {
+        let mut request = request(Intent::Deploy, web(tag));
+        let stack = request.declared.as_mut().expect("declared");
+        stack.policy = serde_json::json!({"releases": {"keep": 2}});
+        request
+    };
+    for tag in ["1", "2", "3", "4"] {
+        let accepted = controller.submit(declared(tag)).await.expect("accepted");
+        conclusion(&controller, accepted.change).await;
+    }
+    let shop = StackName::new("shop").expect("valid");
+    let collected = async || {
+        let releases = controller.releases(&shop).await.expect("known");
+        let gone = releases.iter().filter(|r| r.standing == ReleaseStanding::Collected);
+        gone.map(|r| r.id.0).collect::<Vec<_>>()
+    };
+    while collected().await != [1, 2] {
+        tokio::task::yield_now().await;
+    }
+    let to = Some(model::ReleaseId(1));
+    let refused = controller.submit(request(Intent::Rollback { to }, None)).await.expect_err("refused");
+    assert_eq!(refused.error, "r1 of the stack shop was collected: its bundle is gone");
+    assert!(controller.verify().await.expect("readable").is_whole());
+});
+
+story!(a_halted_rollout_is_undecided, |controller, machine, _home| {
+    let declared = |tag: &str| {
+        let mut web = published(service("web", tag), 8001);
+        web.replicas = 2;
+        web.update.failure_action = Some(model::service::FailureAction::Pause);
+        Some(vec![web])
+    };
+    change(&controller, Intent::Up, declared("1")).await;
+    machine.state().ends_at_once.insert("web".into(), 3);
+    let halted = change(&controller, Intent::Deploy, declared("2")).await;
+    assert_eq!(halted.outcome, Outcome::Undecided, "{halted:?}");
+    assert_eq!(serving(&machine), [of("web", "1"), of("web", "1")], "both old ones serve");
+    let back = change(&controller, Intent::Rollback { to: None }, None).await;
+    assert_eq!(back.outcome, Outcome::Kept, "{back:?}");
 });
 
 story!(a_build_that_fails_changes_nothing, |controller, machine, _home| {
@@ -358,10 +535,9 @@ mod slow {
             }
             let controller = open(directory.path(), &machine).await;
             conclusion(&controller, latest).await;
-            let images = running(&machine);
-            let expected =
-                |n: &str| format!("{n}#1 {}", &model::Digest::of(format!("{n}:2").as_bytes()).short()[..4]);
-            assert_eq!(images, [expected("db"), expected("web")], "after {operations} operations");
+            let mut images = serving(&machine);
+            images.sort();
+            assert_eq!(images, [of("db", "2"), of("web", "2")], "after {operations} operations");
             assert!(!machine.state().two_writers, "after {operations} operations");
             assert!(controller.verify().await.expect("readable").is_whole());
         }

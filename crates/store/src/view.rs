@@ -1,6 +1,6 @@
 //! What follows from the journal for one stack: a fold over its events, without I/O.
 
-use crate::record::v1::{Event, Intent, Outcome};
+use crate::record::v1::{Event, Intent, Outcome, Seen};
 use model::image::BuiltImage;
 use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const RELEASES_HELD: usize = 50;
 /// How many releases a stack's view tells about; older ones are found in the journal.
 pub const RELEASES_REMEMBERED: usize = 200;
+
+/// Healthy instances remembered of a stack.
+pub const HEALTHY_REMEMBERED: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StackView {
@@ -31,6 +34,8 @@ pub struct StackView {
     pub results: BTreeMap<ReleaseId, ReleaseResult>,
     /// The newest image of each service and what it was a function of.
     pub images: BTreeMap<ServiceName, (Digest, BuiltImage)>,
+    /// Instances that were found healthy and nothing was seen on since.
+    pub healthy: BTreeSet<InstanceId>,
     /// Stopped on purpose.
     pub stopped: BTreeSet<ServiceName>,
     /// Instances of these that started earlier are started again.
@@ -98,6 +103,7 @@ impl StackView {
             releases: BTreeMap::new(),
             results: BTreeMap::new(),
             images: BTreeMap::new(),
+            healthy: BTreeSet::new(),
             stopped: BTreeSet::new(),
             restart_before: BTreeMap::new(),
             last_plan: 0,
@@ -170,7 +176,16 @@ impl StackView {
             Event::Concluded { change, outcome, release, reason, .. } => {
                 return self.conclude(at, *change, *outcome, *release, reason);
             }
-            Event::StepDone { .. } | Event::InstanceSeen { .. } | Event::DaemonStarted { .. } => {}
+            Event::InstanceSeen { instance, what: Seen::Healthy, .. } => {
+                self.healthy.insert(instance.clone());
+                while self.healthy.len() > HEALTHY_REMEMBERED {
+                    self.healthy.pop_first();
+                }
+            }
+            Event::InstanceSeen { instance, .. } => {
+                self.healthy.remove(instance);
+            }
+            Event::StepDone { .. } | Event::DaemonStarted { .. } => {}
         }
         Some(self)
     }
@@ -271,7 +286,9 @@ impl StackView {
             return None;
         }
         match outcome {
-            Outcome::Kept if release.is_some() => self.keep(at, &ended, release, reason),
+            Outcome::Kept if release.is_some() && ended.release.is_some() => {
+                self.keep(at, &ended, release, reason)
+            }
             Outcome::Kept | Outcome::Unchanged | Outcome::Superseded => {}
             Outcome::Failed | Outcome::RolledBack | Outcome::Undecided => {
                 self.judge(ended.release, outcome, reason);

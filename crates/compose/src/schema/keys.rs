@@ -14,7 +14,7 @@ pub(super) static ROOT: Object = object(&[
     on("configs", Named(&Nullable(&Shape::Object(&CONFIG)))),
     on("secrets", Named(&Nullable(&Shape::Object(&SECRET)))),
     off("models", Any, ""),
-    on("x-juchu", Any),
+    on("x-juchu", Shape::Object(&super::xjuchu::STACK_POLICY)),
 ]);
 
 static INCLUDES: Shape = List(&Either(&[Text, Shape::Object(&INCLUDE)]));

@@ -27,6 +27,10 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("protocol", Word(&["http", "tcp", "auto"])),
 ]);
 
+/// The file's own `x-juchu`.
+pub(super) static STACK_POLICY: Object = lenient(&[on("releases", Shape::Object(&RELEASES))]);
+static RELEASES: Object = lenient(&[on("keep", Int), on("disk_floor", Size)]);
+
 static ROLLOUT: Object = lenient(&[
     on("canary", TextOrNumber),
     on("canary_time", Duration),

@@ -135,6 +135,7 @@ pub fn release(id: u64, services: Vec<Service>, previous: Option<&Release>) -> R
         files: BTreeMap::new(),
         addresses,
         made: Timestamp(id as i64),
+        hashes: Default::default(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A change from its acceptance to the release that is made for it.
 
 use super::stack::StackState;
-use super::{Message, World, tell};
+use super::{Message, World};
 use crate::control::{ChangeRequest, Progress};
 use crate::making::{self, Made, Order};
 use crate::preflight;
+use crate::releases;
 use model::subnet::Cidr;
 use model::{Digest, ErrorKind, Release, ReleaseId, Report, ServiceName, Stack, StackName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,22 @@ impl World {
         {
             let active = self.stacks.get(&request.stack).and_then(|s| s.active.clone());
             request.services = active.iter().flat_map(|r| r.stack.services.keys().cloned()).collect();
+        }
+        if let Intent::Rollback { to } = request.intent {
+            let target = self.rollback_target(&request.stack, &request.services, to).await?;
+            request.intent = Intent::Rollback { to: Some(target) };
+        }
+        if let Intent::Restart { at } = &mut request.intent {
+            // Whichever clock is behind: what starts from now on is later than this.
+            *at = self.now().min(self.parts.machine.now());
+        }
+        if let Intent::Promote { release } = request.intent {
+            let from = request.from.clone().filter(|from| *from != request.stack);
+            let from = from.ok_or_else(|| Report::usage("a release is promoted from another stack"))?;
+            // Fixed now: what is in force there may change before it is made.
+            let source = self.promoted(&from, release)?;
+            request.intent = Intent::Promote { release: Some(source.id) };
+            request.from = Some(from);
         }
         let mut events = self.superseded(&request.stack);
         let mut digest = None;
@@ -60,6 +77,18 @@ impl World {
                 Err(Report::new(ErrorKind::Conflict, text).hint("juchu ps").hint("juchu history"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The release whose images are promoted: kept, and in another stack.
+    fn promoted(&self, from: &StackName, release: Option<ReleaseId>) -> Result<Arc<Release>, Report> {
+        let Some(source) = self.stacks.get(from) else {
+            return Err(Report::usage(format!("there is no stack {from} to promote from")).hint("juchu ps"));
+        };
+        match release.or(source.view.kept) {
+            Some(id) => releases::find(&source.view, self.parts.ledger.as_ref(), id).map(Arc::new),
+            None => Err(Report::usage(format!("the stack {from} has no release that was kept"))
+                .hint(format!("juchu -p {from} releases"))),
         }
     }
 
@@ -132,7 +161,7 @@ impl World {
         let order = match self.order(name) {
             Ok(Some(order)) => order,
             Ok(None) => return,
-            Err(report) => return tell(&report.to_string()),
+            Err(report) => return self.cannot_make(name, report),
         };
         let cancel = Arc::new(AtomicBool::new(false));
         let state = self.stacks.get_mut(name).expect("an order is made for a known stack");
@@ -148,6 +177,19 @@ impl World {
         });
     }
 
+    /// The change ends with it, as one whose images could not be built.
+    fn cannot_make(&mut self, name: &StackName, report: Report) {
+        let Some(state) = self.stacks.get_mut(name) else { return };
+        let (Some(change), Some(messages)) = (state.change(), self.messages.upgrade()) else { return };
+        state.making = Some(Arc::default());
+        let stack = name.clone();
+        tokio::spawn(async move {
+            let result = Box::new(Err(report));
+            // The loop has ended: the next one comes to the same end.
+            let _ = messages.send(Message::Made { stack, change, result }).await;
+        });
+    }
+
     fn order(&self, name: &StackName) -> Result<Option<Order>, Report> {
         let Some(state) = self.stacks.get(name) else { return Ok(None) };
         let Some(pending) = &state.view.pending else { return Ok(None) };
@@ -158,11 +200,16 @@ impl World {
         };
         let stack: Stack = self.blob(declared)?;
         let fresh = matches!(pending.intent, Intent::Deploy).then(|| pending.services.clone());
+        let promoted = match (&pending.from, pending.intent) {
+            (Some(from), Intent::Promote { release }) => Some(self.promoted(from, release)?),
+            _ => None,
+        };
         Ok(Some(Order {
             change: pending.change,
             stack,
             fresh,
             previous: state.active.clone(),
+            promoted,
             known: state.view.images.clone(),
             taken: self.taken_subnets(name),
             home: self.parts.home.display().to_string(),

@@ -4,8 +4,9 @@ use super::stack::{STEP_TRIES, StackState};
 use super::{Message, World, tell};
 use crate::control::{Address, Conclusion, Progress, ServiceLine};
 use crate::engine::LogQuery;
-use model::{ErrorKind, InstanceId, Release, Report, ServiceName, StackName};
+use model::{DurationMs, ErrorKind, InstanceId, Release, Report, ServiceName, StackName, Timestamp};
 use plan::Failure;
+use plan::failure::Consequence;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::record::v1::{Event, Intent, Outcome};
@@ -17,33 +18,45 @@ const LAST_LINES: usize = 12;
 enum Standing {
     UnderWay,
     Settled,
-    Failed { report: Report, instance: Option<InstanceId>, undo: bool },
+    Failed {
+        report: Report,
+        instance: Option<InstanceId>,
+        undo: bool,
+    },
+    /// Halted half way, as declared.
+    Paused {
+        report: Report,
+        instance: Option<InstanceId>,
+    },
 }
 
 impl World {
-    /// Ends the pending change if it can be ended now; says whether it was undone.
+    /// Ends the pending change if it can be ended now; says whether what is steered to has changed.
     pub async fn conclude(&mut self, name: &StackName) -> bool {
         let instances_left = self.observed.iter().any(|o| o.spec.stack == *name);
         let Some(state) = self.stacks.get(name) else { return false };
-        let Some(pending) = &state.view.pending else { return false };
+        let Some(pending) = &state.view.pending else { return self.take_back(name).await };
         if state.measuring || state.making.is_some() {
             return false;
         }
         let standing = match pending.intent {
             Intent::Down { .. } => removal_standing(state, instances_left),
-            Intent::Up | Intent::Deploy if pending.release.is_none() => Standing::UnderWay,
+            _ if pending.release.is_none() && makes_release(pending.intent) => Standing::UnderWay,
             _ => standing(state),
         };
         match standing {
             Standing::UnderWay => {}
-            Standing::Failed { report, instance, undo } => {
-                if undo {
-                    self.undo(name).await;
-                }
-                self.fail(name, report, instance).await;
-                return undo;
+            Standing::Failed { report, instance, undo: true } => {
+                return self.go_back(name, report, instance).await;
             }
-            Standing::Settled if matches!(pending.intent, Intent::Up | Intent::Deploy | Intent::Start) => {
+            Standing::Failed { report, instance, undo: false } => {
+                self.end_badly(name, Outcome::Failed, report, instance).await;
+            }
+            Standing::Paused { report, instance } => {
+                self.end_badly(name, Outcome::Undecided, report, instance).await;
+            }
+            Standing::Settled if pending.going_back.is_some() => self.rolled_back(name).await,
+            Standing::Settled if makes_release(pending.intent) || pending.intent == Intent::Start => {
                 self.measure(name);
             }
             Standing::Settled => self.keep(name, Vec::new()).await,
@@ -75,69 +88,93 @@ impl World {
     async fn keep(&mut self, name: &StackName, addresses: Vec<Address>) {
         let Some(state) = self.stacks.get(name) else { return };
         let Some(pending) = state.view.pending.clone() else { return };
-        let release = state.view.active;
-        let outcome = match pending.intent {
-            Intent::Up | Intent::Deploy if !state.acted => Outcome::Unchanged,
-            _ => Outcome::Kept,
-        };
+        let unchanged = makes_release(pending.intent) && !state.acted;
+        let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Kept };
         let reason = match pending.intent {
-            Intent::Up | Intent::Deploy if !state.acted => "everything is as declared",
-            Intent::Up | Intent::Deploy | Intent::Start | Intent::Restart { .. } => "every service is ready",
+            _ if unchanged => "everything is as declared",
+            Intent::Rollback { .. } => "the earlier release serves again",
             Intent::Stop => "stopped",
             Intent::Down { .. } => "removed",
-            Intent::Rollback { .. } => "the release serves again",
-            Intent::Promote { .. } => "every service is ready",
+            _ => "every service is ready",
         };
-        let active = state.active.clone();
         let conclusion = Conclusion {
-            change: pending.change,
-            outcome,
-            reason: reason.to_owned(),
-            release,
-            took: self.now().since(pending.at),
             addresses,
-            report: None,
-            last_lines: Vec::new(),
-            before: None,
-            warm_until: None,
-            figures: Vec::new(),
+            figures: self.figures(name),
+            warm_until: self.warm_until(name),
+            ..self.conclusion(name, outcome, reason.to_owned())
         };
         if self.write_conclusion(name, &conclusion).await {
-            if let Some(state) = self.stacks.get_mut(name) {
-                state.kept = active;
-                state.measured = conclusion.addresses.clone();
-            }
+            self.note_kept(name, conclusion.addresses.clone());
             // Who hears of the end finds what is shown to agree with it.
             self.publish();
             self.stories.say(pending.change, Progress::Concluded(conclusion));
-            self.collect_images();
+            self.collect(name).await;
         }
     }
 
-    /// Ends the pending change as failed.
+    fn conclusion(&self, name: &StackName, outcome: Outcome, reason: String) -> Conclusion {
+        let state = &self.stacks[name];
+        let pending = state.view.pending.as_ref();
+        Conclusion {
+            change: pending.map_or(0, |p| p.change),
+            outcome,
+            reason,
+            release: state.view.active,
+            took: pending.map_or(DurationMs(0), |p| self.parts.machine.now().since(p.at)),
+            addresses: Vec::new(),
+            report: None,
+            last_lines: Vec::new(),
+            before: pending.and_then(|p| p.before),
+            warm_until: None,
+            figures: Vec::new(),
+        }
+    }
+
+    /// Until when the release that was replaced is there to go back to at once.
+    fn warm_until(&self, name: &StackName) -> Option<Timestamp> {
+        let state = &self.stacks[name];
+        let fallback = state.fallback().filter(|f| f.phase == plan::Phase::TakingOver)?;
+        plan::warm::until(fallback.release, state.active.as_deref()?, self.parts.machine.now())
+    }
+
+    /// The view says which releases were kept; what is held in memory follows it.
+    fn note_kept(&mut self, name: &StackName, addresses: Vec<Address>) {
+        let now = self.now();
+        let Some(state) = self.stacks.get_mut(name) else { return };
+        state.measured = addresses;
+        if state.kept.as_ref().map(|r| r.id) != state.view.kept {
+            let before = std::mem::replace(&mut state.kept, state.active.clone());
+            state.previous = before.filter(|r| state.view.is_good(r.id));
+            state.kept_at = now;
+        }
+    }
+
+    /// Ends the pending change as failed, with nothing to go back to or nothing touched.
     pub async fn fail(&mut self, name: &StackName, report: Report, instance: Option<InstanceId>) {
-        let Some(state) = self.stacks.get(name) else { return };
-        let Some(pending) = state.view.pending.clone() else { return };
+        self.end_badly(name, Outcome::Failed, report, instance).await;
+    }
+
+    async fn end_badly(
+        &mut self,
+        name: &StackName,
+        outcome: Outcome,
+        report: Report,
+        instance: Option<InstanceId>,
+    ) {
+        let Some(change) = self.stacks.get(name).and_then(StackState::change) else { return };
         let last_lines = match instance {
             Some(id) => self.last_lines(&id).await,
             None => Vec::new(),
         };
         let conclusion = Conclusion {
-            change: pending.change,
-            outcome: Outcome::Failed,
-            reason: report.error.clone(),
-            release: self.stacks.get(name).and_then(|s| s.view.active),
-            took: self.now().since(pending.at),
-            addresses: Vec::new(),
-            report: Some(report),
+            report: Some(report.clone()),
             last_lines,
-            before: None,
-            warm_until: None,
-            figures: Vec::new(),
+            figures: self.figures(name),
+            ..self.conclusion(name, outcome, report.error)
         };
         if self.write_conclusion(name, &conclusion).await {
             self.publish();
-            self.stories.say(pending.change, Progress::Concluded(conclusion));
+            self.stories.say(change, Progress::Concluded(conclusion));
         }
     }
 
@@ -150,8 +187,44 @@ impl World {
             took_ms: conclusion.took.0,
             figures: conclusion.figures.clone(),
         };
-        match self.record(name, "juchu", vec![(event, Vec::new())]).await {
+        match self.record(name, store::BY_ITSELF, vec![(event, Vec::new())]).await {
             Ok(_) => true,
+            Err(report) => {
+                tell(&report.to_string());
+                self.stories.say(conclusion.change, Progress::Warning { text: report.error });
+                false
+            }
+        }
+    }
+
+    /// Steers back to the last kept release, or to nothing when there was none; the change ends when
+    /// that is reached. Says whether it was begun.
+    async fn go_back(&mut self, name: &StackName, report: Report, instance: Option<InstanceId>) -> bool {
+        let Some(state) = self.stacks.get(name) else { return false };
+        let Some(change) = state.change() else { return false };
+        let kept = state.kept.clone();
+        let Some(release) = kept.as_ref().map(|r| r.id) else {
+            self.remove_first_try(name, change, &report.error).await;
+            self.end_badly(name, Outcome::Failed, report, instance).await;
+            return true;
+        };
+        let last_lines = match &instance {
+            Some(id) => self.last_lines(id).await,
+            None => Vec::new(),
+        };
+        let cause = report.error.clone();
+        let event = Event::GoingBack { release: Some(release), change, cause: cause.clone(), instance };
+        match self.record(name, store::BY_ITSELF, vec![(event, Vec::new())]).await {
+            Ok(_) => {
+                if let Some(state) = self.stacks.get_mut(name) {
+                    state.active = kept;
+                    state.step_errors.clear();
+                    state.bind_failure = None;
+                    state.failure = Some((report, last_lines));
+                }
+                self.stories.say(change, Progress::GoingBack { release: Some(release), cause });
+                true
+            }
             Err(report) => {
                 tell(&report.to_string());
                 false
@@ -159,22 +232,47 @@ impl World {
         }
     }
 
-    /// Goes back to the last kept release, or to nothing when there was none.
-    async fn undo(&mut self, name: &StackName) {
-        let Some(state) = self.stacks.get(name) else { return };
-        let Some(change) = state.change() else { return };
-        let kept = state.kept.clone();
-        let release = kept.as_ref().map(|r| r.id);
-        let reason = "the change failed".to_owned();
-        let event = Event::ReleaseActivated { release, change, reason };
-        match self.record(name, "juchu", vec![(event, Vec::new())]).await {
+    /// A first release that failed leaves nothing in force.
+    async fn remove_first_try(&mut self, name: &StackName, change: u64, reason: &str) {
+        let event = Event::ReleaseActivated { release: None, change, reason: reason.to_owned() };
+        match self.record(name, store::BY_ITSELF, vec![(event, Vec::new())]).await {
             Ok(_) => {
                 if let Some(state) = self.stacks.get_mut(name) {
-                    state.active = kept;
+                    state.active = None;
                     state.step_errors.clear();
                 }
             }
             Err(report) => tell(&report.to_string()),
+        }
+    }
+
+    /// The earlier release is in force again; why, and what failed, is told.
+    async fn rolled_back(&mut self, name: &StackName) {
+        let Some(state) = self.stacks.get_mut(name) else { return };
+        let Some(pending) = state.view.pending.clone() else { return };
+        let Some(going_back) = pending.going_back else { return };
+        let (report, last_lines) = match state.failure.take() {
+            Some((report, lines)) => (report, lines),
+            // The daemon was started again in the meantime.
+            None => (Report::new(ErrorKind::RolledBack, going_back.cause), Vec::new()),
+        };
+        let serves = state.view.active.map(|r| format!("{r} serves")).unwrap_or_default();
+        let mut report = Report { kind: ErrorKind::RolledBack, ..report };
+        report.hints.push(match pending.release {
+            Some(failed) => format!("{serves}; `juchu diff {failed}` shows what {failed} changed"),
+            None => serves,
+        });
+        let conclusion = Conclusion {
+            report: Some(report.clone()),
+            last_lines,
+            figures: self.figures(name),
+            ..self.conclusion(name, Outcome::RolledBack, report.error)
+        };
+        if self.write_conclusion(name, &conclusion).await {
+            self.publish();
+            self.stories.say(pending.change, Progress::Concluded(conclusion));
+        } else if let (Some(state), Some(report)) = (self.stacks.get_mut(name), conclusion.report) {
+            state.failure = Some((report, conclusion.last_lines));
         }
     }
 
@@ -187,23 +285,6 @@ impl World {
             all.push(ServiceLine { service: observed.spec.service.clone(), slot: observed.spec.slot, line });
         }
         all
-    }
-
-    /// Images that no remembered release needs may go; beside the loop, because removing takes long.
-    fn collect_images(&self) {
-        let mut used: Vec<model::image::BuiltImage> = Vec::new();
-        for state in self.stacks.values() {
-            used.extend(state.view.images.values().map(|(_, image)| image.clone()));
-            for digest in state.view.releases.values() {
-                if let Ok(release) = self.blob::<Release>(digest) {
-                    used.extend(release.images.into_values());
-                }
-            }
-        }
-        used.sort_by(|a, b| a.manifest.cmp(&b.manifest));
-        used.dedup_by(|a, b| a.manifest == b.manifest);
-        let images = Arc::clone(&self.parts.images);
-        tokio::spawn(async move { images.keep_only(used).await });
     }
 }
 
@@ -223,7 +304,7 @@ fn standing(state: &StackState) -> Standing {
     if let Some(text) = &state.bind_failure {
         let report =
             Report::new(ErrorKind::Environment, text.clone()).hint("publish another port under `ports`");
-        return Standing::Failed { report, instance: None, undo: true };
+        return Standing::Failed { report, instance: None, undo: !gives_up(state) };
     }
     let broken = state
         .step_errors
@@ -233,18 +314,62 @@ fn standing(state: &StackState) -> Standing {
         let service = error.service.as_ref().map(|s| format!("service {s}: ")).unwrap_or_default();
         let report =
             Report::new(ErrorKind::Unhealthy, format!("{service}{}", error.text)).hint("juchu doctor");
-        return Standing::Failed { report, instance: None, undo: true };
+        return Standing::Failed { report, instance: None, undo: !gives_up(state) };
     }
-    if let Some(failure) = state.last_plan.failures.iter().find(|f| concerns(&f.service)) {
-        return failed(state, failure);
+    let mut complete = BTreeSet::new();
+    for name in plan::failure::failing_services(&state.last_plan) {
+        match consequence(state, name).filter(|_| concerns(name)) {
+            Some(Consequence::GoOn { is_complete: true }) => {
+                complete.insert(name.clone());
+            }
+            Some(Consequence::GoOn { is_complete: false }) | None => {}
+            Some(Consequence::Pause(failure)) => return paused(state, &failure),
+            Some(Consequence::GoBack(failure)) => return failed(state, &failure),
+        }
     }
-    let unsettled = state.last_plan.unsettled.iter().any(&concerns);
-    let steps = state.last_plan.steps.iter().any(|s| s.service().is_none_or(&concerns));
-    if unsettled || steps || !state.in_flight.is_empty() { Standing::UnderWay } else { Standing::Settled }
+    let is_open = |service: &ServiceName| concerns(service) && !complete.contains(service);
+    let unsettled = state.last_plan.unsettled.iter().any(is_open);
+    let steps = state.last_plan.steps.iter().any(|s| s.service().is_none_or(is_open));
+    // What is being stopped has been replaced: nobody has to wait for the end of its connections.
+    let awaited = |flight: &plan::InFlight| match (&flight.stops, &flight.place) {
+        (Some(_), Some((service, _))) => state.view.stopped.contains(service),
+        _ => true,
+    };
+    let in_flight = state.in_flight.values().any(awaited);
+    if unsettled || steps || in_flight { Standing::UnderWay } else { Standing::Settled }
+}
+
+fn consequence(state: &StackState, name: &ServiceName) -> Option<Consequence> {
+    let service = state.active.as_deref()?.stack.services.get(name)?;
+    let config = plan::config(service, state.direction());
+    plan::failure::consequence(&state.last_plan, service, &config)
+}
+
+/// A change that puts a release in force.
+fn makes_release(intent: Intent) -> bool {
+    matches!(intent, Intent::Up | Intent::Deploy | Intent::Rollback { .. } | Intent::Promote { .. })
+}
+
+fn paused(state: &StackState, failure: &Failure) -> Standing {
+    let in_place = state.last_plan.in_place_of.get(&failure.service).copied().unwrap_or(0);
+    let text = format!(
+        "service {}: {}; the rollout is halted with {in_place} replaced",
+        failure.service, failure.reason
+    );
+    let report = Report::new(ErrorKind::Undecided, text)
+        .hint(format!("juchu logs {}", failure.service))
+        .hint("`juchu rollback` goes back, `juchu deploy` tries again");
+    Standing::Paused { report, instance: failure.instance.clone() }
+}
+
+/// Nobody is sent to and fro between two releases that both fail.
+fn gives_up(state: &StackState) -> bool {
+    let pending = state.view.pending.as_ref();
+    pending.is_some_and(|p| p.going_back.is_some() || p.actor == store::BY_ITSELF)
 }
 
 fn failed(state: &StackState, failure: &Failure) -> Standing {
-    let mut report =
+    let report =
         Report::new(ErrorKind::Unhealthy, format!("service {}: {}", failure.service, failure.reason))
             .hint(format!("juchu logs {}", failure.service));
     // A service that is the same in the kept release is not mended by going back to it.
@@ -253,13 +378,9 @@ fn failed(state: &StackState, failure: &Failure) -> Standing {
         hash(release) != hash(kept)
     };
     let undo = match (&state.active, &state.kept) {
-        (Some(active), Some(kept)) => is_new(active, kept),
+        (Some(active), Some(kept)) => !gives_up(state) && is_new(active, kept),
         _ => false,
     };
-    if let (true, Some(kept)) = (undo, &state.kept) {
-        report = report
-            .hint(format!("release {} goes on; `juchu why {}` tells what changed", kept.id, failure.service));
-    }
     Standing::Failed { report, instance: failure.instance.clone(), undo }
 }
 
@@ -267,7 +388,8 @@ fn failed(state: &StackState, failure: &Failure) -> Standing {
 fn scope(state: &StackState) -> BTreeSet<ServiceName> {
     let Some(active) = &state.active else { return BTreeSet::new() };
     let named = state.view.pending.as_ref().map(|p| p.services.as_slice()).unwrap_or_default();
-    if named.is_empty() {
+    let back = state.direction() == plan::Direction::Back;
+    if named.is_empty() && !back {
         return active.stack.services.keys().cloned().collect();
     }
     let changed = active.stack.services.values().filter(|service| {

@@ -7,8 +7,12 @@
 //! One task owns the world; builds, steps and health checks run beside it and report back.
 
 mod change;
+mod clock;
 mod conclude;
+mod figures;
 mod open;
+mod retention;
+mod rollback;
 mod routing;
 mod stack;
 mod watching;
@@ -83,16 +87,20 @@ pub(crate) struct World {
     pub bound: BTreeMap<SocketAddr, SocketAddr>,
     pub unbound: BTreeSet<IpAddr>,
     pub seen: Option<BTreeMap<InstanceId, watching::Seen>>,
+    pub timeline: clock::Timeline,
+    /// What is seen in this turn may have begun before this daemon did.
+    pub is_first_look: bool,
 }
 
 impl World {
+    /// The time by which everything is waited for; see [`clock`].
     pub fn now(&self) -> Timestamp {
-        self.parts.machine.now()
+        self.timeline.now()
     }
 
     /// Writes entries down without holding up the runtime's other tasks.
     pub async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Entry>, Report> {
-        let (ledger, now) = (Arc::clone(&self.parts.ledger), self.now());
+        let (ledger, now) = (Arc::clone(&self.parts.ledger), self.parts.machine.now());
         let written = tokio::task::spawn_blocking(move || ledger.append(now, drafts)).await;
         written
             .expect("the journal's call does not panic")
@@ -165,7 +173,11 @@ impl World {
     /// One round; says how long nothing needs to be looked at.
     async fn turn(&mut self) -> Duration {
         match self.parts.engine.observe().await {
-            Ok(observed) => self.observed = observed,
+            Ok(mut observed) => {
+                self.is_first_look = self.timeline.is_first_look();
+                self.timeline.fit(&mut observed);
+                self.observed = observed;
+            }
             // The engine could not look; what was seen last still stands.
             Err(error) => tell(&format!("observe: {error}")),
         }

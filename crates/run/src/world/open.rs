@@ -1,5 +1,6 @@
 //! The world as the journal left it, and as people are shown it.
 
+use super::clock::Timeline;
 use super::stack::StackState;
 use super::{Message, Parts, Snapshot, World};
 use crate::control::{Address, ServiceStatus, StackStatus, State};
@@ -22,6 +23,7 @@ impl World {
         health_reports: mpsc::Sender<HealthReport>,
     ) -> Result<Self, Report> {
         let views = parts.ledger.stacks().map_err(|e| Report::from_error(ErrorKind::Internal, &e))?;
+        let now = parts.machine.now();
         let mut world = Self {
             parts,
             stories,
@@ -36,6 +38,8 @@ impl World {
             bound: BTreeMap::new(),
             unbound: BTreeSet::new(),
             seen: None,
+            timeline: Timeline::new(now),
+            is_first_look: true,
         };
         for view in views {
             let name = view.name.clone();
@@ -53,9 +57,13 @@ impl World {
             }
         };
         let (active, kept) = (load(view.active)?, load(view.kept)?);
+        let previous = load(view.previous.filter(|id| view.is_good(*id)))?;
+        let kept_at = view.kept_at.min(self.now());
         let mut state = StackState::from_view(view);
         state.active = active;
         state.kept = kept;
+        state.previous = previous;
+        state.kept_at = kept_at;
         // What was begun before the daemon ended counts as done for the pending change.
         state.acted = state.view.pending.is_some();
         Ok(state)

@@ -16,21 +16,18 @@ impl World {
             self.stacks.keys().map(|name| (name, self.instances_of(name))).collect();
         let routed: Vec<Routed<'_>> = instances
             .iter()
-            .filter_map(|(name, instances)| {
-                let state = &self.stacks[*name];
-                let release =
-                    state.active.as_deref().filter(|_| !state.is_being_removed() || !instances.is_empty())?;
-                Some(Routed { release, instances, draining: &state.draining })
-            })
+            .filter_map(|(name, instances)| self.stacks[*name].routed(instances, self.now()))
             .collect();
-        let mut next = table(&routed, &self.unbound, self.table.revision, self.now());
+        let mut next = table(&routed, &self.unbound, self.table.revision);
         if next == self.table {
             return;
         }
         next.revision = next.revision.max(self.now().0.unsigned_abs()).max(self.table.revision + 1);
+        let begun = tokio::time::Instant::now();
         match self.parts.router.apply(&next).await {
             Ok(report) => {
-                self.table = next;
+                let before = std::mem::replace(&mut self.table, next);
+                self.note_swap(&before, begun.elapsed());
                 self.note_bindings(&report);
             }
             Err(report) => tell(&report.to_string()),

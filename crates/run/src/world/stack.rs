@@ -1,12 +1,14 @@
 //! One stack in the loop: its view, its plan, its steps on the way.
 
+use super::figures::Figures;
 use super::{Message, World, tell};
 use crate::control::{Phase, Progress};
 use crate::engine::{Engine, EngineError};
 use crate::ports::Router;
 use model::instance::Observed;
 use model::{DurationMs, InstanceId, Release, ServiceName, StackName, Timestamp};
-use plan::{InstanceView, Plan, Readiness, Step};
+use plan::routes::Routed;
+use plan::{Direction, Fallback, InFlight, InstanceView, Plan, Readiness, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,19 +21,24 @@ pub(crate) const STEP_TRIES: u32 = 3;
 const STEP_PAUSE: DurationMs = DurationMs(500);
 /// Longest pause between two tries of a step.
 const STEP_PAUSE_MAX: DurationMs = DurationMs::from_secs(60);
-/// How long connections may finish when others can take new ones.
-const DRAIN_LIMIT: DurationMs = DurationMs::from_secs(10);
-/// How long when nobody else can.
-const DRAIN_LIMIT_ALONE: DurationMs = DurationMs(500);
 
 pub(crate) struct StackState {
     pub view: StackView,
     pub active: Option<Arc<Release>>,
     /// The last kept release, which a failed change goes back to.
     pub kept: Option<Arc<Release>>,
-    /// Bundles by release, as far as they were needed.
+    /// The release that was kept before that one, if nothing was found against it.
+    pub previous: Option<Arc<Release>>,
+    /// When the last kept release was kept.
+    pub kept_at: Timestamp,
     pub making: Option<Arc<AtomicBool>>,
-    pub in_flight: BTreeSet<String>,
+    pub in_flight: BTreeMap<String, InFlight>,
+    /// Since when each instance is ready, with the run it is about.
+    pub ready: BTreeMap<InstanceId, (u32, Timestamp)>,
+    /// Why the pending change is being taken back, as it is told in the end.
+    pub failure: Option<(model::Report, Vec<crate::control::ServiceLine>)>,
+    /// What is measured of the pending change.
+    pub figures: Figures,
     pub step_errors: BTreeMap<String, StepError>,
     /// Steps of a removal that are done and leave nothing to observe.
     pub swept: BTreeSet<String>,
@@ -82,8 +89,13 @@ impl StackState {
             view,
             active: None,
             kept: None,
+            previous: None,
+            kept_at: Timestamp(0),
             making: None,
-            in_flight: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            failure: None,
+            figures: Figures::default(),
             step_errors: BTreeMap::new(),
             swept: BTreeSet::new(),
             draining: BTreeSet::new(),
@@ -101,6 +113,8 @@ impl StackState {
         if matches!(entry.event, Event::ChangeAccepted { .. }) {
             self.acted = false;
             self.measuring = false;
+            self.figures = Figures::default();
+            self.failure = None;
             self.step_errors.clear();
             self.swept.clear();
             self.bind_failure = None;
@@ -111,6 +125,32 @@ impl StackState {
 
     pub fn is_being_removed(&self) -> bool {
         self.view.pending.as_ref().is_some_and(|p| matches!(p.intent, store::Intent::Down { .. }))
+    }
+
+    /// The release that the active one takes the place of, or took it of.
+    pub fn fallback(&self) -> Option<Fallback<'_>> {
+        let (active, kept) = (self.active.as_deref()?, self.kept.as_deref()?);
+        if active.id != kept.id {
+            return Some(Fallback { release: kept, phase: plan::Phase::TakingOver });
+        }
+        let release = self.previous.as_deref()?;
+        Some(Fallback { release, phase: plan::Phase::Kept(self.kept_at) })
+    }
+
+    pub fn direction(&self) -> Direction {
+        let back =
+            self.view.pending.as_ref().is_some_and(|p| {
+                p.going_back.is_some() || matches!(p.intent, store::Intent::Rollback { .. })
+            });
+        if back { Direction::Back } else { Direction::Forward }
+    }
+
+    /// What decides who gets its traffic.
+    pub fn routed<'a>(&'a self, instances: &'a [InstanceView], now: Timestamp) -> Option<Routed<'a>> {
+        let is_wanted = !self.is_being_removed() || !instances.is_empty();
+        let release = self.active.as_deref().filter(|_| is_wanted)?;
+        let (fallback, direction) = (self.fallback(), self.direction());
+        Some(Routed { release, fallback, direction, instances, draining: &self.draining, now })
     }
 
     /// The pending change, when one is.
@@ -132,12 +172,49 @@ impl World {
             observed: observed.clone(),
             health: watched.map(|w| w.health_of(observed)).unwrap_or_default(),
             unhealthy_restarts: watched.map_or(0, |w| w.unhealthy_restarts),
+            ready_since: self.ready_since(observed),
         }
+    }
+
+    fn ready_since(&self, observed: &Observed) -> Option<Timestamp> {
+        let (starts, since) = self.stacks.get(&observed.spec.stack)?.ready.get(&observed.spec.id)?;
+        (*starts == observed.starts).then_some(*since)
+    }
+
+    /// Notes since when each instance is ready, by what its own release declares.
+    fn note_ready(&mut self, name: &StackName) {
+        let now = self.now();
+        let instances = self.instances_of(name);
+        let first = self.is_first_look;
+        let Some(state) = self.stacks.get_mut(name) else { return };
+        let mut ready = BTreeMap::new();
+        for view in &instances {
+            let observed = &view.observed;
+            let declared = [&state.active, &state.kept, &state.previous]
+                .into_iter()
+                .flatten()
+                .find(|r| r.id == observed.spec.release)
+                .or(state.active.as_ref())
+                .and_then(|r| r.stack.services.get(view.service()));
+            if declared.is_none_or(|s| plan::readiness(s, view, now) != Readiness::Ready) {
+                continue;
+            }
+            let known = state.ready.get(&observed.spec.id).filter(|(starts, _)| *starts == observed.starts);
+            // What this daemon finds ready was ready before it began.
+            let since = known.map_or_else(
+                || if first { view.running_since().unwrap_or(now) } else { now },
+                |(_, since)| *since,
+            );
+            ready.insert(observed.spec.id.clone(), (observed.starts, since));
+        }
+        state.ready = ready;
     }
 
     /// Plans for one stack, writes the plan down, and gives the steps to be carried out.
     pub async fn turn_stack(&mut self, name: &StackName) -> Turned {
         self.begin_making(name);
+        self.begin_rollback(name).await;
+        self.note_ready(name);
         let now = self.now();
         let instances = self.instances_of(name);
         let Some(state) = self.stacks.get(name) else { return Turned::default() };
@@ -156,6 +233,10 @@ impl World {
                 .is_some_and(|p| matches!(p.intent, store::Intent::Down { volumes: true })),
             stopped: &state.view.stopped,
             restart_before: &state.view.restart_before,
+            fallback: state.fallback(),
+            direction: state.direction(),
+            is_paused: state.view.is_paused(),
+            in_flight: &state.in_flight,
             instances: &instances,
             networks: &self.networks,
             now,
@@ -167,7 +248,7 @@ impl World {
         for step in &plan.steps {
             let key = step.key();
             match state.step_errors.get(&key) {
-                _ if state.in_flight.contains(&key) || state.swept.contains(&key) => {}
+                _ if state.swept.contains(&key) => {}
                 Some(error) if error.retry_at > now => {
                     wake_at = super::earliest(wake_at, Some(error.retry_at))
                 }
@@ -184,6 +265,7 @@ impl World {
         let state = self.stacks.get_mut(name).expect("it was there a moment ago");
         state.is_becoming_ready = becoming;
         state.last_plan = plan;
+        self.note_figures(name, &instances, &wanted, now);
         self.tell_progress(name, &instances, now);
         if wanted.is_empty() {
             return Turned { steps: Vec::new(), wake_at };
@@ -211,7 +293,7 @@ impl World {
         state.acted = true;
         let mut ready = Vec::with_capacity(wanted.len());
         for (index, (step, drain_limit)) in wanted.into_iter().zip(drains).enumerate() {
-            state.in_flight.insert(step.key());
+            state.in_flight.insert(step.key(), in_flight(&step));
             if let Step::Stop { id, .. } = &step {
                 state.draining.insert(id.clone());
             }
@@ -232,13 +314,18 @@ impl World {
             .iter()
             .filter_map(|s| if let Step::Stop { id, .. } = s { Some(id) } else { None })
             .collect();
-        let limit = |service: &ServiceName| {
+        let limit = |name: &ServiceName| {
             let others = instances
                 .iter()
-                .any(|i| i.service() == service && i.is_running() && !stopping.contains(&i.observed.spec.id));
-            if others { DRAIN_LIMIT } else { DRAIN_LIMIT_ALONE }
+                .any(|i| i.service() == name && i.is_running() && !stopping.contains(&i.observed.spec.id));
+            let stack = instances.first().and_then(|i| self.stacks.get(&i.observed.spec.stack));
+            let declared = stack.and_then(|s| s.active.as_ref()?.stack.services.get(name));
+            match declared {
+                Some(service) => plan::routes::drain(service, others),
+                None => plan::routes::DRAIN_ALONE,
+            }
         };
-        steps.iter().map(|s| s.service().map_or(DRAIN_LIMIT_ALONE, limit)).collect()
+        steps.iter().map(|s| s.service().map_or(plan::routes::DRAIN_ALONE, limit)).collect()
     }
 
     /// Runs a step beside the loop.
@@ -328,6 +415,18 @@ impl World {
             }
         }
     }
+}
+
+fn in_flight(step: &Step) -> InFlight {
+    let place = match step {
+        Step::Create(spec) => Some((spec.service.clone(), spec.slot)),
+        Step::Start { service, slot, .. }
+        | Step::Stop { service, slot, .. }
+        | Step::Remove { service, slot, .. } => Some((service.clone(), *slot)),
+        Step::EnsureNetwork(_) | Step::RemoveNetwork { .. } | Step::RemoveVolume { .. } => None,
+    };
+    let stops = if let Step::Stop { id, .. } = step { Some(id.clone()) } else { None };
+    InFlight { place, stops }
 }
 
 fn note_step_error(state: &mut StackState, key: &str, error: &EngineError, now: Timestamp) {

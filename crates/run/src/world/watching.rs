@@ -60,7 +60,8 @@ impl World {
             let id = &observed.spec.id;
             let before = self.health.remove(id);
             let running = matches!(observed.state, InstanceState::Running { .. });
-            let check = health::effective(self.declared_check(observed).as_ref(), observed);
+            let check =
+                health::effective(self.declared(observed).and_then(|s| s.healthcheck.as_ref()), observed);
             let entry = match before {
                 Some(entry) if !running || (entry.starts == observed.starts && entry.covers(&check)) => entry,
                 before => self.begin_watch(observed, check, before),
@@ -70,9 +71,19 @@ impl World {
         self.health = watched;
     }
 
-    fn declared_check(&self, observed: &Observed) -> Option<Healthcheck> {
-        let release = self.stacks.get(&observed.spec.stack)?.active.as_ref()?;
-        release.stack.services.get(&observed.spec.service)?.healthcheck.clone()
+    /// The service as the release of this instance has it: the one in force if it would make the
+    /// same instance, else its own.
+    fn declared(&self, observed: &Observed) -> Option<&model::Service> {
+        let state = self.stacks.get(&observed.spec.stack)?;
+        let name = &observed.spec.service;
+        let active = state.active.as_ref()?;
+        let in_force = active.stack.services.get(name);
+        let own = [&state.kept, &state.previous].into_iter().flatten();
+        let own = own.filter(|r| r.id == observed.spec.release).find_map(|r| r.stack.services.get(name));
+        match in_force {
+            Some(service) if plan::spec::spec_hash(active, service) == observed.spec.spec_hash => in_force,
+            _ => own.or(in_force),
+        }
     }
 
     fn begin_watch(
@@ -86,17 +97,32 @@ impl World {
             _ => b.unhealthy_restarts,
         });
         let running = matches!(observed.state, InstanceState::Running { .. });
+        let known = self.known_health(observed, before.as_ref());
         let task = check.clone().filter(|_| running).map(|check| {
             let (engine, reports) = (Arc::clone(&self.parts.engine), self.health_reports.clone());
-            tokio::spawn(health::watch(engine, check, observed.clone(), reports)).abort_handle()
+            let probes = self.declared(observed).and_then(|s| s.policy.rollout.probes).unwrap_or(1);
+            let watch = health::Watch { check, observed: observed.clone(), known, probes };
+            tokio::spawn(health::watch(engine, watch, reports)).abort_handle()
         });
         Watched {
             starts: observed.starts,
-            health: if check.is_some() { Health::Starting } else { Health::Unchecked },
+            health: if check.is_some() { known } else { Health::Unchecked },
             check,
             detail: String::new(),
             unhealthy_restarts,
             task,
+        }
+    }
+
+    /// What ran healthily before this daemon began, or before its check was changed, counts as
+    /// healthy until a probe says otherwise.
+    fn known_health(&self, observed: &Observed, before: Option<&Watched>) -> Health {
+        let same_run = before.filter(|b| b.starts == observed.starts && b.task.is_some());
+        let remembered = self.stacks.get(&observed.spec.stack).filter(|_| self.is_first_look);
+        match same_run {
+            Some(before) => before.health,
+            None if remembered.is_some_and(|s| s.view.healthy.contains(&observed.spec.id)) => Health::Healthy,
+            None => Health::Starting,
         }
     }
 
