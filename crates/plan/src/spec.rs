@@ -241,15 +241,26 @@ pub fn instance_id(stack: &StackName, service: &Service, slot: u32, number: u64,
 
 /// Start-first unless something of the service can have one holder only.
 pub fn update_order(service: &Service) -> UpdateOrder {
-    let writes_volume = service.mounts.iter().any(|m| {
-        let shared = matches!(m.source, MountSource::Volume { .. } | MountSource::Bind { .. });
-        shared && !m.read_only
-    });
-    let fixed_address = service.networks.values().any(|a| a.ipv4_address.is_some());
-    let host = !matches!(service.network_mode, NetworkMode::Stack | NetworkMode::None);
     match service.update.order {
         Some(order) => order,
-        None if writes_volume || fixed_address || host => UpdateOrder::StopFirst,
+        None if held_alone(service).is_some() => UpdateOrder::StopFirst,
         None => UpdateOrder::StartFirst,
     }
+}
+
+/// What of the service only one instance can hold at a time, in words.
+pub fn held_alone(service: &Service) -> Option<String> {
+    let written = service.mounts.iter().filter(|m| !m.read_only).find_map(|m| match &m.source {
+        MountSource::Volume { name, .. } => Some(format!("it writes to the volume {name}")),
+        MountSource::Bind { path, .. } => Some(format!("it writes to {}", path.display())),
+        _ => None,
+    });
+    let fixed = service.networks.values().find_map(|a| a.ipv4_address);
+    let fixed = fixed.map(|address| format!("it has the fixed address {address}"));
+    let host = match &service.network_mode {
+        NetworkMode::Host => Some("it uses the network of this host".to_owned()),
+        NetworkMode::Service { service } => Some(format!("it shares the network of {service}")),
+        NetworkMode::Stack | NetworkMode::None => None,
+    };
+    written.or(fixed).or(host)
 }

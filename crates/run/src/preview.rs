@@ -6,9 +6,13 @@ use crate::preflight;
 use crate::world::{Parts, Snapshot};
 use model::image::{BuiltImage, ImageSource};
 use model::service::{Condition, UpdateOrder};
-use model::{Digest, Release, ReleaseId, Report, Service, Stack};
+use model::{Digest, DurationMs, Release, ReleaseId, Report, Service, ServiceName, Stack, StackName};
 use std::collections::BTreeMap;
-use store::record::v1::Intent;
+use store::HistoryQuery;
+use store::record::v1::{Event, Intent};
+
+/// Entries of the journal looked at for how long replacing a service took.
+const GAPS_LOOKED_BACK: usize = 200;
 
 pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest) -> Result<Preview, Report> {
     let active = snapshot.releases.get(&request.stack).map(|r| r.as_ref());
@@ -32,7 +36,7 @@ pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest)
         hashes: Default::default(),
         stack,
     };
-    tell_steps(active, &next, &mut steps);
+    tell_steps(active, &next, &last_gaps(parts, &request.stack), &mut steps);
     Ok(Preview { differences: making::differences(active, &next), steps, warnings: warnings(&next.stack) })
 }
 
@@ -75,7 +79,12 @@ fn source(service: &Service) -> (&'static str, String) {
     }
 }
 
-fn tell_steps(active: Option<&Release>, next: &Release, steps: &mut Vec<String>) {
+fn tell_steps(
+    active: Option<&Release>,
+    next: &Release,
+    gaps: &BTreeMap<ServiceName, u64>,
+    steps: &mut Vec<String>,
+) {
     for service in next.stack.services.values() {
         let before = active.and_then(|r| r.stack.services.get(&service.name).map(|s| (r, s)));
         match before {
@@ -83,7 +92,7 @@ fn tell_steps(active: Option<&Release>, next: &Release, steps: &mut Vec<String>)
             Some((release, previous))
                 if plan::spec::spec_hash(release, previous) != plan::spec::spec_hash(next, service) =>
             {
-                steps.push(replacing(service));
+                steps.push(replacing(service, gaps.get(&service.name).copied()));
             }
             Some((_, previous)) if previous.replicas != service.replicas => {
                 steps.push(format!(
@@ -115,18 +124,50 @@ fn after(service: &Service) -> String {
     if conditions.is_empty() { String::new() } else { format!(" when {}", conditions.join(" and ")) }
 }
 
-fn replacing(service: &Service) -> String {
-    match plan::spec::update_order(service) {
-        UpdateOrder::StartFirst => format!(
-            "replace {}: start the new one, move traffic when it is ready, stop the old one",
-            service.name
-        ),
-        UpdateOrder::StopFirst => format!(
-            "replace {}: stop the old one first, because what it writes to or holds can have one owner only; \
-             expect a gap of its stop and start",
-            service.name
-        ),
+fn replacing(service: &Service, gap: Option<u64>) -> String {
+    let name = &service.name;
+    if plan::spec::update_order(service) == UpdateOrder::StopFirst {
+        let why =
+            plan::spec::held_alone(service).unwrap_or_else(|| "`order: stop-first` is declared".to_owned());
+        let gap = match gap {
+            Some(ms) => format!("about {}, as the last time", DurationMs(ms)),
+            None => format!("its stop, at most {}, and its start", service.stop_grace),
+        };
+        let hold = match service.policy.hold.filter(|hold| hold.0 > 0) {
+            Some(hold) => format!("; what arrives meanwhile is held for up to {hold}"),
+            None => "; `x-juchu.hold` would have requests wait for it".to_owned(),
+        };
+        return format!("replace {name}: stop the old one first, because {why}; expect a gap of {gap}{hold}");
     }
+    let canary = service.policy.rollout.canary.map(|share| {
+        let time = service.policy.rollout.canary_time.unwrap_or(plan::CANARY_TIME);
+        format!(", give it {share} of the traffic for {time}")
+    });
+    format!(
+        "replace {name}: start the new one{}, move traffic when it is ready, keep the old one {}",
+        canary.unwrap_or_default(),
+        match service.policy.rollout.warm.unwrap_or(plan::warm::WARM) {
+            DurationMs(0) => "until its connections have ended".to_owned(),
+            warm => format!("warm for {warm}"),
+        }
+    )
+}
+
+/// The gap that was measured when a service was replaced last.
+fn last_gaps(parts: &Parts, stack: &StackName) -> BTreeMap<ServiceName, u64> {
+    let query = HistoryQuery {
+        stack: Some(stack.clone()),
+        changes_only: true,
+        limit: GAPS_LOOKED_BACK,
+        ..HistoryQuery::default()
+    };
+    // Without the past there is only less to say.
+    let entries = parts.ledger.history(&query).unwrap_or_default();
+    let figures = entries.into_iter().filter_map(|entry| match entry.event {
+        Event::Concluded { figures, .. } => Some(figures),
+        _ => None,
+    });
+    figures.flatten().filter(|f| f.gap_ms > 0).map(|f| (f.service, f.gap_ms)).collect()
 }
 
 fn warnings(stack: &Stack) -> Vec<String> {

@@ -190,8 +190,7 @@ impl World {
         match self.record(name, store::BY_ITSELF, vec![(event, Vec::new())]).await {
             Ok(_) => true,
             Err(report) => {
-                tell(&report.to_string());
-                self.stories.say(conclusion.change, Progress::Warning { text: report.error });
+                self.cannot_write(name, report);
                 false
             }
         }
@@ -226,7 +225,7 @@ impl World {
                 true
             }
             Err(report) => {
-                tell(&report.to_string());
+                self.cannot_write(name, report);
                 false
             }
         }

@@ -30,10 +30,11 @@ use stack::StackState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::{Draft, Entry, Ledger};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 /// How often the world is looked at when nothing was heard.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
@@ -218,7 +219,16 @@ fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     }
 }
 
-/// The daemon's own log.
+/// The same line is written to the daemon's log again after this.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
+
+/// The daemon's own log. What is found anew in every turn is written now and then.
 pub(crate) fn tell(text: &str) {
-    eprintln!("{text}");
+    static LAST: Mutex<Option<(String, Instant)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let is_repeated = last.as_ref().is_some_and(|(said, at)| said == text && at.elapsed() < SAID_AGAIN);
+    if !is_repeated {
+        eprintln!("{text}");
+        *last = Some((text.to_owned(), Instant::now()));
+    }
 }

@@ -35,6 +35,8 @@ pub(crate) struct StackState {
     pub in_flight: BTreeMap<String, InFlight>,
     /// Since when each instance is ready, with the run it is about.
     pub ready: BTreeMap<InstanceId, (u32, Timestamp)>,
+    /// The last warning that followers of the pending change were given about the journal.
+    pub warned: Option<String>,
     /// Why the pending change is being taken back, as it is told in the end.
     pub failure: Option<(model::Report, Vec<crate::control::ServiceLine>)>,
     /// What is measured of the pending change.
@@ -94,6 +96,7 @@ impl StackState {
             making: None,
             in_flight: BTreeMap::new(),
             ready: BTreeMap::new(),
+            warned: None,
             failure: None,
             figures: Figures::default(),
             step_errors: BTreeMap::new(),
@@ -115,6 +118,7 @@ impl StackState {
             self.measuring = false;
             self.figures = Figures::default();
             self.failure = None;
+            self.warned = None;
             self.step_errors.clear();
             self.swept.clear();
             self.bind_failure = None;
@@ -286,7 +290,7 @@ impl World {
         let event = Event::PlanAccepted { plan: number, parent: number - 1, steps };
         if let Err(report) = self.record(name, "juchu", vec![(event, Vec::new())]).await {
             // Nothing is done that is not written down.
-            tell(&report.to_string());
+            self.cannot_write(name, report);
             return Vec::new();
         }
         let Some(state) = self.stacks.get_mut(name) else { return Vec::new() };
@@ -306,6 +310,17 @@ impl World {
             });
         }
         ready
+    }
+
+    /// The journal cannot be written: whoever follows the pending change hears of it, once.
+    pub fn cannot_write(&mut self, name: &StackName, report: model::Report) {
+        tell(&format!("{name}: {report}"));
+        let Some(state) = self.stacks.get_mut(name) else { return };
+        let text = format!("{}; nothing is changed until that is mended", report.error);
+        if let Some(change) = state.change().filter(|_| state.warned.as_ref() != Some(&text)) {
+            self.stories.say(change, Progress::Warning { text: text.clone() });
+            state.warned = Some(text);
+        }
     }
 
     /// Whoever is stopped may finish its connections, for longer when others can take new ones.
