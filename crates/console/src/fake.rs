@@ -32,6 +32,8 @@ pub struct Held {
     pub failure: Option<Report>,
     /// Every change is refused with it.
     pub refusal: Option<Report>,
+    /// The story of a change begins with a warning: the request that it answers, as JSON.
+    pub echo: bool,
     /// Every change asked for, oldest first.
     pub asked: Vec<ChangeRequest>,
     pub releases: Vec<ReleaseStatus>,
@@ -118,9 +120,12 @@ impl Control for FakeControl {
 
     async fn follow(&self, change: u64) -> Result<mpsc::Receiver<Progress>, Report> {
         let held = self.checked()?;
-        let (sender, receiver) = mpsc::channel(held.story.len() + 1);
+        let (sender, receiver) = mpsc::channel(held.story.len() + 2);
         let first = Progress::Accepted { change, at: NOW };
-        for progress in std::iter::once(first).chain(held.story.iter().cloned()) {
+        let echo = held.asked.last().filter(|_| held.echo).map(|request| Progress::Warning {
+            text: serde_json::to_string(request).expect("API types have string keys only"),
+        });
+        for progress in std::iter::once(first).chain(echo).chain(held.story.iter().cloned()) {
             sender.try_send(progress).expect("the channel was made for all of it");
         }
         Ok(receiver)

@@ -13,6 +13,7 @@ mod serve;
 pub mod story;
 pub mod text;
 pub mod when;
+pub mod words;
 
 mod web;
 

@@ -6,7 +6,7 @@ use model::{DurationMs, InstanceId, ReleaseId, ServiceName, StackName, Timestamp
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::Entry;
-use store::record::v1::{Difference, Event, Intent, Outcome, Seen};
+use store::record::v1::{Difference, Event, Intent, Outcome, Seen, ServiceFigures};
 
 /// One change from the moment it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,10 +21,28 @@ pub struct Change {
     pub services: Vec<ServiceName>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// The stack whose images are promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StackName>,
     pub differences: Vec<Difference>,
+    /// The release made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<ReleaseId>,
+    /// The release in force when it ended; until then the one made for it.
     pub release: Option<ReleaseId>,
+    /// It failed and was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub going_back: Option<GoingBack>,
     /// Absent while it is carried out.
     pub ending: Option<Ending>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GoingBack {
+    pub at: Timestamp,
+    /// Absent when there was nothing to go back to.
+    pub release: Option<ReleaseId>,
+    pub cause: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +51,18 @@ pub struct Ending {
     pub outcome: Outcome,
     pub reason: String,
     pub took: DurationMs,
+    /// What was measured of the services that were touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<ServiceFigures>,
+}
+
+/// Releases that can no longer be gone back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collection {
+    pub at: Timestamp,
+    pub stack: Option<StackName>,
+    pub releases: Vec<ReleaseId>,
+    pub reason: String,
 }
 
 /// Something that happened to an instance without anybody asking.
@@ -45,11 +75,13 @@ pub struct Incident {
     pub detail: String,
 }
 
-/// Changes and incidents, each oldest first.
+/// Changes, incidents and collections, each oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub changes: Vec<Change>,
     pub incidents: Vec<Incident>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<Collection>,
 }
 
 impl Story {
@@ -65,23 +97,24 @@ impl Story {
 
     fn add(&mut self, entry: &Entry, place: &mut BTreeMap<u64, usize>) {
         match &entry.event {
-            Event::ChangeAccepted { intent, services, why, .. } => {
+            Event::ChangeAccepted { intent, services, why, from, .. } => {
                 place.insert(entry.seq, self.changes.len());
-                self.changes.push(accepted(entry, *intent, services, why));
+                let from = from.clone();
+                self.changes.push(Change { from, ..accepted(entry, *intent, services, why) });
             }
-            Event::ReleaseMade { release, change, differences, .. } => {
+            Event::ReleaseMade { change, .. }
+            | Event::GoingBack { change, .. }
+            | Event::Concluded { change, .. } => {
                 if let Some(change) = place.get(change).map(|at| &mut self.changes[*at]) {
-                    change.release = Some(*release);
-                    change.differences = differences.clone();
+                    change.goes_on(entry);
                 }
             }
-            Event::Concluded { change, outcome, release, reason, took_ms, .. } => {
-                if let Some(change) = place.get(change).map(|at| &mut self.changes[*at]) {
-                    change.release = release.or(change.release);
-                    let (reason, took) = (reason.clone(), DurationMs(*took_ms));
-                    change.ending = Some(Ending { at: entry.at, outcome: *outcome, reason, took });
-                }
-            }
+            Event::ReleasesCollected { releases, reason } => self.collections.push(Collection {
+                at: entry.at,
+                stack: entry.stack.clone(),
+                releases: releases.clone(),
+                reason: reason.clone(),
+            }),
             Event::InstanceSeen { service, instance, what, detail } if is_incident(*what) => {
                 self.incidents.push(Incident {
                     at: entry.at,
@@ -113,6 +146,29 @@ impl Story {
 }
 
 impl Change {
+    fn goes_on(&mut self, entry: &Entry) {
+        match &entry.event {
+            Event::ReleaseMade { release, differences, .. } => {
+                (self.made, self.release) = (Some(*release), Some(*release));
+                self.differences = differences.clone();
+            }
+            Event::GoingBack { release, cause, .. } => {
+                self.going_back = Some(GoingBack { at: entry.at, release: *release, cause: cause.clone() });
+            }
+            Event::Concluded { outcome, release, reason, took_ms, figures, .. } => {
+                self.release = release.or(self.release);
+                self.ending = Some(Ending {
+                    at: entry.at,
+                    outcome: *outcome,
+                    reason: reason.clone(),
+                    took: DurationMs(*took_ms),
+                    figures: figures.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+
     pub fn touches(&self, service: &ServiceName) -> bool {
         self.services.is_empty() || self.services.contains(service) || self.differs_in(service)
     }
@@ -121,27 +177,45 @@ impl Change {
         self.differences.iter().any(|d| d.service.as_ref() == Some(service))
     }
 
-    /// It starts, stops or removes without a new release.
+    /// It starts, stops, removes or goes back without a new release.
     fn intent_is_motion(&self) -> bool {
-        !matches!(self.intent, Intent::Up | Intent::Deploy)
+        !matches!(self.intent, Intent::Up | Intent::Deploy | Intent::Promote { .. })
     }
 
-    /// `deploy web, db`, `down with its volumes`.
+    /// `deploy web, db`, `down with its volumes`, `rollback web to r3`, `promote web from staging r5`.
     pub fn what(&self) -> String {
         let mut text = self.intent.word().to_owned();
         for (position, service) in self.services.iter().enumerate() {
             text.push_str(if position == 0 { " " } else { ", " });
             text.push_str(service.as_str());
         }
-        if self.intent == (Intent::Down { volumes: true }) {
-            text.push_str(" with its volumes");
+        match self.intent {
+            Intent::Down { volumes: true } => text.push_str(" with its volumes"),
+            Intent::Rollback { to: Some(release) } => text += &format!(" to {release}"),
+            Intent::Promote { release } => {
+                text += &self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+                text += &release.map(|release| format!(" {release}")).unwrap_or_default();
+            }
+            _ => {}
         }
         text
     }
 
     /// `kept`, `failed`, or `under way`.
     pub fn outcome_word(&self) -> &'static str {
-        self.ending.as_ref().map_or("under way", |ending| ending.outcome.word())
+        match (&self.ending, &self.going_back) {
+            (Some(ending), _) => ending.outcome.word(),
+            (None, Some(_)) => "going back",
+            (None, None) => "under way",
+        }
+    }
+
+    /// `r3`, or `r3 → r2` when it did not stay in force.
+    pub fn release_text(&self) -> String {
+        match (self.made, self.release) {
+            (Some(made), Some(release)) if made != release => format!("{made} → {release}"),
+            (made, release) => release.or(made).map(|release| release.to_string()).unwrap_or_default(),
+        }
     }
 }
 
@@ -179,6 +253,9 @@ fn accepted(entry: &Entry, intent: Intent, services: &[ServiceName], why: &str) 
         intent,
         services: services.to_vec(),
         why: why.to_owned(),
+        from: None,
+        made: None,
+        going_back: None,
         differences: Vec::new(),
         release: None,
         ending: None,

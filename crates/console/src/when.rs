@@ -42,6 +42,18 @@ impl Clock {
         at.strftime(form).to_string()
     }
 
+    /// A time to come: `14:32`, with its seconds when it is near, with its day when it is not today.
+    pub fn soon(&self, at: Timestamp) -> String {
+        let near = at.0.abs_diff(self.now.0) < 2 * 60_000;
+        let (at, now) = (self.zoned(at), self.zoned(self.now));
+        let form = match () {
+            () if near => "%H:%M:%S",
+            () if at.date() == now.date() => "%H:%M",
+            () => "%b %-d %H:%M",
+        };
+        at.strftime(form).to_string()
+    }
+
     /// `2026-11-22 12:04:31`.
     pub fn full(&self, at: Timestamp) -> String {
         self.zoned(at).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -77,6 +89,9 @@ mod tests {
         assert_eq!(clock.short(Timestamp(0)), "1970-01-01");
         assert_eq!(clock.full(now), "2026-11-22 12:00:00");
         assert_eq!(Clock::rfc3339(Timestamp(now.0 + 250)), "2026-11-22T12:00:00.250Z");
+        assert_eq!(clock.soon(Timestamp(now.0 + 61_000)), "12:01:01");
+        assert_eq!(clock.soon(Timestamp(now.0 + 3_600_000)), "13:00");
+        assert_eq!(clock.soon(Timestamp(now.0 + 86_400_000)), "Nov 23 12:00");
         assert_eq!(parse("2026-11-22T13:00:00+01:00"), Some(now));
         assert_eq!(parse("yesterday"), None);
         assert!(!clock.full(Timestamp(i64::MAX)).is_empty());

@@ -1,8 +1,10 @@
 //! The whole command line and console before a control plane that exists in memory only: for
 //! tests of both, and for looking at them. `SHOWCASE` chooses the scene: `guestbook`, `troubled`,
-//! `changing`, `empty`, or `broken` for a daemon that does not start.
+//! `changing`, `empty`; `kept`, `rolled-back`, `failed`, `undecided`, `held` for how changes end;
+//! `echo` to see what is asked for; `broken` for a daemon that does not start, `stubborn` for one
+//! that does not end.
 
-use console::fake::{FakeControl, NOW, guestbook_status, line, troubled_status};
+use console::fake::{self, FakeControl, NOW, guestbook_status, line, troubled_status};
 use console::{Access, bind_http, bind_unix, serve_http, serve_unix};
 use juchu::cli::{DaemonOptions, Hooks, run};
 use juchu::home::Home;
@@ -61,15 +63,29 @@ async fn serve(options: DaemonOptions) -> Result<(), Report> {
 async fn ended() {
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be watched");
     terminate.recv().await;
+    if std::env::var("SHOWCASE").as_deref() == Ok("stubborn") {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn scene() -> FakeControl {
     let control = FakeControl::guestbook();
-    match std::env::var("SHOWCASE").as_deref() {
-        Ok("empty") => return FakeControl::empty(),
-        Ok("troubled") => control.change(|held| held.stacks = vec![troubled_status()]),
+    let scene = std::env::var("SHOWCASE").unwrap_or_default();
+    match scene.as_str() {
+        "empty" => return FakeControl::empty(),
+        "troubled" => control.change(|held| held.stacks = vec![troubled_status()]),
+        "held" => control.change(|held| held.refusal = Some(fake::conflict())),
+        "echo" => control.change(|held| held.echo = true),
         _ => {}
     }
+    let ending = match scene.as_str() {
+        "kept" => fake::kept(),
+        "rolled-back" => fake::rolled_back(),
+        "failed" => fake::failed(),
+        "undecided" => fake::undecided(),
+        _ => return control,
+    };
+    control.change(|held| held.story = fake::story_to(ending));
     control
 }
 

@@ -97,8 +97,9 @@ fn said(output: Output) -> Said {
 #[test]
 fn without_a_daemon_reading_says_so() {
     let machine = Machine::new();
-    for args in [&["ps"][..], &["logs"], &["history"], &["why", "web"], &["stop"], &["console"], &["verify"]]
-    {
+    let reading = [&["ps"][..], &["logs"], &["history"], &["why", "web"], &["console"], &["verify"]];
+    let changing = [&["stop"][..], &["releases"], &["diff", "r1"], &["rollback"], &["promote", "production"]];
+    for args in reading.into_iter().chain(changing) {
         let said = machine.run(args);
         assert_eq!(said.code, 8, "{args:?}");
         assert_eq!(said.err, "error: the daemon is not running\nhint: `juchu up` starts it\n", "{args:?}");
@@ -178,7 +179,22 @@ fn wrong_input_is_one_sentence_its_place_and_a_hint() {
 fn every_reading_command_speaks_json() {
     let machine = Machine::new();
     assert_eq!(machine.run(&["up", "-d"]).code, 0);
-    for args in ["ps", "ps --all", "history", "why web", "plan", "doctor", "verify", "console", "config"] {
+    let reading = [
+        "ps",
+        "ps --all",
+        "history",
+        "why web",
+        "plan",
+        "releases",
+        "diff r4",
+        "diff 4 r5",
+        "doctor",
+        "verify",
+        "console",
+        "config",
+        "upgrade",
+    ];
+    for args in reading {
         let mut args: Vec<_> = args.split(' ').collect();
         if args != ["config"] {
             args.push("--json");
@@ -327,4 +343,150 @@ fn a_deep_home_is_refused_before_anything_is_made() {
     assert_eq!(said.code, 8);
     assert!(said.err.contains("too long for the sockets") && said.err.contains("hint: "), "{}", said.err);
     assert!(!deep.exists());
+}
+
+/// How one change ends: what is said, and that programs hear the same.
+fn ending(scene: &'static str, args: &[&str]) -> Said {
+    let machine = Machine::with_scene(scene);
+    let said = machine.run(args);
+    let programs = machine.run(&[args, &["--json"]].concat());
+    assert_eq!(programs.code, said.code, "{args:?}: {}", programs.err);
+    let documents: Vec<Value> = programs
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{args:?}: {e}\n{line}")))
+        .collect();
+    let last = documents.last().expect("at least one line");
+    let expected = if scene == "held" { "refused" } else { "concluded" };
+    assert_eq!(last["event"], expected, "{last}");
+    said
+}
+
+#[test]
+fn a_deploy_ends_with_one_word_its_numbers_and_the_next_command() {
+    let kept = ending("kept", &["deploy", "web"]);
+    assert_eq!(kept.code, 0, "{}", kept.err);
+    assert_eq!(kept.out, "http://127.0.0.1:8080  web  first byte in 2.8 ms\n", "data alone");
+    assert!(kept.err.contains("✓ kept: every service is ready (r4 → r5, 3.1 s)\n"), "{}", kept.err);
+    assert!(kept.err.contains("  web  2 replicas ready in 1.9 s, decided 540 ms later"), "{}", kept.err);
+    assert!(kept.err.ends_with("`juchu rollback web` goes back at once\n"), "{}", kept.err);
+
+    let back = ending("rolled-back", &["deploy", "web"]);
+    assert_eq!((back.code, back.out.as_str()), (5, ""));
+    let told = back.err.split_once("◁ going back to r4: service web: exited").expect("as it happens").1;
+    let told = told.split_once("error: DEBUG must be 0 or 1").expect("the last lines of what failed").1;
+    let told = told.split_once("◁ rolled back: r4 serves again (8.4 s)\n").expect("the word").1;
+    assert!(told.contains("\nerror: service web: exited with code 1 three times\n"), "{told}");
+    assert!(told.ends_with("hint: `juchu logs web`\nhint: `juchu diff r4 r5`\n"), "{told}");
+
+    let failed = ending("failed", &["up", "-d"]);
+    assert_eq!(failed.code, 2, "the kind of failure decides");
+    assert!(failed.err.contains("✗ failed: r4 serves as before"), "{}", failed.err);
+    let undecided = ending("undecided", &["deploy"]);
+    assert_eq!(undecided.code, 6);
+    assert!(undecided.err.contains("▲ undecided: halted half way from r4 to r5"), "{}", undecided.err);
+}
+
+#[test]
+fn the_second_of_two_people_is_told_who_holds_it() {
+    let held = ending("held", &["deploy"]);
+    assert_eq!((held.code, held.out.as_str()), (7, ""));
+    let told = held.err.split_once("error: ").expect("an error").1;
+    let expected = "the stack guestbook is held by deploy web of ada (cli, sudo), begun 12 s ago\n\
+                    hint: `juchu ps`\nhint: `juchu history`\n";
+    assert_eq!(told, expected);
+}
+
+/// What the daemon is asked for.
+fn asked(machine: &Machine, args: &[&str]) -> Value {
+    let said = machine.run(&[args, &["--json"]].concat());
+    assert_eq!(said.code, 0, "{args:?}: {}", said.err);
+    let warning = said.out.lines().find(|line| line.contains("\"warning\"")).expect("the echo");
+    let warning: Value = serde_json::from_str(warning).expect("JSON");
+    serde_json::from_str(warning["text"].as_str().expect("text")).expect("a request")
+}
+
+#[test]
+fn going_back_and_promoting_ask_for_the_right_thing() {
+    let machine = Machine::with_scene("echo");
+    let configuration = asked(&machine, &["deploy", "--no-build", "web"]);
+    assert_eq!(configuration["intent"]["intent"], "up", "{configuration}");
+
+    let back = asked(&machine, &["rollback"]);
+    assert_eq!(
+        (&back["intent"], &back["declared"]),
+        (&serde_json::json!({"intent": "rollback"}), &Value::Null)
+    );
+    let back = asked(&machine, &["rollback", "web", "--to", "r3", "--why", "slow"]);
+    assert_eq!(back["intent"], serde_json::json!({"intent": "rollback", "to": 3}));
+    assert_eq!((&back["services"][0], &back["why"]), (&"web".into(), &"slow".into()));
+
+    let promoted = asked(&machine, &["promote", "production", "--release", "5", "web"]);
+    assert_eq!(promoted["stack"], "production");
+    assert_eq!((&promoted["from"], &promoted["services"][0]), (&"guestbook".into(), &"web".into()));
+    assert_eq!(promoted["intent"], serde_json::json!({"intent": "promote", "release": 5}));
+    assert_eq!(promoted["declared"]["name"], "production", "the same file under the other name");
+
+    machine.write("production.yaml", "services:\n  web:\n    image: nginx\n    environment: [A=$A]\n");
+    machine.write("production.env", "A=other\n");
+    let own = ["-p", "guestbook", "promote", "production", "-f", "production.yaml", "--env-file"];
+    let promoted = asked(&machine, &[&own[..], &["production.env"]].concat());
+    assert_eq!(promoted["from"], "guestbook");
+    assert_eq!(promoted["declared"]["services"]["web"]["environment"]["A"], "other");
+
+    for (args, expected) in [
+        (&["promote", "guestbook"][..], "error: guestbook cannot be promoted to itself\nhint: "),
+        (&["promote", "Not A Name"], "error: "),
+        (&["-p", "nothing", "promote", "production"], "error: there is no stack `nothing`\nhint: "),
+        (&["rollback", "wbe"], "error: there is no service `wbe`\nhint: did you mean `web`?\n"),
+        (
+            &["rollback", "--to", "latest"],
+            "error: invalid value 'latest' for '--to <RELEASE>': a release such",
+        ),
+        (&["diff", "r0"], "error: invalid value 'r0'"),
+    ] {
+        let said = machine.run(args);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{args:?}");
+        assert!(said.err.starts_with(expected), "{args:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn an_upgrade_replaces_the_daemon_and_the_gateway() {
+    let machine = Machine::new();
+    let none = machine.run(&["upgrade"]);
+    assert_eq!((none.code, none.out.as_str()), (8, ""));
+    assert!(
+        none.err.starts_with("error: the daemon is not running: there is nothing to upgrade\nhint: "),
+        "{}",
+        none.err
+    );
+
+    assert_eq!(machine.run(&["up", "-d"]).code, 0);
+    let before = machine.daemon().expect("it runs");
+    let said = machine.run(&["upgrade"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let after = machine.daemon().expect("it runs");
+    assert_ne!(before, after);
+    let lines: Vec<_> = said.out.lines().collect();
+    let versions =
+        format!("(process {}) → 0.1.0 (process {})", before.as_raw_nonzero(), after.as_raw_nonzero());
+    assert!(lines[0].starts_with("● daemon   0.1.0 ") && lines[0].contains(&versions), "{}", said.out);
+    assert_eq!(lines[1], "● gateway  process 41 → process 42, 3 connections end with the one before");
+
+    let gateway = machine.run(&["upgrade", "--gateway"]);
+    assert_eq!((gateway.code, gateway.out.lines().count()), (0, 1));
+    assert_eq!(machine.daemon(), Some(after), "it was left alone");
+    let daemon = machine.run(&["upgrade", "--daemon", "--json"]);
+    let told: Value = serde_json::from_str(&daemon.out).expect("JSON");
+    assert_eq!((&told["daemon"]["killed"], &told["gateway"]), (&Value::Bool(false), &Value::Null));
+}
+
+#[test]
+fn a_daemon_that_does_not_end_is_killed() {
+    let machine = Machine::with_scene("stubborn");
+    assert_eq!(machine.run(&["up", "-d"]).code, 0);
+    let said = machine.run(&["upgrade", "--daemon"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains(", killed, away for 5"), "{}", said.out);
 }

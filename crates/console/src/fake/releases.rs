@@ -1,6 +1,6 @@
 //! Releases of the fake guestbook, and how its changes can end.
 
-use super::{NOW, ago, difference, guestbook_status, line, service, troubled_status};
+use super::{NOW, ago, difference, guestbook_status, line, service};
 use model::{DurationMs, ErrorKind, ReleaseId, Report, ServiceName, Timestamp};
 use run::control::*;
 use store::record::v1::{Difference, Intent, Outcome, ServiceFigures};
@@ -115,6 +115,19 @@ pub fn kept() -> Conclusion {
     Conclusion { warm_until: Some(WARM_UNTIL), ..conclusion(Outcome::Kept, "every service is ready") }
 }
 
+/// What is known of a service that never got ready.
+fn crashed() -> Vec<ServiceFigures> {
+    let crashed = ServiceFigures {
+        service: service("web"),
+        instances: 1,
+        ready_ms: None,
+        decided_ms: None,
+        gap_ms: 0,
+        swap_us: None,
+    };
+    vec![crashed]
+}
+
 /// A release that crashed; the one before serves again.
 pub fn rolled_back() -> Conclusion {
     Conclusion {
@@ -127,6 +140,7 @@ pub fn rolled_back() -> Conclusion {
                 .hint("juchu diff r4 r5"),
         ),
         last_lines: crash_lines(),
+        figures: crashed(),
         ..conclusion(Outcome::RolledBack, "service web: exited with code 1 three times")
     }
 }
@@ -155,6 +169,7 @@ pub fn undecided() -> Conclusion {
                 .hint("juchu rollback"),
         ),
         last_lines: crash_lines(),
+        figures: crashed(),
         ..conclusion(Outcome::Undecided, "service web: no answer on port 8000 within 30 s")
     }
 }
@@ -196,13 +211,4 @@ pub fn story_to(conclusion: Conclusion) -> Vec<Progress> {
 pub fn conflict() -> Report {
     let text = "the stack guestbook is held by deploy web of ada (cli, sudo), begun 12 s ago";
     Report::new(ErrorKind::Conflict, text).hint("juchu ps").hint("juchu history")
-}
-
-/// A stack that a deploy left half way.
-pub fn paused_status() -> StackStatus {
-    StackStatus {
-        last_outcome: Some((Outcome::Undecided, undecided().reason)),
-        pending: None,
-        ..troubled_status()
-    }
 }

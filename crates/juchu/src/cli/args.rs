@@ -1,6 +1,7 @@
 //! What can be typed. The text here is the help, and `docs/reference/cli.md` is made from it.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::ReleaseId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -72,8 +73,21 @@ pub enum Command {
     Up(Up),
     /// Build anew and roll out; say whether the new release was kept.
     Deploy(Deploy),
+    /// Go back to a release that was kept: at once while it is warm, and never with a build.
+    ///
+    /// Without `--to`, to the last release in which something of the services differs.
+    Rollback(Rollback),
+    /// Bring the images of this stack's release into another stack, with that stack's own values.
+    ///
+    /// The images come from the stack that `-p` or the Compose file here names. The other stack is
+    /// declared by the same file under its name, or by its own with `-f` and `--env-file`.
+    Promote(Promote),
     /// What `up` would change, as a diff, doing nothing.
     Plan(Plan),
+    /// The releases of a stack: how each came about, was judged, and whether it can be gone back to.
+    Releases(Releases),
+    /// What differs between two releases: images, configuration, environment, the rest of the file.
+    Diff(Diff),
     /// The services with their state, ports and images.
     Ps(Ps),
     /// The output of services, merged by time.
@@ -98,6 +112,8 @@ pub enum Command {
     Doctor(Read),
     /// Recompute the journal's chain of hashes and the views made from it.
     Verify(Read),
+    /// Put this program in charge: a new daemon, a new gateway; services and traffic go on.
+    Upgrade(Upgrade),
     /// A one-time link to the web console.
     Console(Read),
     /// The control plane itself, in the foreground; `up` starts it when needed.
@@ -142,10 +158,98 @@ pub struct Deploy {
     /// A directory, then services; all services when none is named.
     #[arg(value_name = "DIR|SERVICE")]
     pub targets: Vec<String>,
+    /// Build nothing that is unchanged, as `up` does: for changes of the environment or a config.
+    #[arg(long)]
+    pub no_build: bool,
     #[command(flatten)]
     pub change: ChangeArgs,
     #[command(flatten)]
     pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// Only these services; all when none is named.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// The release to go back to, as `juchu releases` lists them: `r3` or `3`.
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<Release>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Promote {
+    /// The stack that gets the images.
+    pub to: String,
+    /// Only these services; all when none is named.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// The release whose images are taken; the one in force unless given.
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<Release>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Releases {
+    /// The last so many releases.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub number: usize,
+    /// Show the image of each service.
+    #[arg(long)]
+    pub images: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The release to begin with: `r3` or `3`.
+    #[arg(value_name = "RELEASE")]
+    pub from: Release,
+    /// The release to end with; the one in force unless given.
+    #[arg(value_name = "RELEASE")]
+    pub to: Option<Release>,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+/// A release as people name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release(pub ReleaseId);
+
+impl std::str::FromStr for Release {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_prefix(['r', 'R']).unwrap_or(text);
+        match number.parse() {
+            Ok(number) if number > 0 => Ok(Self(ReleaseId(number))),
+            _ => Err("a release such as `r3` or `3`; `juchu releases` lists them"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// Only the daemon; the gateway stays the one that runs.
+    #[arg(long, conflicts_with = "gateway")]
+    pub daemon: bool,
+    /// Only the gateway, by the daemon that runs.
+    #[arg(long)]
+    pub gateway: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// For every command that changes something.

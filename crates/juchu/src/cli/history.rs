@@ -1,6 +1,7 @@
 //! `juchu history` and `juchu why`: what changed, who did it, and what came of it.
 
 use super::args::{History, StackArgs, Why};
+use super::ending::look_of as look_of_outcome;
 use super::screen::{Hue, Outcome, Paint, Screen, look_of, safe};
 use super::table::{Cell, Column, Table};
 use super::{reach, target};
@@ -9,6 +10,7 @@ use console::client::Client;
 use console::story::{Change, Incident, Story, incident_word, place_of};
 use console::text::{beyond, cut};
 use console::when::Clock;
+use console::words::{by, figures_text};
 use model::ServiceName;
 use run::control::{ServiceStatus, State};
 use serde::Serialize;
@@ -42,7 +44,27 @@ pub async fn history(screen: &Screen, home: &Home, args: History, stack: StackAr
         screen.note("nothing was changed yet");
         screen.hint("`juchu up` makes the first change");
     }
-    screen.print(&changes_text(&story.changes, args.all, args.diff, &screen.clock, screen.width, screen.out))
+    screen.print(&changes_text(
+        &story.changes,
+        args.all,
+        args.diff,
+        &screen.clock,
+        screen.width,
+        screen.out,
+    ))?;
+    screen.print(&collections_text(&story, &screen.clock, screen.out))
+}
+
+/// Which releases are gone, in one line for each time that happened.
+fn collections_text(story: &Story, clock: &Clock, paint: Paint) -> String {
+    let mut text = String::new();
+    for collection in &story.collections {
+        let ids: Vec<_> = collection.releases.iter().map(|release| release.to_string()).collect();
+        let time = paint.on(Hue::Quiet, &clock.short(collection.at));
+        let _ =
+            writeln!(text, "{time}  collected by itself: {} ({})", ids.join(", "), safe(&collection.reason));
+    }
+    text
 }
 
 /// At least so many changes, or all there are.
@@ -69,16 +91,24 @@ fn outcome_cell(change: &Change) -> Cell {
 }
 
 const fn look(change: &Change) -> (&'static str, Hue) {
-    match &change.ending {
-        None => ("◐", Hue::Busy),
-        Some(ending) => match ending.outcome {
-            v1::Outcome::Kept => ("●", Hue::Good),
-            v1::Outcome::Unchanged => ("✓", Hue::Quiet),
-            v1::Outcome::Failed => ("✗", Hue::Bad),
-            v1::Outcome::RolledBack => ("◁", Hue::Warn),
-            v1::Outcome::Undecided => ("▲", Hue::Warn),
-            v1::Outcome::Superseded => ("□", Hue::Quiet),
-        },
+    match (&change.ending, &change.going_back) {
+        (Some(ending), _) => look_of_outcome(ending.outcome),
+        (None, Some(_)) => ("◁", Hue::Busy),
+        (None, None) => ("◐", Hue::Busy),
+    }
+}
+
+/// `ada (cli)`; what the daemon does without being asked, it does by itself.
+fn who(actor: &str) -> &str {
+    if actor == store::BY_ITSELF { "by itself" } else { actor }
+}
+
+/// Why it ended so, or why it is taken back.
+fn reason(change: &Change) -> &str {
+    match (&change.ending, &change.going_back) {
+        (Some(ending), _) => &ending.reason,
+        (None, Some(back)) => &back.cause,
+        (None, None) => "",
     }
 }
 
@@ -110,12 +140,12 @@ fn changes_text(
         table.row(vec![
             Cell::from(clock.short(change.at)),
             Cell::from(stack),
-            Cell::from(change.actor.as_str()),
+            Cell::from(who(&change.actor)),
             Cell::from(change.what()),
             outcome_cell(change),
-            Cell::from(change.release.map(|release| release.to_string()).unwrap_or_default()),
+            Cell::from(change.release_text()),
             Cell::from(ending.map(|ending| ending.took.to_string()).unwrap_or_default()),
-            Cell::from(ending.map(|ending| ending.reason.as_str()).unwrap_or_default()),
+            Cell::from(reason(change)),
         ]);
     }
     let text = table.render(width, paint);
@@ -221,9 +251,12 @@ impl<'a> Told<'a> {
 
     fn change_text(&self, change: &Change, clock: &Clock, paint: Paint) -> String {
         let (icon, hue) = look(change);
-        let release = change.release.map(|release| format!(", {release}")).unwrap_or_default();
-        let mut text =
-            format!("  {} by {} at {}{release}\n", change.what(), safe(&change.actor), clock.full(change.at));
+        let release = match change.release_text() {
+            release if release.is_empty() => release,
+            release => format!(", {release}"),
+        };
+        let (who, at) = (by(&change.actor), clock.full(change.at));
+        let mut text = format!("  {} {} at {at}{release}\n", change.what(), safe(&who));
         if !change.why.is_empty() {
             let _ = writeln!(text, "  “{}”", safe(&change.why));
         }
@@ -236,6 +269,7 @@ impl<'a> Told<'a> {
                 let _ = writeln!(text, "  {word}");
             }
         }
+        text += &self.numbers_text(change, clock);
         let (mine, others): (Vec<_>, Vec<_>) = change
             .differences
             .iter()
@@ -245,6 +279,22 @@ impl<'a> Told<'a> {
         if !others.is_empty() {
             let word = if others.len() == 1 { "difference" } else { "differences" };
             let _ = writeln!(text, "    and {} {word} in other services", others.len());
+        }
+        text
+    }
+
+    /// When it was taken back and why, and what was measured of this service.
+    fn numbers_text(&self, change: &Change, clock: &Clock) -> String {
+        let mut text = String::new();
+        if let Some(back) = &change.going_back {
+            let to = back.release.map_or_else(|| "nothing".to_owned(), |release| release.to_string());
+            let told = change.ending.as_ref().is_some_and(|ending| ending.reason == back.cause);
+            let cause = if told { String::new() } else { format!(": {}", safe(&back.cause)) };
+            let _ = writeln!(text, "    back to {to} from {} on{cause}", clock.short(back.at));
+        }
+        let figures = change.ending.iter().flat_map(|ending| &ending.figures);
+        for figures in figures.filter(|figures| figures.service == self.service.name) {
+            let _ = writeln!(text, "    {}", figures_text(figures));
         }
         text
     }
@@ -286,13 +336,13 @@ mod tests {
         TIME          WHO              WHAT        OUTCOME   RELEASE       TOOK  REASON
         Nov 21 11:00  root (cli)       up          ● kept    r1            18 s  all 3 services are ready
         09:58:20      ada (cli, sudo)  deploy web  ● kept    r2           3.1 s  web is ready
-        11:00:00      ada (console)    up          ✗ failed  r2       1 min 2 s  web did not become ready within 60 s
+        11:00:00      ada (console)    up          ✗ failed  r3 → r2  1 min 2 s  web did not become ready within 60 s
         ");
         insta::assert_snapshot!(check(true, false, Some(72)), @"
         TIME          STACK      WHO              WHAT        OUTCOME   RELEASE
         Nov 21 11:00  guestbook  root (cli)       up          ● kept    r1
         09:58:20      guestbook  ada (cli, sudo)  deploy web  ● kept    r2
-        11:00:00      guestbook  ada (console)    up          ✗ failed  r2
+        11:00:00      guestbook  ada (console)    up          ✗ failed  r3 → r2
         ");
         assert_eq!(changes_text(&[], true, true, &Clock::utc(NOW), None, Paint(false)), "");
     }
@@ -307,7 +357,7 @@ mod tests {
           + web: python 3.11
         09:58:20      ada (cli, sudo)  deploy web  ● kept    r2
           ~ web replicas: 1 → 2
-        11:00:00      ada (console)    up          ✗ failed  r2
+        11:00:00      ada (console)    up          ✗ failed  r3 → r2
           + web environment.DEBUG: 1
           + migrate: python 3.11
         ");
@@ -324,7 +374,7 @@ mod tests {
         ✗ web has failed: restarts in 3 s: exited with code 1
 
         Last change
-          up by ada (console) at 2026-11-22 11:00:00, r2
+          up by ada (console) at 2026-11-22 11:00:00, r3 → r2
           ✗ failed after 1 min 2 s: web did not become ready within 60 s
             + web environment.DEBUG: 1
             and 1 difference in other services

@@ -78,9 +78,8 @@ fn daemon_text(daemon: &DaemonStatus, screen: &Screen) -> String {
     if daemon.version != own {
         let _ = writeln!(
             text,
-            "{} this command is version {own}; end process {} and run `juchu up`",
+            "{} this command is version {own}; `juchu upgrade` puts it in charge",
             screen.out.on(Hue::Warn, "▲"),
-            daemon.pid
         );
     }
     text += &match daemon.gateway_pid {
@@ -235,7 +234,7 @@ mod tests {
         };
         insta::assert_snapshot!(daemon_text(&daemon, &screen()), @"
         ● the daemon 0.0.1 runs since 12:00:00 (process 7, home /var/lib/juchu)
-        ▲ this command is version 0.1.0; end process 7 and run `juchu up`
+        ▲ this command is version 0.1.0; `juchu upgrade` puts it in charge
         ✗ the gateway does not answer
         ");
     }

@@ -9,13 +9,17 @@ mod signals;
 mod target;
 
 mod change;
+mod ending;
+mod promote;
 mod up;
+mod upgrade;
 
 mod history;
 mod logs;
 mod machine;
 mod plan;
 mod ps;
+mod releases;
 
 mod progress;
 mod reference;
@@ -103,6 +107,23 @@ async fn ask(
             let stack = over(&args.stack);
             change::deploy(screen, home, args, stack).await
         }
+        Command::Rollback(args) => {
+            let stack = over(&args.stack);
+            change::rollback(screen, home, args, stack).await
+        }
+        Command::Promote(args) => {
+            let stack = over(&args.stack);
+            promote::promote(screen, home, args, stack).await
+        }
+        Command::Releases(args) => {
+            let stack = over(&args.stack);
+            releases::releases(screen, home, args, stack).await
+        }
+        Command::Diff(args) => {
+            let stack = over(&args.stack);
+            releases::diff(screen, home, args, stack).await
+        }
+        Command::Upgrade(args) => upgrade::upgrade(screen, home, args).await,
         Command::Plan(args) => {
             let stack = over(&args.stack);
             plan::plan(screen, home, args, stack).await

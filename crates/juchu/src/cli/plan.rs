@@ -11,11 +11,12 @@ use std::fmt::Write;
 use store::record::v1::Intent;
 
 pub async fn plan(screen: &Screen, home: &Home, args: Plan, stack: StackArgs) -> Outcome {
-    let (declared, services) = declared(screen, &args.targets, &stack)?;
+    let declared = declared(screen, &args.targets, &stack)?;
     let client = reach::started(home, screen).await?;
     let intent = if args.deploy { Intent::Deploy } else { Intent::Up };
-    let (stack, change) = (declared.name.clone(), ChangeArgs::default());
-    let wanted = Wanted { stack, services, intent, declared: Some(declared), args: &change };
+    let (name, change) = (declared.stack.name.clone(), ChangeArgs::default());
+    let (services, declared) = (declared.services, Some(declared.stack));
+    let wanted = Wanted { stack: name, services, intent, declared, args: &change };
     let preview = client.preview(&wanted.request()).await?;
     if args.output.json {
         return screen.json(&preview);

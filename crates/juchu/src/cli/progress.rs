@@ -3,7 +3,7 @@
 
 use super::screen::{Hue, Paint, Screen, safe};
 use console::text::cut;
-use model::{DurationMs, ServiceName};
+use model::{DurationMs, ReleaseId, ServiceName};
 use run::control::{Phase, Progress};
 use std::time::{Duration, Instant};
 
@@ -155,6 +155,10 @@ impl<'a> Live<'a> {
             self.clear();
             self.screen.warn(safe(text));
         }
+        if let Progress::GoingBack { release, cause } = progress {
+            self.clear();
+            self.screen.note(going_back_line(*release, cause, self.screen.err));
+        }
         match (self.size, progress) {
             (Some(_), _) => self.redraw(),
             (None, Progress::Service { service, .. }) if tell => {
@@ -206,6 +210,15 @@ impl<'a> Live<'a> {
     }
 }
 
+/// Said when it happens: the rest of the picture is the way back.
+fn going_back_line(release: Option<ReleaseId>, cause: &str, paint: Paint) -> String {
+    let doing = match release {
+        Some(release) => format!("◁ going back to {release}"),
+        None => "◁ taking it back".to_owned(),
+    };
+    format!("{}: {}", paint.on(Hue::Warn, &doing), safe(cause))
+}
+
 /// A command that ends early leaves no half picture behind.
 impl Drop for Live<'_> {
     fn drop(&mut self) {
@@ -243,6 +256,13 @@ mod tests {
         ✗ web     failed     exited with code 1  3 s
         ○ worker  waiting    for db  4 s
         ");
+    }
+
+    #[test]
+    fn going_back_is_said_as_it_happens() {
+        let line = |release| going_back_line(release, "web: exited with code 1\u{1b}[2J", Paint(false));
+        assert_eq!(line(Some(ReleaseId(4))), "◁ going back to r4: web: exited with code 1");
+        assert_eq!(line(None), "◁ taking it back: web: exited with code 1");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `juchu ps`: the services with their state.
 
 use super::args::{Ps, StackArgs};
-use super::change::addresses;
+use super::ending::addresses;
 use super::screen::{Hue, Outcome, Paint, Screen, look_of, safe};
 use super::table::{Cell, Column, Table};
 use super::{reach, target};

@@ -4,8 +4,10 @@ use super::screen::Screen;
 use crate::home::Home;
 use console::client::{Client, ClientError};
 use model::Report;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -30,7 +32,7 @@ pub async fn started(home: &Home, screen: &Screen) -> Result<Client, Report> {
     match running(home).await {
         Ok(client) => Ok(client),
         Err(ClientError::NotRunning) => {
-            let client = start(home).await?;
+            let client = start(home, &Options::default()).await?;
             screen.note("the daemon was started; it goes on when this command ends");
             Ok(client)
         }
@@ -42,9 +44,41 @@ fn sudo_user() -> Option<String> {
     std::env::var("SUDO_USER").ok().filter(|login| login.bytes().all(|b| b.is_ascii_graphic()))
 }
 
-async fn start(home: &Home) -> Result<Client, Report> {
+/// How a daemon is to be started, beyond its environment: its own arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options(Vec<OsString>);
+
+impl Options {
+    /// Those that say where the console of a running daemon listens; none when they cannot be read.
+    pub fn of(pid: u32) -> Self {
+        let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        Self::from_process(&read("cmdline"), &read("environ"))
+    }
+
+    /// Each text is closed by a zero. What was typed wins over the environment.
+    fn from_process(command_line: &[u8], environment: &[u8]) -> Self {
+        let mut words = command_line.split(|byte| *byte == 0).skip(1);
+        while let Some(word) = words.next() {
+            let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+            match word {
+                b"--no-console" => return Self(vec![own(word)]),
+                b"--console" => {
+                    return Self(words.next().map(|at| vec![own(word), own(at)]).unwrap_or_default());
+                }
+                _ if word.starts_with(b"--console=") => return Self(vec![own(word)]),
+                _ => {}
+            }
+        }
+        let mut variables = environment.split(|byte| *byte == 0);
+        let address = variables.find_map(|variable| variable.strip_prefix(b"JUCHU_CONSOLE="));
+        Self(address.map(|at| vec!["--console".into(), OsStr::from_bytes(at).to_owned()]).unwrap_or_default())
+    }
+}
+
+/// Starts the daemon of this program; somebody else's that is there first will do, too.
+pub async fn start(home: &Home, options: &Options) -> Result<Client, Report> {
     let (log, written) = open_log(home)?;
-    let mut child = spawn(log)?;
+    let mut child = spawn(log, options)?;
     let mut until = Instant::now() + START_LIMIT;
     let mut ended = None;
     loop {
@@ -82,18 +116,17 @@ fn open_log(home: &Home) -> Result<(File, u64), Report> {
 }
 
 /// The same program in its daemon role; it leaves our session itself.
-fn spawn(log: File) -> Result<Child, Report> {
+fn spawn(log: File, options: &Options) -> Result<Child, Report> {
     let failed = |error: io::Error| Report::environment(format!("the daemon cannot be run: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
-    Command::new(program)
-        .args(["daemon", "--detached"])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        .spawn()
-        .map_err(failed)
+    let mut command = Command::new(program);
+    command.args(["daemon", "--detached"]).args(&options.0);
+    if !options.0.is_empty() {
+        // Said twice, it would be a mistake.
+        command.env_remove("JUCHU_CONSOLE");
+    }
+    command.current_dir("/").stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(failed)
 }
 
 fn not_started(home: &Home, ended: Option<ExitStatus>, written: u64) -> Report {
@@ -118,4 +151,24 @@ fn last_lines(path: &std::path::Path, after: u64) -> io::Result<String> {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<_> = text.lines().collect();
     Ok(lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_of_a_daemon_is_read_from_its_process() {
+        let check = |line: &str, environment: &str| {
+            let options = Options::from_process(line.as_bytes(), environment.as_bytes());
+            options.0.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let variables = "PATH=/bin\0JUCHU_CONSOLE=127.0.0.1:0\0";
+        assert_eq!(check("juchu\0daemon\0--detached\0", variables), "--console 127.0.0.1:0");
+        assert_eq!(check("juchu\0daemon\0--console\0127.0.0.1:9\0", variables), "--console 127.0.0.1:9");
+        assert_eq!(check("juchu\0daemon\0--console=127.0.0.1:9\0", ""), "--console=127.0.0.1:9");
+        assert_eq!(check("juchu\0daemon\0--no-console\0", variables), "--no-console");
+        assert_eq!(check("juchu\0daemon\0", "PATH=/bin\0"), "");
+        assert_eq!(check("", ""), "", "a process that cannot be read");
+    }
 }

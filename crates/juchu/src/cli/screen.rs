@@ -150,7 +150,24 @@ pub fn report_text(report: &Report, paint: Paint) -> String {
 }
 
 pub fn hint_line(paint: Paint, hint: &str) -> String {
-    format!("{} {}\n", paint.on(Hue::Busy, "hint:"), safe(hint))
+    format!("{} {}\n", paint.on(Hue::Busy, "hint:"), commands(paint, &safe(hint)))
+}
+
+/// Commands stand between back quotes, and stand out. A hint that is a command alone gets its own.
+fn commands(paint: Paint, hint: &str) -> String {
+    let alone = !hint.contains('`') && (hint.starts_with("juchu ") || hint.starts_with("sudo "));
+    if alone {
+        return paint.on(Hue::Strong, &format!("`{hint}`"));
+    }
+    let mut text = String::new();
+    for (position, part) in hint.split('`').enumerate() {
+        match position % 2 {
+            0 => text.push_str(part),
+            _ => text.push_str(&paint.on(Hue::Strong, &format!("`{part}`"))),
+        }
+    }
+    // Without a partner the last one is just a character.
+    if hint.matches('`').count() % 2 == 1 { hint.to_owned() } else { text }
 }
 
 /// Text from elsewhere on its way to a terminal.
@@ -205,8 +222,18 @@ mod tests {
         );
         assert_eq!(
             report_text(&report, Paint(true)),
-            "\u{1b}[31merror:\u{1b}[0m there is no service `wbe`\n\u{1b}[36mhint:\u{1b}[0m did you mean `web`?\n"
+            "\u{1b}[31merror:\u{1b}[0m there is no service `wbe`\n\
+             \u{1b}[36mhint:\u{1b}[0m did you mean \u{1b}[1m`web`\u{1b}[0m?\n"
         );
+    }
+
+    #[test]
+    fn a_command_alone_is_quoted_like_every_other() {
+        let line = |hint| hint_line(Paint(false), hint);
+        assert_eq!(line("juchu history"), "hint: `juchu history`\n");
+        assert_eq!(line("`juchu up` starts it"), "hint: `juchu up` starts it\n");
+        assert_eq!(line("the stacks are a, b"), "hint: the stacks are a, b\n");
+        assert_eq!(line("an odd ` stays"), "hint: an odd ` stays\n");
     }
 
     #[test]

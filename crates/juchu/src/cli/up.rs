@@ -1,7 +1,8 @@
 //! `juchu up`: the change, then the logs, until Ctrl-C leaves the services running or stops them.
 
 use super::args::{OnInterrupt, StackArgs, Up};
-use super::change::{Wanted, declared, follow, left_alone, tell, without_addresses};
+use super::change::{Wanted, declared, follow, left_alone, submit};
+use super::ending::{Asked as Wish, tell};
 use super::logs::Writer;
 use super::reach;
 use super::screen::{Ended, Hue, Outcome, Screen};
@@ -25,32 +26,40 @@ const TAIL: usize = 10;
 const EARLIER: DurationMs = DurationMs::from_secs(1);
 
 pub async fn up(screen: &Screen, home: &Home, args: Up, stack: StackArgs) -> Outcome {
-    let (declared, services) = declared(screen, &args.targets, &stack)?;
+    let declared = declared(screen, &args.targets, &stack)?;
+    let (name, services) = (declared.stack.name.clone(), declared.services);
     let client = reach::started(home, screen).await?;
     let intent = if args.build { Intent::Deploy } else { Intent::Up };
+    let json = args.change.json;
+    let wanted = Wanted {
+        stack: name.clone(),
+        services: services.clone(),
+        intent,
+        declared: Some(declared.stack),
+        args: &args.change,
+    };
+    let request = wanted.request();
+    let wish = Wish::of(&request, &stack, declared.directory.as_deref());
     let front = Front {
         screen,
         home,
         client: &client,
-        stack: declared.name.clone(),
-        services: services.clone(),
-        json: args.change.json,
+        stack: name,
+        services,
+        wish: &wish,
+        json,
         on_interrupt: args.on_interrupt,
     };
-    let stack = declared.name.clone();
-    let wanted = Wanted { stack, services, intent, declared: Some(declared), args: &args.change };
     let mut signals = Signals::new()?;
     let began = console::when::now();
-    let accepted = client.submit(&wanted.request()).await?;
-    let Some(conclusion) =
-        follow(screen, home, &client, accepted.change, args.change.json, &mut signals).await?
-    else {
+    let accepted = submit(screen, &client, &request, json).await?;
+    let Some(conclusion) = follow(screen, home, &client, accepted.change, json, &mut signals).await? else {
         if args.detach {
             return Err(left_alone(screen));
         }
         return front.interrupted(Asked::Interrupt, Some(accepted.change), &mut signals).await;
     };
-    tell(screen, &conclusion, args.change.json)?;
+    tell(screen, &wish, &conclusion, json)?;
     front.show_link().await;
     if args.detach {
         return Ok(());
@@ -77,6 +86,7 @@ struct Front<'a> {
     client: &'a Client,
     stack: StackName,
     services: Vec<ServiceName>,
+    wish: &'a Wish,
     json: bool,
     on_interrupt: Option<OnInterrupt>,
 }
@@ -152,7 +162,7 @@ impl Front<'_> {
             None => return Err(left_alone(self.screen)),
         };
         match follow(self.screen, self.home, self.client, change, self.json, signals).await? {
-            Some(conclusion) => tell(self.screen, &without_addresses(conclusion), self.json),
+            Some(conclusion) => tell(self.screen, &self.wish.instead(Intent::Stop), &conclusion, self.json),
             None => Err(left_alone(self.screen)),
         }
     }

@@ -1,0 +1,113 @@
+//! Words for people, the same on the command line and on the pages.
+
+use crate::when::Clock;
+use model::DurationMs;
+use run::control::{ReleaseStanding, ReleaseStatus};
+use store::record::v1::ServiceFigures;
+
+/// `by ada (cli)`; nobody asked for what the daemon does on its own.
+pub fn by(actor: &str) -> String {
+    if actor == store::BY_ITSELF { "by itself".to_owned() } else { format!("by {actor}") }
+}
+
+/// `2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap`.
+pub fn figures_text(figures: &ServiceFigures) -> String {
+    let replicas = match figures.instances {
+        0 => "nothing to start".to_owned(),
+        1 => "1 replica".to_owned(),
+        number => format!("{number} replicas"),
+    };
+    let mut parts = vec![match figures.ready_ms {
+        _ if figures.instances == 0 => replicas,
+        Some(ms) => format!("{replicas} ready in {}", DurationMs(ms)),
+        None => format!("{replicas}, not ready"),
+    }];
+    parts.extend(figures.decided_ms.map(|ms| format!("decided {} later", DurationMs(ms))));
+    parts.extend(figures.swap_us.map(|us| format!("swapped in {}", milliseconds(us))));
+    parts.push(match figures.gap_ms {
+        0 => "no gap".to_owned(),
+        ms => format!("gap of {}", DurationMs(ms)),
+    });
+    parts.join(", ")
+}
+
+/// `2.8 ms`, `12 ms`, `3 s`.
+pub fn milliseconds(us: u64) -> String {
+    match us {
+        us if us < 10_000 => format!("{}.{} ms", us / 1000, us % 1000 / 100),
+        us if us < 10_000_000 => format!("{} ms", us / 1000),
+        us => format!("{} s", us / 1_000_000),
+    }
+}
+
+/// How a release was judged: an outcome, or `under way`.
+pub fn verdict_word(release: &ReleaseStatus) -> &'static str {
+    match (release.outcome, release.standing) {
+        (Some(outcome), _) => outcome.word(),
+        (None, ReleaseStanding::Active) => "under way",
+        (None, _) => "not judged",
+    }
+}
+
+/// What can be done with a release: `in force`, `warm until 14:32`, `kept on disk`.
+pub fn standing_text(standing: ReleaseStanding, clock: &Clock) -> String {
+    match standing {
+        ReleaseStanding::Active => "in force".to_owned(),
+        ReleaseStanding::Warm { until } => format!("warm until {}", clock.soon(until)),
+        ReleaseStanding::Kept => "kept on disk".to_owned(),
+        ReleaseStanding::Refused => "to look at only".to_owned(),
+        ReleaseStanding::Collected => "collected".to_owned(),
+    }
+}
+
+/// Whether a rollback to it can be asked for.
+pub const fn can_be_gone_back_to(standing: ReleaseStanding) -> bool {
+    matches!(standing, ReleaseStanding::Warm { .. } | ReleaseStanding::Kept)
+}
+
+/// `deploy by ada (cli): second replica`.
+pub fn origin_text(release: &ReleaseStatus) -> String {
+    let why = if release.why.is_empty() { String::new() } else { format!(": {}", release.why) };
+    format!("{} {}{why}", release.intent.word(), by(&release.actor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{NOW, figures, guestbook_releases};
+
+    #[test]
+    fn figures_are_one_phrase() {
+        let [db, web] = figures().try_into().expect("two services");
+        assert_eq!(figures_text(&db), "1 replica ready in 2.4 s, decided 40 ms later, gap of 1.9 s");
+        let expected = "2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap";
+        assert_eq!(figures_text(&web), expected);
+        let warm = ServiceFigures { instances: 0, ready_ms: None, decided_ms: None, ..web.clone() };
+        assert_eq!(figures_text(&warm), "nothing to start, swapped in 0.4 ms, no gap");
+        let never = ServiceFigures { instances: 1, ready_ms: None, decided_ms: None, swap_us: None, ..web };
+        assert_eq!(figures_text(&never), "1 replica, not ready, no gap");
+    }
+
+    #[test]
+    fn a_release_says_what_can_be_done_with_it() {
+        let clock = Clock::utc(NOW);
+        let told = |release: &ReleaseStatus| {
+            let standing = standing_text(release.standing, &clock);
+            format!("{}, {}, {standing}", origin_text(release), verdict_word(release))
+        };
+        let told: Vec<_> = guestbook_releases().iter().map(told).collect();
+        insta::assert_snapshot!(told.join("\n"), @"
+        up by root (cli), kept, collected
+        deploy by ada (cli, sudo): second replica, kept, kept on disk
+        deploy by ada (console), rolled back, to look at only
+        up by ada (cli, sudo), kept, warm until 12:03
+        deploy by root (cli), kept, in force
+        ");
+        let mut active = guestbook_releases().remove(4);
+        active.outcome = None;
+        assert_eq!(verdict_word(&active), "under way");
+        active.standing = ReleaseStanding::Refused;
+        active.actor = store::BY_ITSELF.to_owned();
+        assert_eq!((verdict_word(&active), &*origin_text(&active)), ("not judged", "deploy by itself"));
+    }
+}
