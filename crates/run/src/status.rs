@@ -17,12 +17,9 @@ pub fn phase_of(
     if let Some(failure) = plan.failures.iter().find(|f| f.service == service.name) {
         return (Phase::Failed, failure.reason.clone());
     }
-    let step = plan.steps.iter().find(|s| s.service() == Some(&service.name));
-    match step {
-        Some(Step::Create(_) | Step::Start { .. }) => return (Phase::Starting, "starting".to_owned()),
-        Some(Step::Stop { reason, .. }) => return (Phase::Stopping, format!("stopping: {reason}")),
-        Some(Step::Remove { .. }) => return (Phase::Stopping, "removing what was replaced".to_owned()),
-        _ => {}
+    let mut steps = plan.steps.iter().filter(|s| s.service() == Some(&service.name));
+    if steps.clone().any(|s| matches!(s, Step::Create(_) | Step::Start { .. })) {
+        return (Phase::Starting, "starting".to_owned());
     }
     let hash = plan::spec::spec_hash(release, service);
     let current: Vec<&InstanceView> = instances
@@ -38,6 +35,11 @@ pub fn phase_of(
             (_, 0) => (Phase::Ready, ready_text(ready, service.replicas)),
             _ => (Phase::Done, "ran to its end".to_owned()),
         };
+    }
+    match steps.next() {
+        Some(Step::Stop { reason, .. }) => return (Phase::Stopping, format!("stopping: {reason}")),
+        Some(Step::Remove { .. }) => return (Phase::Stopping, "removing what was replaced".to_owned()),
+        _ => {}
     }
     match plan.waiting.iter().find(|w| w.service == service.name) {
         Some(waiting) if current.iter().any(|i| i.is_running()) => {
@@ -61,12 +63,17 @@ pub fn service_status(
     is_stopped: bool,
     now: Timestamp,
 ) -> ServiceStatus {
-    let own: Vec<InstanceStatus> = instances
-        .iter()
-        .filter(|i| *i.service() == service.name)
-        .map(|i| instance_status(service, i, now))
+    let hash = plan::spec::spec_hash(release, service);
+    let of_service = || instances.iter().filter(|i| *i.service() == service.name);
+    let is_current = |i: &InstanceView| i.observed.spec.spec_hash == hash;
+    let own: Vec<InstanceStatus> = of_service()
+        .map(|i| {
+            let status = instance_status(service, i, now);
+            if is_current(i) { status } else { of_another_release(status) }
+        })
         .collect();
-    let ready = own.iter().filter(|i| i.state == State::Ready).count() as u32;
+    let ready = of_service().filter(|i| is_current(i) && readiness(service, i, now) == Readiness::Ready);
+    let ready = ready.count() as u32;
     let (phase, text) = phase_of(service, release, instances, plan, now);
     let state = match phase {
         _ if is_stopped => State::Stopped,
@@ -89,6 +96,15 @@ pub fn service_status(
         instances: own,
         ports: service.ports.iter().map(port_text).collect(),
     }
+}
+
+/// A ready instance that was replaced, or is about to be.
+fn of_another_release(status: InstanceStatus) -> InstanceStatus {
+    let text = match status.state {
+        State::Ready => format!("ready, of {}", status.release),
+        _ => status.text,
+    };
+    InstanceStatus { text, ..status }
 }
 
 fn port_text(port: &model::service::PublishedPort) -> String {

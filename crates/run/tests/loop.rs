@@ -4,7 +4,8 @@
 use model::image::{ImageSource, PullPolicy};
 use model::mount::{Mount, MountSource};
 use model::service::{
-    Attachment, HealthTest, Healthcheck, NetworkMode, PublishedPort, RestartPolicy, Transport,
+    Attachment, HealthTest, Healthcheck, NetworkMode, PublishedPort, RestartPolicy, RolloutPolicy,
+    ServicePolicy, Transport, UpdateConfig,
 };
 use model::stack::{Network, Volume};
 use model::{DurationMs, NetworkName, Service, ServiceName, Stack, StackName, VolumeName};
@@ -44,13 +45,16 @@ fn service(text: &str, tag: &str) -> Service {
         restart: RestartPolicy::Always,
         replicas: 1,
         resources: Default::default(),
-        update: Default::default(),
+        update: UpdateConfig { monitor: Some(DurationMs(50)), ..UpdateConfig::default() },
         rollback: None,
         process: Default::default(),
         stop_grace: DurationMs(100),
         stop_signal: None,
         labels: BTreeMap::new(),
-        policy: Default::default(),
+        policy: ServicePolicy {
+            rollout: RolloutPolicy { min_healthy: Some(DurationMs(20)), ..RolloutPolicy::default() },
+            ..ServicePolicy::default()
+        },
     }
 }
 

@@ -304,7 +304,9 @@ impl StackView {
         self.previous = self.kept;
         self.kept = release;
         self.kept_at = at;
-        self.judge(release, Outcome::Kept, reason);
+        if release.is_some_and(|r| !self.is_good(r)) {
+            self.judge(release, Outcome::Kept, reason);
+        }
         if matches!(ended.intent, Intent::Rollback { .. }) && ended.actor == crate::BY_ITSELF {
             // Nobody asked: the release before was found bad.
             self.judge(ended.before, Outcome::RolledBack, &ended.why);
