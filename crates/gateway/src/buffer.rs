@@ -42,6 +42,10 @@ impl Buf {
     pub fn len(&self) -> usize {
         self.end - self.start
     }
+    /// Bytes of memory it holds, in use or not.
+    pub fn footprint(&self) -> usize {
+        self.data.len()
+    }
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }

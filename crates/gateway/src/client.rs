@@ -52,6 +52,11 @@ impl GatewayClient {
         }
     }
 
+    /// Goes on with a conversation that was begun otherwise.
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
     /// Puts the table in force; when this returns, no new work goes to endpoints it does not offer.
     pub async fn apply(&mut self, table: &RouteTable) -> Result<ApplyReport, ClientError> {
         match self.ask(Request::Apply { table: table.clone() }, ANSWER_LIMIT).await? {
@@ -87,7 +92,7 @@ impl GatewayClient {
         }
     }
 
-    async fn ask(&mut self, request: Request, limit: Duration) -> Result<Reply, ClientError> {
+    pub(crate) async fn ask(&mut self, request: Request, limit: Duration) -> Result<Reply, ClientError> {
         let request = RequestLine { version: CONTROL_VERSION, request };
         let mut line = serde_json::to_vec(&request).map_err(ClientError::Unreadable)?;
         line.push(b'\n');

@@ -3,7 +3,8 @@
 //! Its own process, which knows nothing of the store: it is handed whole route tables over a Unix
 //! socket, keeps the last good one on disk, and goes on serving it while the daemon is away.
 //! Reading order: the words (`options`, `wire`), the table in force (`snapshot`), a thread of the
-//! data plane (`worker`) with what it speaks (`detect`, `tcp`, `http`), names, and the control.
+//! data plane (`worker`) with what it speaks (`detect`, `tcp`, `http`), what waits and what ends
+//! (`hold`, `drain`), names, the control, and how a newer program takes over (`handover`).
 
 pub mod client;
 pub mod options;
@@ -13,6 +14,9 @@ mod buffer;
 mod control;
 mod counters;
 mod detect;
+mod drain;
+mod handover;
+mod hold;
 mod http;
 mod log;
 mod names;

@@ -21,6 +21,9 @@ pub struct GatewayOptions {
     pub resolv_conf: PathBuf,
     /// Port on which names are answered.
     pub name_port: u16,
+    /// Takes the sockets and the table of the gateway that runs there, instead of refusing to
+    /// start beside it.
+    pub take_over: bool,
     pub limits: Limits,
 }
 
@@ -35,6 +38,7 @@ impl GatewayOptions {
             access_log: None,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             name_port: 53,
+            take_over: false,
             limits: Limits::default(),
         }
     }
@@ -54,6 +58,10 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const MAX_LINGER_BYTES: usize = 256 * 1024;
 /// Idle upstream connections kept by one thread for one endpoint.
 pub const MAX_IDLE_UPSTREAM: usize = 64;
+/// Requests and connections of one thread that wait for one backend to be ready (503 beyond).
+pub const MAX_HELD: usize = 1024;
+/// Bytes of one of them in memory beside its bookkeeping; what has sent more is not held.
+pub const MAX_HELD_BYTES: usize = 24 * 1024;
 /// Pending connections of one listener.
 pub const BACKLOG: i32 = 4096;
 /// Listeners, backends and zones of one table.
@@ -96,8 +104,12 @@ pub struct Limits {
     pub connections_per_thread: usize,
     /// Addresses that could not be bound are tried again this often.
     pub bind_retry: Duration,
-    /// What SIGTERM leaves to requests under way.
+    /// What SIGTERM, or a successor, leaves to what is under way.
     pub grace: Duration,
+    /// How long a successor may take from the first word until it is ready, and from being let to
+    /// serving; connections wait during the second.
+    pub successor_ready: Duration,
+    pub successor_serves: Duration,
     /// Access log: bytes before it is rotated, and how many rotated files stay.
     pub access_log_bytes: u64,
     pub access_log_files: u32,
@@ -125,6 +137,8 @@ impl Default for Limits {
             connections_per_thread: 16_384,
             bind_retry: Duration::from_secs(3),
             grace: Duration::from_secs(30),
+            successor_ready: Duration::from_secs(5),
+            successor_serves: Duration::from_secs(2),
             access_log_bytes: 16 << 20,
             access_log_files: 3,
             name_forward: Duration::from_secs(2),

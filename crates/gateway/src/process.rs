@@ -1,26 +1,36 @@
 //! The gateway as a process: one lock, one control thread, its workers, signals, the end.
 
+use crate::client::GatewayClient;
 use crate::control::controller::Controller;
-use crate::control::server::{self, Server};
+use crate::control::server::{self, Server, Told};
+use crate::handover::predecessors::Predecessors;
+use crate::handover::take::{self, Heir, Inheritance, TakeError};
 use crate::log::Log;
 use crate::names;
 use crate::options::GatewayOptions;
+use crate::watch::Retiring;
+use crate::wire::Refusal;
 use crate::worker::{self, Shared};
 use model::ErrorKind;
 use rustix::fs::FlockOperation;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Worker threads at most.
 const MAX_THREADS: usize = 64;
+/// How long connections that are cut at the end of the grace may take to end.
+const CUT_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -30,6 +40,21 @@ enum StartError {
     File { path: PathBuf, source: io::Error },
     #[error("the gateway could not be started: {0}")]
     System(#[from] io::Error),
+    #[error("the gateway could not be taken over: {}", causes(.0))]
+    Take(#[from] TakeError),
+    #[error("the gateway could not be taken over: {0}")]
+    Adopt(Refusal),
+}
+
+/// The error and what lies behind it, as one sentence.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
 }
 
 /// Runs a gateway until it is told to end. Called before the process has a second thread.
@@ -44,6 +69,9 @@ pub fn main(options: GatewayOptions) -> ExitCode {
                 StartError::System(_) => {
                     ("look at this user's limits with `ulimit -a`", ErrorKind::Environment)
                 }
+                StartError::Take(_) | StartError::Adopt(_) => {
+                    ("the one that runs goes on; its log says why", ErrorKind::Environment)
+                }
             };
             eprintln!("hint: {hint}");
             ExitCode::from(kind.exit_code())
@@ -55,11 +83,20 @@ fn run(options: GatewayOptions) -> Result<(), StartError> {
     for path in [&options.control_socket, &options.table_file] {
         make_folder_of(path)?;
     }
-    let lock = lock(&options.control_socket)?;
-    if let Some(path) = &options.pid_file {
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(at(path))?;
-    }
+    // First, because a predecessor may have as many descriptors to give.
     raise_file_limit();
+    let inherited = match options.take_over {
+        true => take::inherit(&options.control_socket)?,
+        false => None,
+    };
+    let start = match inherited {
+        Some(inheritance) => Start::Inherited(Box::new(inheritance)),
+        None => {
+            let lock = lock(&options.control_socket)?;
+            claim(&lock, &options)?;
+            Start::Alone(lock)
+        }
+    };
     let log = Log::start(&options)?;
     let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
     let shared = Arc::new(Shared::new(options.limits.clone(), log.clone(), threads));
@@ -71,14 +108,27 @@ fn run(options: GatewayOptions) -> Result<(), StartError> {
     let workers =
         (0..threads).map(|index| worker::start(index, shared.clone())).collect::<io::Result<_>>()?;
     let names = names::start(shared.clone(), &options)?;
-    let ended = runtime.block_on(serve(options.clone(), shared, workers, names));
+    let controller = Controller::new(options.clone(), shared, workers, names);
+    let ended = runtime.block_on(serve(options.clone(), log.clone(), controller, start));
     log.flush();
-    if let Some(path) = &options.pid_file {
+    if let (Some(path), Ok(Ending::Alone)) = (&options.pid_file, &ended) {
         // A pid file left behind names a process that is gone, which readers have to expect.
         let _ = std::fs::remove_file(path);
     }
-    drop(lock);
-    ended
+    ended.map(|_| ())
+}
+
+/// How the process comes to its socket.
+enum Start {
+    Alone(File),
+    Inherited(Box<Inheritance>),
+}
+
+/// How it went.
+enum Ending {
+    Alone,
+    /// Another process goes on in its place.
+    Succeeded,
 }
 
 fn make_folder_of(path: &Path) -> Result<(), StartError> {
@@ -116,8 +166,20 @@ fn lock(socket: &Path) -> Result<File, StartError> {
         file.read_to_string(&mut pid).map_err(at(&path))?;
         return Err(StartError::Running { pid: pid.trim().to_owned(), socket: socket.to_owned() });
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at(&path))?;
     Ok(file)
+}
+
+/// Writes who serves into the lock, and into the pid file.
+fn claim(lock: &File, options: &GatewayOptions) -> Result<(), StartError> {
+    let line = format!("{}\n", std::process::id());
+    // The place in a file that was handed over is shared with the predecessor.
+    lock.set_len(0)
+        .and_then(|()| lock.write_all_at(line.as_bytes(), 0))
+        .map_err(at(&options.control_socket))?;
+    match &options.pid_file {
+        Some(path) => std::fs::write(path, line).map_err(at(path)),
+        None => Ok(()),
+    }
 }
 
 /// As many descriptors as the host allows; each connection needs two.
@@ -130,30 +192,77 @@ fn raise_file_limit() {
 
 async fn serve(
     options: GatewayOptions,
-    shared: Arc<Shared>,
-    workers: Vec<worker::Handle>,
-    names: names::Handle,
-) -> Result<(), StartError> {
+    log: Log,
+    mut controller: Controller,
+    start: Start,
+) -> Result<Ending, StartError> {
     let mut ends = Ends::new(options.limits.grace)?;
-    let retry = options.limits.bind_retry;
-    let socket = options.control_socket.clone();
-    let mut controller = Controller::new(options, shared.clone(), workers, names);
-    controller.restore().await;
+    let (retry, grace) = (options.limits.bind_retry, options.limits.grace);
+    let predecessors = Rc::new(Predecessors::default());
+    let (lock, listener) = match start {
+        Start::Alone(lock) => {
+            controller.restore().await;
+            (lock, server::bind(&options.control_socket).map_err(at(&options.control_socket))?)
+        }
+        Start::Inherited(inheritance) => {
+            let (lock, listener) = (inheritance.lock.try_clone()?, inheritance.control.try_clone()?);
+            let predecessor = succeed(&options, &mut controller, *inheritance).await?;
+            claim(&lock, &options)?;
+            controller.complete().await;
+            predecessor.into_iter().for_each(|client| predecessors.add(client));
+            listener.set_nonblocking(true)?;
+            (lock, UnixListener::from_std(listener)?)
+        }
+    };
+    let own = [OwnedFd::from(lock), listener.as_fd().try_clone_to_owned()?];
     let controller = Rc::new(Mutex::new(controller));
-    let listener = server::bind(&socket).map_err(at(&socket))?;
-    let (asked, mut shutdown) = mpsc::channel(1);
-    let server = Rc::new(Server::new(controller.clone(), asked));
-    let serving = tokio::task::spawn_local(server.run(listener));
+    let (telling, mut told) = mpsc::channel(1);
+    let server = Server::new(controller.clone(), predecessors.clone(), options.limits, own, telling);
+    let serving = tokio::task::spawn_local(Rc::new(server).run(listener));
     let retrying = tokio::task::spawn_local(keep_trying(controller.clone(), retry));
-    let grace = tokio::select! {
-        grace = ends.told() => grace,
-        Some(grace) = shutdown.recv() => grace,
+    let told = tokio::select! {
+        grace = ends.told() => Told::Shutdown { grace },
+        Some(told) = told.recv() => told,
     };
     serving.abort();
     retrying.abort();
-    shared.log.say(&format!("ending; requests under way have {} s", grace.as_secs()));
-    finish(&controller, grace, &mut ends).await;
-    Ok(())
+    let (how, grace, ending) = match told {
+        Told::Shutdown { grace } => (Retiring::WhenIdle, grace, Ending::Alone),
+        Told::HandedOver => (Retiring::AtNextAnswer, grace, Ending::Succeeded),
+    };
+    log.say(&match ending {
+        Ending::Alone => format!("ending; what is under way has {} s", grace.as_secs()),
+        Ending::Succeeded => format!("handed over; what is under way has {} s", grace.as_secs()),
+    });
+    finish(&controller, &predecessors, how, grace, &mut ends).await;
+    Ok(ending)
+}
+
+/// Takes the place of the gateway that gave everything it has; returns it.
+async fn succeed(
+    options: &GatewayOptions,
+    controller: &mut Controller,
+    inheritance: Inheritance,
+) -> Result<Option<GatewayClient>, StartError> {
+    let Inheritance { given, conversation, .. } = inheritance;
+    let predecessor = given.handing.pid;
+    let mut heir = Heir::new(conversation, predecessor, options.limits.clone())?;
+    controller.adopt(given).await.map_err(StartError::Adopt)?;
+    heir.ready().await?;
+    controller.accept_handed().await;
+    match heir.serving().await {
+        Ok(client) => {
+            controller.say(&format!("took over from process {predecessor}"));
+            Ok(client)
+        }
+        Err(error) => {
+            // It goes on itself; what was accepted here meanwhile is served to its end.
+            controller.pause().await;
+            controller.let_go().await;
+            all_ended(controller.finish(Retiring::AtNextAnswer, options.limits.grace).await).await;
+            Err(error.into())
+        }
+    }
 }
 
 async fn keep_trying(controller: Rc<Mutex<Controller>>, pause: Duration) {
@@ -164,18 +273,30 @@ async fn keep_trying(controller: Rc<Mutex<Controller>>, pause: Duration) {
 }
 
 /// Waits for the connections, the end of the grace, or a second signal.
-async fn finish(controller: &Mutex<Controller>, grace: Duration, ends: &mut Ends) {
-    let finished = controller.lock().await.finish();
+async fn finish(
+    controller: &Mutex<Controller>,
+    predecessors: &Predecessors,
+    how: Retiring,
+    grace: Duration,
+    ends: &mut Ends,
+) {
+    let finished = controller.lock().await.finish(how, grace).await;
     let all = async {
-        for worker in finished {
-            // A worker that has ended has no connections.
-            let _ = worker.await;
-        }
+        all_ended(finished).await;
+        // They are known only here.
+        predecessors.ended().await;
     };
     tokio::select! {
         () = all => {}
-        () = tokio::time::sleep(grace) => {}
+        () = tokio::time::sleep(grace + CUT_LIMIT) => {}
         _ = ends.told() => {}
+    }
+}
+
+async fn all_ended(finished: Vec<oneshot::Receiver<()>>) {
+    for worker in finished {
+        // A worker that has ended has no connections.
+        let _ = worker.await;
     }
 }
 

@@ -4,12 +4,14 @@
 //! their counts, their connections and what is known of their health.
 
 use crate::counters::{Counters, Shard};
+use crate::drain::Drain;
 use model::service::Protocol;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Number of a bound listener, for the life of the process.
 pub type ListenerId = u32;
@@ -18,6 +20,8 @@ pub type ListenerId = u32;
 pub struct Snapshot {
     pub routes: HashMap<ListenerId, Arc<Route>>,
     pub zones: HashMap<IpAddr, Arc<Zone>>,
+    /// Endpoints by number that are to have nothing more to do, and until when.
+    pub draining: HashMap<u64, Drain>,
 }
 
 /// Where the requests of one listener go. Rules by host and path would stand here.
@@ -35,6 +39,10 @@ pub struct Backend {
     pub id: String,
     /// Those that take new work.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The share of each endpoint, when they are not all the same.
+    pub weights: Option<Box<[u32]>>,
+    /// How long what is new waits while nothing takes it.
+    pub hold: Duration,
     pub without_endpoint: Arc<AtomicU64>,
 }
 
@@ -98,31 +106,83 @@ impl Drop for Work {
 }
 
 impl Backend {
-    /// The less loaded of two chosen at random, those that failed lately last, `not` only if it is
-    /// the only one.
+    /// Endpoints with their weights, which are looked at only if they differ.
+    pub fn new(
+        id: String,
+        endpoints: Vec<(Arc<Endpoint>, u32)>,
+        hold: Duration,
+        without_endpoint: Arc<AtomicU64>,
+    ) -> Self {
+        let same = endpoints.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let weights = (!same).then(|| endpoints.iter().map(|(_, weight)| *weight).collect());
+        let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
+        Self { id, endpoints, weights, hold, without_endpoint }
+    }
+
+    /// The less loaded of two chosen at random, or one by its weight; those that failed lately
+    /// last, `not` only if it is the only one.
     pub fn choose(&self, not: Option<u64>, now: Moment, random: &Random) -> Option<Arc<Endpoint>> {
         if let [only] = self.endpoints.as_slice() {
             return Some(only.clone());
         }
-        let good = |e: &&Arc<Endpoint>| Some(e.number) != not && e.suspect_until.load(Relaxed) <= now;
-        let other = |e: &&Arc<Endpoint>| Some(e.number) != not;
-        self.less_loaded(good, random).or_else(|| self.less_loaded(other, random)).cloned()
+        let good = |e: &Endpoint| Some(e.number) != not && e.suspect_until.load(Relaxed) <= now;
+        let other = |e: &Endpoint| Some(e.number) != not;
+        match &self.weights {
+            None => self.less_loaded(good, random).or_else(|| self.less_loaded(other, random)),
+            Some(weights) => self
+                .by_weight(weights, good, random)
+                .or_else(|| self.by_weight(weights, other, random))
+                // Nothing that has a share is left.
+                .or_else(|| self.less_loaded(good, random))
+                .or_else(|| self.less_loaded(other, random)),
+        }
+        .cloned()
     }
 
-    fn less_loaded(
-        &self,
-        wanted: impl Fn(&&Arc<Endpoint>) -> bool,
-        random: &Random,
-    ) -> Option<&Arc<Endpoint>> {
-        let count = self.endpoints.iter().filter(&wanted).count();
+    fn less_loaded(&self, wanted: impl Fn(&Endpoint) -> bool, random: &Random) -> Option<&Arc<Endpoint>> {
+        let count = self.endpoints.iter().filter(|e| wanted(e)).count();
         if count == 0 {
             return None;
         }
         let first = random.below(count);
         let second = (first + 1 + random.below(count.max(2) - 1)) % count;
-        let at = |index: usize| self.endpoints.iter().filter(&wanted).nth(index);
+        let at = |index: usize| self.endpoints.iter().filter(|e| wanted(e)).nth(index);
         let (first, second) = (at(first)?, at(second)?);
         Some(if second.counters.active() < first.counters.active() { second } else { first })
+    }
+
+    /// One by chance, in proportion to the weights; never one of weight 0.
+    fn by_weight(
+        &self,
+        weights: &[u32],
+        wanted: impl Fn(&Endpoint) -> bool,
+        random: &Random,
+    ) -> Option<&Arc<Endpoint>> {
+        let candidates = || self.endpoints.iter().zip(weights).filter(|(e, _)| wanted(e));
+        let total: u64 = candidates().map(|(_, weight)| u64::from(*weight)).sum();
+        if total == 0 {
+            return None;
+        }
+        let mut left = random.next() % total;
+        candidates()
+            .find(|(_, weight)| match left.checked_sub(u64::from(**weight)) {
+                Some(rest) => {
+                    left = rest;
+                    false
+                }
+                None => true,
+            })
+            .map(|(endpoint, _)| endpoint)
+    }
+
+    /// Whether something takes new work that has not failed lately.
+    pub fn has_trusted(&self, now: Moment) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.suspect_until.load(Relaxed) <= now)
+    }
+
+    /// Whether there is an endpoint beside this one.
+    pub fn has_others(&self, number: u64) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.number != number)
     }
 }
 
@@ -158,10 +218,25 @@ impl Random {
 mod tests {
     use super::*;
 
-    fn backend(count: u64) -> Backend {
+    fn weighted(weights: &[u32]) -> Backend {
         let address = "127.0.0.1:1".parse().expect("a socket address");
-        let endpoints = (0..count).map(|n| Arc::new(Endpoint::new(n, n.to_string(), address, 1))).collect();
-        Backend { id: "s/web:80".into(), endpoints, without_endpoint: Arc::default() }
+        let endpoint = |n: u64| Arc::new(Endpoint::new(n, n.to_string(), address, 1));
+        let endpoints = weights.iter().zip(0..).map(|(weight, n)| (endpoint(n), *weight)).collect();
+        Backend::new("s/web:80".into(), endpoints, Duration::ZERO, Arc::default())
+    }
+
+    fn backend(count: u64) -> Backend {
+        weighted(&vec![100; count as usize])
+    }
+
+    /// How often each is chosen.
+    fn shares(backend: &Backend, times: usize) -> Vec<usize> {
+        let random = Random::new();
+        let mut seen = vec![0; backend.endpoints.len()];
+        for _ in 0..times {
+            seen[backend.choose(None, 0, &random).expect("some are there").number as usize] += 1;
+        }
+        seen
     }
 
     #[test]
@@ -192,12 +267,38 @@ mod tests {
 
     #[test]
     fn idle_endpoints_share_the_work() {
-        let backend = backend(4);
-        let random = Random::new();
-        let mut seen = [0u32; 4];
-        for _ in 0..1000 {
-            seen[backend.choose(None, 0, &random).expect("four are there").number as usize] += 1;
-        }
+        let seen = shares(&backend(4), 1000);
         assert!(seen.iter().all(|&count| count > 150), "{seen:?}");
+    }
+
+    #[test]
+    fn weights_are_shares_of_what_is_new() {
+        const TIMES: usize = 20_000;
+        for weights in [&[95, 5][..], &[100, 10, 1], &[1, 0, 3], &[u32::MAX, u32::MAX, 1]] {
+            let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
+            let backend = weighted(weights);
+            // Load does not shift shares: a slow canary must not starve.
+            let _work = Work::begin(backend.endpoints[0].clone(), 0);
+            for (count, weight) in shares(&backend, TIMES).into_iter().zip(weights) {
+                let share = f64::from(*weight) / total as f64;
+                let expect = share * TIMES as f64;
+                // Five standard deviations: one run in a million fails by chance.
+                let bound = 5.0 * (TIMES as f64 * share * (1.0 - share)).sqrt();
+                assert!((count as f64 - expect).abs() <= bound, "{weights:?}: {count} for {expect}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_weight_an_endpoint_is_the_last_resort() {
+        let backend = weighted(&[0, 100]);
+        let random = Random::new();
+        backend.endpoints[1].suspect(100);
+        for _ in 0..50 {
+            assert_eq!(backend.choose(None, 0, &random).expect("one has a share").number, 1);
+            assert_eq!(backend.choose(Some(1), 0, &random).expect("another is there").number, 0);
+        }
+        assert_eq!(shares(&weighted(&[0]), 10), [10]);
+        assert!(shares(&weighted(&[0, 0]), 1000).iter().all(|&count| count > 300));
     }
 }

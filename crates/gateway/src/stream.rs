@@ -80,6 +80,37 @@ pub async fn write_all(
     Ok(())
 }
 
+/// Writes some of `data` without a limit of its own; a deadline set on the side still holds, but
+/// being asked to end does not end it: what was read is still handed on.
+pub async fn write_some(
+    watch: &Watch,
+    side: Side,
+    write: &mut WriteHalf<'_>,
+    data: &[u8],
+) -> io::Result<usize> {
+    let attentive = watch.attend(side, false);
+    let outcome = watch.guard(side, |cx| Pin::new(&mut *write).poll_write(cx, data)).await;
+    watch.attend(side, attentive);
+    match outcome? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
+}
+
+/// Writes all of `data` in the same way.
+pub async fn write_unhurried(
+    watch: &Watch,
+    side: Side,
+    write: &mut WriteHalf<'_>,
+    data: &[u8],
+) -> io::Result<()> {
+    let mut written = 0;
+    while written < data.len() {
+        written += write_some(watch, side, write, &data[written..]).await?;
+    }
+    Ok(())
+}
+
 /// Says that nothing more will be written.
 pub async fn finish(write: &mut WriteHalf<'_>) {
     // The peer may already be gone, which is what was wanted.

@@ -2,24 +2,59 @@
 
 use crate::buffer::{BUFFER_BYTES, Buf};
 use crate::counters::Shard;
+use crate::hold::{self, NoPlace, Woken};
 use crate::http::connection::Client;
 use crate::http::exchange::connect;
 use crate::http::pool::Upstream;
 use crate::snapshot::Work;
 use crate::stream;
-use crate::watch::{Side, Watch};
+use crate::watch::{Occupation, Side, Watch};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
-use tokio::io::AsyncWrite;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-/// Instances tried for one connection.
+/// Instances tried for one connection, before it waits for others to come.
 const MAX_CONNECT_ATTEMPTS: usize = 2;
+/// How long both sides may take to end once they were told to.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The two connections of a relay.
+pub struct Ends<'a> {
+    pub client: &'a mut TcpStream,
+    pub client_buf: &'a mut Buf,
+    pub upstream: &'a mut Upstream,
+}
+
+/// Counts what passes.
+pub struct Meter<'a> {
+    listener: &'a Shard,
+    endpoint: &'a Shard,
+    /// Bytes to the client, and from it.
+    pub out: Cell<u64>,
+    pub back: Cell<u64>,
+}
+
+impl<'a> Meter<'a> {
+    pub fn new(listener: &'a Shard, endpoint: &'a Shard) -> Self {
+        Self { listener, endpoint, out: Cell::new(0), back: Cell::new(0) }
+    }
+    pub fn sent(&self, bytes: u64) {
+        self.out.set(self.out.get() + bytes);
+        self.listener.sent(bytes);
+        self.endpoint.sent(bytes);
+    }
+    pub fn received(&self, bytes: u64) {
+        self.back.set(self.back.get() + bytes);
+        self.listener.received(bytes);
+        self.endpoint.received(bytes);
+    }
+}
 
 /// Relays a client's connection to an instance; `client.buf` may hold its first bytes.
 pub async fn serve(mut client: Client) {
@@ -29,8 +64,15 @@ pub async fn serve(mut client: Client) {
     listener.begin();
     match reach(&mut client).await {
         Some((mut upstream, work)) => {
-            relay(&client.watch, &mut client.stream, &mut client.buf, &mut upstream, listener, work.shard())
-                .await;
+            client.watch.join(work.endpoint.number);
+            let meter = Meter::new(listener, work.shard());
+            let Client { stream, buf, watch, .. } = &mut client;
+            relay(watch, Ends { client: stream, client_buf: buf, upstream: &mut upstream }, &meter).await;
+            if client.watch.is_cut() {
+                listener.error();
+                let instance = &work.endpoint.instance;
+                client.worker.say(&format!("a session with {instance} was cut: its time to finish was over"));
+            }
         }
         None => {
             listener.error();
@@ -40,17 +82,38 @@ pub async fn serve(mut client: Client) {
     listener.end();
 }
 
+/// Connects to an instance, waiting for one if the backend says so.
 async fn reach(client: &mut Client) -> Option<(Upstream, Work)> {
+    let mut place = None;
+    loop {
+        if let Some(reached) = reach_now(client).await {
+            return Some(reached);
+        }
+        let bytes = client.buf.footprint();
+        match Box::pin(hold::until_ready(client, &mut place, bytes)).await {
+            Ok(Woken::TryAgain) => {}
+            Ok(Woken::ClientGone) => return None,
+            Ok(Woken::TimeOver) => return refused(client, "in time"),
+            Err(NoPlace::NotWanted) => return refused(client, "now"),
+            Err(NoPlace::Full | NoPlace::TooLarge) => return refused(client, "and too many wait"),
+        }
+    }
+}
+
+fn refused(client: &Client, how: &str) -> Option<(Upstream, Work)> {
+    let backend = &client.route.backend;
+    backend.without_endpoint.fetch_add(1, Relaxed);
+    client.worker.say(&format!("no instance of {} takes connections {how}; connection reset", backend.id));
+    None
+}
+
+async fn reach_now(client: &mut Client) -> Option<(Upstream, Work)> {
     let mut tried = None;
     for _ in 0..MAX_CONNECT_ATTEMPTS {
         client.refresh();
         let worker = client.worker.clone();
         let now_ms = worker.registry.clock().now_ms();
-        let Some(endpoint) = client.route.backend.choose(tried, now_ms, &worker.random) else {
-            client.route.backend.without_endpoint.fetch_add(1, Relaxed);
-            worker.say(&format!("no instance of {} is ready; connection reset", client.route.backend.id));
-            return None;
-        };
+        let endpoint = client.route.backend.choose(tried, now_ms, &worker.random)?;
         if tried == Some(endpoint.number) {
             return None;
         }
@@ -63,47 +126,44 @@ async fn reach(client: &mut Client) -> Option<(Upstream, Work)> {
     None
 }
 
-/// Relays until both directions have ended or one has failed; returns the bytes sent to the
-/// client and received from it.
-pub async fn relay(
-    watch: &Watch,
-    client: &mut TcpStream,
-    client_buf: &mut Buf,
-    upstream: &mut Upstream,
-    listener: &Shard,
-    endpoint: &Shard,
-) -> (u64, u64) {
+/// Relays until both directions have ended, one has failed, or the connection is asked to end.
+pub async fn relay(watch: &Watch, ends: Ends<'_>, meter: &Meter<'_>) {
+    watch.occupy(Occupation::Bytes);
     watch.disarm(Side::Input);
     watch.disarm(Side::Output);
-    let (sent, received) = (Cell::new(0u64), Cell::new(0u64));
-    let failed = {
+    let Ends { client, client_buf, upstream } = ends;
+    let outcome = {
         let (mut client_read, mut client_write) = client.split();
         let (mut upstream_read, mut upstream_write) = upstream.stream.split();
-        let count_up = |bytes: u64| {
-            received.set(received.get() + bytes);
-            listener.received(bytes);
-            endpoint.received(bytes);
-        };
-        let count_down = |bytes: u64| {
-            sent.set(sent.get() + bytes);
-            listener.sent(bytes);
-            endpoint.sent(bytes);
-        };
-        let up = copy(watch, Side::Input, &mut client_read, client_buf, &mut upstream_write, count_up);
-        let down =
-            copy(watch, Side::Output, &mut upstream_read, &mut upstream.buf, &mut client_write, count_down);
-        both(up, down).await.is_err()
+        let buf = &mut upstream.buf;
+        let up = copy(watch, Side::Input, &mut client_read, client_buf, &mut upstream_write, |n| {
+            meter.received(n);
+        });
+        let down = copy(watch, Side::Output, &mut upstream_read, buf, &mut client_write, |n| meter.sent(n));
+        both(up, down).await
     };
-    if failed {
+    let ended = match outcome {
+        // Both were told that nothing more comes, and may end by themselves.
+        Ok(()) if watch.ending() => {
+            watch.arm(Side::Input, FAREWELL);
+            watch.arm(Side::Output, FAREWELL);
+            let (mut client_read, _) = client.split();
+            let (mut upstream_read, _) = upstream.stream.split();
+            let up = forget(watch, Side::Input, &mut client_read, client_buf);
+            let down = forget(watch, Side::Output, &mut upstream_read, &mut upstream.buf);
+            both(up, down).await
+        }
+        outcome => outcome,
+    };
+    if ended.is_err() {
         // Whoever still listens learns that the stream did not end, it broke.
         stream::reset_on_close(client);
         stream::reset_on_close(&upstream.stream);
     }
-    (sent.get(), received.get())
 }
 
 /// Completes when both have, or with the first failure.
-async fn both(
+pub async fn both(
     up: impl Future<Output = io::Result<()>>,
     down: impl Future<Output = io::Result<()>>,
 ) -> io::Result<()> {
@@ -131,17 +191,31 @@ async fn copy(
     write: &mut WriteHalf<'_>,
     count: impl Fn(u64),
 ) -> io::Result<()> {
+    watch.attend(side, true);
     loop {
         while !buf.is_empty() {
-            let written = poll_fn(|cx| Pin::new(&mut *write).poll_write(cx, buf.filled())).await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
+            let written = stream::write_some(watch, side, write, buf.filled()).await?;
             buf.consume(written);
             count(written as u64);
         }
-        if stream::fill(watch, side, read, buf, BUFFER_BYTES).await? == 0 {
+        let ended = match stream::fill(watch, side, read, buf, BUFFER_BYTES).await {
+            Ok(count) => count == 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(error) => return Err(error),
+        };
+        if ended {
             stream::finish(write).await;
+            return Ok(());
+        }
+    }
+}
+
+/// Reads to the end what nobody can be given any more.
+async fn forget(watch: &Watch, side: Side, read: &mut ReadHalf<'_>, buf: &mut Buf) -> io::Result<()> {
+    watch.attend(side, false);
+    loop {
+        buf.consume(buf.len());
+        if stream::fill(watch, side, read, buf, BUFFER_BYTES).await? == 0 {
             return Ok(());
         }
     }

@@ -7,12 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Time between two looks at all connections of a thread.
 pub const SWEEP: Duration = Duration::from_millis(100);
-const NEVER: u64 = u64::MAX;
+pub const NEVER: u64 = u64::MAX;
 
 /// Which of a connection's two deadlines: what the client sends, or what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +41,81 @@ impl Clock {
     }
 }
 
+/// What a connection is busy with, which decides how it can be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupation {
+    /// Waits for a request; may be ended without anyone noticing.
+    Idle,
+    /// An exchange that ends by itself.
+    Request,
+    /// A stream of events, which can be ended between two of them.
+    Events,
+    /// WebSocket frames, between which a close frame can be put.
+    Frames,
+    /// A stream of bytes of unknown meaning.
+    Bytes,
+}
+
+/// How a connection is asked to end as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retiring {
+    No,
+    /// With its next answer, or in its own time when none comes.
+    AtNextAnswer,
+    /// As soon as it is idle.
+    WhenIdle,
+}
+
 /// What the thread knows of one connection from outside its task.
 pub struct Watch {
     clock: Rc<Clock>,
     deadlines: [Cell<u64>; 2],
     expired: [Cell<bool>; 2],
-    /// Waits for a request; may be ended without anyone noticing.
     idle: Cell<bool>,
-    draining: Cell<bool>,
+    retiring: Cell<Retiring>,
+    pub(crate) drain: DrainCells,
     waker: RefCell<Option<Waker>>,
     listener: u32,
+}
+
+/// What is told to a connection whose instance, or whose gateway, is to have nothing more to do.
+pub struct DrainCells {
+    occupation: Cell<Occupation>,
+    /// Number of the endpoint it works with; 0 for none.
+    pub endpoint: Cell<u64>,
+    /// When it is asked to end politely, and when it is cut.
+    pub end_at: Cell<u64>,
+    pub cut_at: Cell<u64>,
+    ending: Cell<bool>,
+    cut: Cell<bool>,
+    /// The sides whose waits are over once the connection is asked to end.
+    attentive: [Cell<bool>; 2],
+}
+
+impl DrainCells {
+    fn new() -> Self {
+        Self {
+            occupation: Cell::new(Occupation::Request),
+            endpoint: Cell::new(0),
+            end_at: Cell::new(NEVER),
+            cut_at: Cell::new(NEVER),
+            ending: Cell::new(false),
+            cut: Cell::new(false),
+            attentive: Default::default(),
+        }
+    }
+    /// Takes back what was planned and has not begun.
+    pub fn forget(&self) {
+        self.end_at.set(NEVER);
+        self.cut_at.set(NEVER);
+    }
+    fn reset(&self) {
+        self.forget();
+        self.occupation.set(Occupation::Request);
+        self.ending.set(false);
+        self.cut.set(false);
+        self.attentive.iter().for_each(|attentive| attentive.set(false));
+    }
 }
 
 impl Watch {
@@ -72,14 +139,54 @@ impl Watch {
         self.expired[side as usize].set(true);
     }
     /// The listener is gone or the process ends: no further request on this connection.
-    pub fn draining(&self) -> bool {
-        self.draining.get()
+    pub fn retires(&self) -> bool {
+        self.retiring.get() != Retiring::No
+    }
+    pub fn retiring(&self) -> Retiring {
+        self.retiring.get()
     }
     pub fn set_idle(&self, idle: bool) {
         self.idle.set(idle);
     }
+    /// From here on the connection works with this endpoint, until [`Watch::leave`].
+    pub fn join(&self, endpoint: u64) {
+        self.drain.reset();
+        self.drain.endpoint.set(endpoint);
+    }
+    pub fn leave(&self) {
+        self.drain.reset();
+        self.drain.endpoint.set(0);
+    }
+    pub fn occupy(&self, occupation: Occupation) {
+        self.drain.occupation.set(occupation);
+    }
+    pub fn occupation(&self) -> Occupation {
+        if self.idle.get() { Occupation::Idle } else { self.drain.occupation.get() }
+    }
+    /// It was asked to end politely.
+    pub fn ending(&self) -> bool {
+        self.drain.ending.get()
+    }
+    /// Its time is over.
+    pub fn is_cut(&self) -> bool {
+        self.drain.cut.get()
+    }
+    /// While set, being asked to end ends the waits on this side (`Interrupted`). Returns what was
+    /// set before.
+    pub fn attend(&self, side: Side, attentive: bool) -> bool {
+        self.drain.attentive[side as usize].replace(attentive)
+    }
+    /// Does what was planned for this moment.
+    pub fn fire(&self, now_ms: u64) {
+        if self.drain.end_at.get() <= now_ms && !self.drain.ending.replace(true) {
+            self.wake();
+        }
+        if self.drain.cut_at.get() <= now_ms && !self.drain.cut.replace(true) {
+            self.wake();
+        }
+    }
     /// Polls until ready, or until the side's deadline has passed (`TimedOut`), or until the
-    /// connection is idle and unwanted (`Interrupted`).
+    /// connection is idle and unwanted or asked to end (`Interrupted`), or cut (`ConnectionAborted`).
     pub async fn guard<T>(
         &self,
         side: Side,
@@ -92,13 +199,23 @@ impl Watch {
             if self.expired[side as usize].get() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            if self.idle.get() && self.draining.get() {
-                return Poll::Ready(Err(io::ErrorKind::Interrupted.into()));
+            if let Some(kind) = self.unwanted(side) {
+                return Poll::Ready(Err(kind.into()));
             }
             self.remember(cx);
             Poll::Pending
         })
         .await
+    }
+    fn unwanted(&self, side: Side) -> Option<io::ErrorKind> {
+        let drain = &self.drain;
+        if drain.cut.get() {
+            return Some(io::ErrorKind::ConnectionAborted);
+        }
+        let idle = self.idle.get();
+        let asked = drain.ending.get() && (idle || drain.attentive[side as usize].get());
+        let unwanted = asked || (idle && self.retiring.get() == Retiring::WhenIdle);
+        unwanted.then_some(io::ErrorKind::Interrupted)
     }
     fn remember(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
@@ -121,8 +238,8 @@ impl Watch {
             }
         }
     }
-    fn drain(&self) {
-        self.draining.set(true);
+    fn retire(&self, how: Retiring) {
+        self.retiring.set(how);
         if self.idle.get() {
             self.wake();
         }
@@ -135,12 +252,15 @@ pub struct Registry {
     slots: RefCell<Vec<Option<Rc<Watch>>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
+    /// The same number for other threads.
+    open: Arc<AtomicU64>,
     changed: tokio::sync::Notify,
 }
 
 impl Registry {
-    pub fn new(start: Instant) -> Self {
+    pub fn new(start: Instant, open: Arc<AtomicU64>) -> Self {
         Self {
+            open,
             clock: Rc::new(Clock::new(start)),
             slots: RefCell::default(),
             free: RefCell::default(),
@@ -164,7 +284,8 @@ impl Registry {
             deadlines: [Cell::new(NEVER), Cell::new(NEVER)],
             expired: Default::default(),
             idle: Cell::new(false),
-            draining: Cell::new(false),
+            retiring: Cell::new(Retiring::No),
+            drain: DrainCells::new(),
             waker: RefCell::new(None),
             listener,
         });
@@ -174,7 +295,9 @@ impl Registry {
             slots.len() - 1
         });
         slots[slot] = Some(watch.clone());
-        if self.count.replace(self.count.get() + 1) == 0 {
+        let before = self.count.get();
+        self.set_count(before + 1);
+        if before == 0 {
             self.clock.refresh();
             self.changed.notify_waiters();
         }
@@ -186,11 +309,21 @@ impl Registry {
         let now_ms = self.clock.now_ms();
         self.slots.borrow().iter().flatten().for_each(|watch| watch.look(now_ms));
     }
-    /// Ends the idle connections of one listener, or of all, and marks the busy ones.
-    pub fn drain(&self, listener: Option<u32>) {
-        let slots = self.slots.borrow();
-        let wanted = |watch: &&Rc<Watch>| listener.is_none_or(|listener| watch.listener == listener);
-        slots.iter().flatten().filter(wanted).for_each(|watch| watch.drain());
+    /// Asks the connections of one listener, or all, to end; the idle ones first.
+    pub fn retire(&self, listener: Option<u32>, how: Retiring) {
+        let wanted = |watch: &Watch| listener.is_none_or(|listener| watch.listener == listener);
+        self.each(|watch| {
+            if wanted(watch) {
+                watch.retire(how);
+            }
+        });
+    }
+    pub fn each(&self, mut act: impl FnMut(&Rc<Watch>)) {
+        self.slots.borrow().iter().flatten().for_each(&mut act);
+    }
+    fn set_count(&self, count: usize) {
+        self.count.set(count);
+        self.open.store(count as u64, Relaxed);
     }
 }
 
@@ -212,7 +345,7 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.registry.slots.borrow_mut()[self.slot] = None;
         self.registry.free.borrow_mut().push(self.slot);
-        self.registry.count.set(self.registry.count.get() - 1);
+        self.registry.set_count(self.registry.count.get() - 1);
         self.registry.changed.notify_waiters();
     }
 }
@@ -227,7 +360,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_passed_deadline_ends_the_wait_on_its_side_only() {
-        let registry = Rc::new(Registry::new(Instant::now()));
+        let registry = Rc::new(Registry::new(Instant::now(), Arc::default()));
         let watch = registry.register(0);
         watch.arm(Side::Output, Duration::from_secs(3600));
         watch.arm(Side::Input, Duration::ZERO);
@@ -238,15 +371,36 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn draining_ends_idle_connections_and_spares_busy_ones() {
-        let registry = Rc::new(Registry::new(Instant::now()));
+    async fn retiring_ends_idle_connections_and_spares_busy_ones() {
+        let registry = Rc::new(Registry::new(Instant::now(), Arc::default()));
         let (idle, busy) = (registry.register(7), registry.register(7));
         idle.set_idle(true);
-        registry.drain(Some(7));
+        registry.retire(Some(7), Retiring::WhenIdle);
         let error = idle.guard(Side::Input, pending()).await.expect_err("it is idle");
         assert_eq!(error.kind(), io::ErrorKind::Interrupted);
-        assert!(busy.draining());
+        assert!(busy.retires());
         drop((idle, busy));
         assert_eq!(registry.count(), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_is_asked_to_end_then_cut_and_both_are_forgotten_with_its_work() {
+        let registry = Rc::new(Registry::new(Instant::now(), Arc::default()));
+        let watch = registry.register(0);
+        watch.join(3);
+        watch.drain.end_at.set(10);
+        watch.drain.cut_at.set(20);
+        watch.attend(Side::Input, true);
+        watch.fire(9);
+        assert!(!watch.ending());
+        watch.fire(10);
+        let asked = watch.guard(Side::Input, pending()).await.expect_err("it is asked to end");
+        assert_eq!((asked.kind(), watch.is_cut()), (io::ErrorKind::Interrupted, false));
+        watch.fire(20);
+        let cut = watch.guard(Side::Output, pending()).await.expect_err("it is cut");
+        assert_eq!(cut.kind(), io::ErrorKind::ConnectionAborted);
+        watch.leave();
+        watch.fire(30);
+        assert!(!watch.ending() && !watch.is_cut());
     }
 }

@@ -2,7 +2,7 @@
 
 use model::route::{ApplyReport, BindFailure, RouteTable};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Version of the form of requests and replies.
 pub const CONTROL_VERSION: u32 = 1;
@@ -30,6 +30,75 @@ pub enum Request {
     Shutdown {
         grace_ms: u64,
     },
+    /// A new process wants everything this one listens on. The rest of the conversation is fixed:
+    /// see [`Handing`].
+    HandOver {
+        /// [`HANDING_FORM`]
+        form: u32,
+    },
+    Descriptors,
+    Ready,
+    Serving,
+}
+
+/// Version of the form of [`Handing`] and of the order of its descriptors.
+pub const HANDING_FORM: u32 = 1;
+
+/// What a gateway gives to its successor, on the control socket:
+///
+/// ```text
+/// successor                             gateway
+/// hand_over ──────────────────────────▶
+///           ◀────────────────────────── handing
+/// descriptors ────────────────────────▶
+///           ◀───────── bytes of no meaning, each with descriptors
+/// ready ──────────────────────────────▶ accepts nothing more; connections wait in the sockets
+///           ◀────────────────────────── go
+/// serving (accepts) ──────────────────▶
+///           ◀────────────────────────── yours; ends once what it has is finished
+/// ```
+///
+/// At every point before `yours` the gateway can take everything back: it says so, or the
+/// successor is gone. Afterwards the conversation goes on as any other, and tables that are sent
+/// in it are followed without binding anything.
+///
+/// Descriptors come in this order: the lock, the control socket, the sockets of each listener, and
+/// of each zone that for UDP and that for TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handing {
+    pub form: u32,
+    pub pid: u32,
+    pub table: RouteTable,
+    /// Ports to choose again for those who asked for any.
+    pub ports: Vec<HandedPort>,
+    pub listeners: Vec<HandedListener>,
+    pub zones: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedPort {
+    pub asked: SocketAddr,
+    pub backend: String,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedListener {
+    pub asked: SocketAddr,
+    /// Of the backend, if any port was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    pub bound: SocketAddr,
+    /// How many of the descriptors are its own.
+    pub sockets: usize,
+}
+
+impl Handing {
+    /// How many descriptors come with it.
+    pub fn descriptors(&self) -> usize {
+        let listeners: usize = self.listeners.iter().map(|listener| listener.sockets).sum();
+        2 + listeners + 2 * self.zones.len()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +117,9 @@ pub enum Reply {
         remaining: u64,
     },
     ShuttingDown,
+    Handing(Box<Handing>),
+    Go,
+    Yours,
     Error(Refusal),
 }
 
@@ -68,6 +140,10 @@ pub enum Refusal {
     Version { asked: u32, spoken: u32 },
     #[error("the gateway is shutting down")]
     Ending,
+    #[error("the gateway does not hand over: {reason}")]
+    NotHanded { reason: String },
+    #[error("the gateway goes on itself: {reason}")]
+    TakenBack { reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +155,9 @@ pub struct Status {
     /// Of the program.
     pub program: String,
     pub threads: usize,
+    /// Client connections now.
+    #[serde(default)]
+    pub connections: u64,
     pub listeners: Vec<ListenerStatus>,
     pub backends: Vec<BackendStatus>,
     /// Addresses that could not be bound and are tried again.
@@ -86,6 +165,15 @@ pub struct Status {
     pub names: NameCounts,
     /// Lines of the access log that found its queue full.
     pub log_dropped: u64,
+    /// Gateways that handed over and still finish what they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predecessors: Vec<PredecessorStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PredecessorStatus {
+    pub pid: u32,
+    pub connections: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,4 +258,28 @@ pub struct NameCounts {
     pub failed: u64,
     /// Malformed or from outside, thrown away.
     pub dropped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kept for ever: a later version takes over from this one.
+    const HANDING: &str = r#"{"version":1,"reply":{"handing":{"form":1,"pid":7,"table":{"version":1,"revision":3,"listeners":[{"address":"127.0.0.1:0","protocol":"auto","backend":"shop/web:80","public":true}],"backends":{"shop/web:80":{"endpoints":[{"instance":"web1","address":"10.89.0.3:80","draining":false}]}},"zones":[{"listen":"10.89.0.1","names":{},"forward":true}]},"ports":[{"asked":"127.0.0.1:0","backend":"shop/web:80","port":41000}],"listeners":[{"asked":"127.0.0.1:0","backend":"shop/web:80","bound":"127.0.0.1:41000","sockets":2},{"asked":"10.89.0.2:80","bound":"10.89.0.2:80","sockets":2}],"zones":["10.89.0.1"]}}}"#;
+
+    #[test]
+    fn the_first_form_of_handing_over_reads_and_writes_as_ever() {
+        let line: ReplyLine = serde_json::from_str(HANDING).expect("it is valid");
+        let Reply::Handing(handing) = &line.reply else { panic!("{line:?}") };
+        assert_eq!((handing.form, handing.descriptors()), (HANDING_FORM, 2 + 4 + 2));
+        assert_eq!(serde_json::to_string(&line).expect("it can be written"), HANDING);
+        for (request, expect) in [
+            (Request::HandOver { form: 1 }, r#"{"hand_over":{"form":1}}"#),
+            (Request::Descriptors, r#""descriptors""#),
+            (Request::Ready, r#""ready""#),
+            (Request::Serving, r#""serving""#),
+        ] {
+            assert_eq!(serde_json::to_string(&request).expect("it can be written"), expect);
+        }
+    }
 }

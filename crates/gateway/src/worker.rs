@@ -3,6 +3,8 @@
 
 use crate::buffer::{self, Buf};
 use crate::detect;
+use crate::drain::{self, Drain};
+use crate::hold::Held;
 use crate::http;
 use crate::http::connection::{Client, peer_text};
 use crate::http::pool::Pool;
@@ -11,9 +13,10 @@ use crate::options::Limits;
 use crate::snapshot::{ListenerId, Random, Route, Snapshot};
 use crate::stream;
 use crate::tcp;
-use crate::watch::{Registry, SWEEP};
+use crate::watch::{Registry, Retiring, SWEEP};
 use arc_swap::ArcSwap;
 use model::service::Protocol;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +32,8 @@ use tokio::task::{JoinHandle, spawn_local};
 const STACK_BYTES: usize = 512 * 1024;
 /// Pause after an accept that failed for want of something (descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Commands a thread may be behind.
+const COMMANDS: usize = 64;
 
 /// What all threads share.
 pub struct Shared {
@@ -38,6 +43,8 @@ pub struct Shared {
     pub started: Instant,
     pub log: Log,
     pub threads: usize,
+    /// Connections of each thread.
+    open: Vec<Arc<AtomicU64>>,
 }
 
 impl Shared {
@@ -49,7 +56,16 @@ impl Shared {
             started: Instant::now(),
             log,
             threads,
+            open: (0..threads).map(|_| Arc::default()).collect(),
         }
+    }
+    /// Client connections of all threads.
+    pub fn connections(&self) -> u64 {
+        self.open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
+    }
+    /// Milliseconds since the process started.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
     }
     /// Changes with each snapshot; comparing it is cheaper than looking a route up.
     pub fn generation(&self) -> u64 {
@@ -74,13 +90,24 @@ pub enum Command {
     },
     /// Confirms that everything before is done and the newest table is used from here on.
     Sync(oneshot::Sender<()>),
-    /// Closes all listeners and completes when no connection is left.
-    Finish(oneshot::Sender<()>),
+    /// Accepts nothing more; connections wait in the sockets, which stay.
+    Pause(oneshot::Sender<()>),
+    /// Accepts again on the sockets of the pause.
+    Resume,
+    /// Lets the sockets of the pause go: another process has them.
+    Release,
+    /// Closes all listeners, ends connections within the time of `drain`, and completes when none
+    /// is left.
+    Finish {
+        how: Retiring,
+        drain: Drain,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The control thread's end of a worker.
 pub struct Handle {
-    pub commands: mpsc::UnboundedSender<Command>,
+    pub commands: mpsc::Sender<Command>,
 }
 
 /// One thread's state, reached by all its connections.
@@ -89,11 +116,26 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pub registry: Rc<Registry>,
     pub pool: Pool,
+    pub held: Rc<Held>,
     pub random: Random,
     pub log: ThreadLog,
+    /// The time the whole gateway has to finish.
+    retiring: Cell<Option<Drain>>,
+    /// Ends of connections were planned at the last look.
+    planned: Cell<bool>,
 }
 
 impl Worker {
+    /// Ends what is to end by now.
+    fn drain(&self) {
+        let snapshot = self.shared.snapshot.load();
+        let retiring = self.retiring.get();
+        if snapshot.draining.is_empty() && retiring.is_none() && !self.planned.get() {
+            return;
+        }
+        let now_ms = self.registry.clock().now_ms();
+        self.planned.set(drain::look(&self.registry, &snapshot.draining, retiring, now_ms, &self.random));
+    }
     /// A message; too many in one second are left out.
     pub fn say(&self, message: &str) {
         self.log.say(message);
@@ -102,7 +144,7 @@ impl Worker {
 
 /// Starts worker number `index`.
 pub fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
-    let (commands, received) = mpsc::unbounded_channel();
+    let (commands, received) = mpsc::channel(COMMANDS);
     let runtime = tokio::runtime::Builder::new_current_thread();
     std::thread::Builder::new()
         .name(format!("worker-{index}"))
@@ -115,7 +157,7 @@ fn run(
     index: usize,
     shared: Arc<Shared>,
     mut runtime: tokio::runtime::Builder,
-    received: mpsc::UnboundedReceiver<Command>,
+    received: mpsc::Receiver<Command>,
 ) {
     let runtime = match runtime.enable_io().enable_time().build_local(Default::default()) {
         Ok(runtime) => runtime,
@@ -123,10 +165,13 @@ fn run(
     };
     let worker = Rc::new(Worker {
         index,
-        registry: Rc::new(Registry::new(shared.started)),
+        registry: Rc::new(Registry::new(shared.started, shared.open[index].clone())),
         pool: Pool::default(),
+        held: Rc::default(),
         random: Random::new(),
         log: shared.log.of_thread(),
+        retiring: Cell::new(None),
+        planned: Cell::new(false),
         shared,
     });
     runtime.block_on(async {
@@ -136,40 +181,50 @@ fn run(
     });
 }
 
-async fn obey(worker: &Rc<Worker>, mut received: mpsc::UnboundedReceiver<Command>) {
-    let mut listening: HashMap<ListenerId, Listening> = HashMap::new();
+async fn obey(worker: &Rc<Worker>, mut received: mpsc::Receiver<Command>) {
+    let mut listeners = Listeners::default();
     while let Some(command) = received.recv().await {
         match command {
-            Command::Listen { id, socket, route } => match Listening::start(worker, id, socket, route) {
-                Ok(started) => {
-                    listening.insert(id, started);
-                }
+            Command::Listen { id, socket, route } => match TcpListener::from_std(socket) {
+                Ok(listener) => listeners.start(Acceptor { worker: worker.clone(), id, route }, listener),
                 Err(error) => worker.say(&format!("a listener could not be used: {error}")),
             },
             Command::Close { id } => {
-                if let Some(listening) = listening.remove(&id) {
-                    listening.finish().await;
-                }
-                worker.registry.drain(Some(id));
+                listeners.close(id).await;
+                worker.registry.retire(Some(id), Retiring::WhenIdle);
             }
             Command::Sync(done) => {
+                worker.registry.clock().refresh();
                 worker.pool.sweep(worker.registry.clock().now_ms(), &worker.shared.limits);
+                worker.drain();
+                worker.held.table_arrived();
                 // Nobody waits any more when the control thread has given up on us.
                 let _ = done.send(());
             }
-            Command::Finish(done) => {
-                for (_, listening) in listening.drain() {
-                    listening.finish().await;
-                }
-                worker.registry.drain(None);
-                while worker.registry.count() > 0 {
-                    worker.registry.changed().await;
-                }
-                worker.log.flush();
+            Command::Pause(done) => {
+                listeners.pause().await;
                 let _ = done.send(());
+            }
+            Command::Resume => listeners.resume(),
+            Command::Release => listeners.paused.clear(),
+            Command::Finish { how, drain, done } => {
+                listeners.close_all().await;
+                worker.registry.retire(None, how);
+                worker.retiring.set(Some(drain));
+                worker.drain();
+                spawn_local(until_empty(worker.clone(), done));
             }
         }
     }
+}
+
+/// Completes when no connection is left. Commands are obeyed meanwhile: tables still arrive.
+async fn until_empty(worker: Rc<Worker>, done: oneshot::Sender<()>) {
+    while worker.registry.count() > 0 {
+        worker.registry.changed().await;
+    }
+    worker.log.flush();
+    let _ = done.send(());
 }
 
 /// Ten times a second while there is anything: deadlines, old upstream connections, log lines.
@@ -182,33 +237,62 @@ async fn sweep(worker: Rc<Worker>) {
         }
         tokio::time::sleep(SWEEP).await;
         worker.registry.sweep();
+        worker.drain();
         worker.pool.sweep(worker.registry.clock().now_ms(), &worker.shared.limits);
         worker.log.flush();
+    }
+}
+
+/// The sockets of one thread; of one listener it may have several.
+#[derive(Default)]
+struct Listeners {
+    accepting: HashMap<ListenerId, Vec<Listening>>,
+    paused: Vec<(Acceptor, TcpListener)>,
+}
+
+impl Listeners {
+    fn start(&mut self, acceptor: Acceptor, listener: TcpListener) {
+        let (stop, stopped) = oneshot::channel();
+        let id = acceptor.id;
+        let task = spawn_local(acceptor.run(listener, stopped));
+        self.accepting.entry(id).or_default().push(Listening { stop, task });
+    }
+    async fn close(&mut self, id: ListenerId) {
+        for listening in self.accepting.remove(&id).unwrap_or_default() {
+            if let Some((mut acceptor, listener)) = listening.stop().await {
+                acceptor.drain(listener);
+            }
+        }
+    }
+    async fn close_all(&mut self) {
+        let ids: Vec<ListenerId> = self.accepting.keys().copied().collect();
+        for id in ids {
+            self.close(id).await;
+        }
+    }
+    async fn pause(&mut self) {
+        for listening in self.accepting.drain().flat_map(|(_, listening)| listening) {
+            self.paused.extend(listening.stop().await);
+        }
+    }
+    fn resume(&mut self) {
+        for (acceptor, listener) in std::mem::take(&mut self.paused) {
+            self.start(acceptor, listener);
+        }
     }
 }
 
 /// The task that accepts from one socket.
 struct Listening {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<(Acceptor, TcpListener)>,
 }
 
 impl Listening {
-    fn start(
-        worker: &Rc<Worker>,
-        id: ListenerId,
-        socket: std::net::TcpListener,
-        route: Arc<Route>,
-    ) -> io::Result<Self> {
-        let listener = TcpListener::from_std(socket)?;
-        let (stop, stopped) = oneshot::channel();
-        let acceptor = Acceptor { worker: worker.clone(), id, route };
-        Ok(Self { stop, task: spawn_local(acceptor.run(listener, stopped)) })
-    }
-    async fn finish(self) {
-        // Either side may have ended already, which is what is wanted.
+    async fn stop(self) -> Option<(Acceptor, TcpListener)> {
+        // It may have ended already, which is what is wanted.
         let _ = self.stop.send(());
-        let _ = self.task.await;
+        self.task.await.ok()
     }
 }
 
@@ -219,18 +303,17 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(mut self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) -> (Self, TcpListener) {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut stopped => break,
+                _ = &mut stopped => return (self, listener),
                 accepted = self.accept(&listener) => match accepted {
                     Ok((stream, peer)) => self.connected(stream, peer),
                     Err(error) => self.pause(&error).await,
                 }
             }
         }
-        self.drain(listener);
     }
     /// Accepts only while there is room; until then connections wait in the backlog.
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {

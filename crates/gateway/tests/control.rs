@@ -2,16 +2,15 @@
 
 mod common;
 
-use common::{Gateway, Instance, Raw, connect, endpoint, eventually, short_limits, status_of, table};
+use common::process::{Process, success};
+use common::{Gateway, Instance, Raw, connect, endpoint, eventually, status_of, table};
+use gateway::ClientError;
 use gateway::wire::Refusal;
-use gateway::{ClientError, GatewayOptions};
 use model::route::{Backend, Listener, RouteTable};
 use model::service::Protocol::{Auto, Http, Tcp};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -248,49 +247,7 @@ fn requests_are_logged_without_secrets() {
 /// Not a test of its own: the process that [`Process`] starts.
 #[test]
 fn a_gateway_as_a_process() {
-    let Some(dir) = std::env::var_os("GATEWAY_TEST_DIR") else { return };
-    let dir = Path::new(&dir);
-    let mut options = GatewayOptions::new(dir.join("gateway.sock"), dir.join("table.json"));
-    options.limits = short_limits();
-    options.pid_file = Some(dir.join("gateway.pid"));
-    assert_eq!(
-        format!("{:?}", gateway::main(options)),
-        std::env::var("GATEWAY_TEST_EXIT").expect("it is set")
-    );
-}
-
-/// A gateway in a process of its own, which ends with the test.
-struct Process(Child);
-
-impl Process {
-    fn start(dir: &Path, exit: &str) -> Self {
-        let child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "a_gateway_as_a_process", "--nocapture"])
-            .env("GATEWAY_TEST_DIR", dir)
-            .env("GATEWAY_TEST_EXIT", exit)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        Self(child.expect("it can be started"))
-    }
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, signal).expect("it runs");
-    }
-    fn wait(&mut self) -> (bool, String) {
-        let mut told = String::new();
-        if let Some(stderr) = &mut self.0.stderr {
-            std::io::Read::read_to_string(stderr, &mut told).expect("it can be read");
-        }
-        (self.0.wait().expect("it ends").success(), told)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    common::process::serve_if_asked();
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -303,7 +260,7 @@ fn after_a_crash_the_last_table_is_served_again() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let socket = dir.path().join("gateway.sock");
     let runtime = runtime();
-    let success = format!("{:?}", std::process::ExitCode::SUCCESS);
+    let success = success();
     let process = Process::start(dir.path(), &success);
     let wanted = table(3, &[(Http, true, &[instance.address])]);
     let report = runtime.block_on(async { connect(socket.clone()).await.apply(&wanted).await });
@@ -316,7 +273,7 @@ fn after_a_crash_the_last_table_is_served_again() {
     eventually(|| TcpStream::connect(address).is_ok());
     assert_eq!(Raw::to(address).send(GET).response().1, "ok");
     let status = runtime.block_on(async { connect(socket).await.status().await }).expect("it answers");
-    assert_eq!((status.revision, status.pid), (3, process.0.id()));
+    assert_eq!((status.revision, status.pid), (3, process.id()));
     // A hang-up is no end; a request under way when the end is asked for is still served.
     process.signal(rustix::process::Signal::HUP);
     let mut client = Raw::to(address);

@@ -10,6 +10,7 @@ mod wire;
 
 use gateway::GatewayOptions;
 use juchu::{cli, home};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         Some("shim") => host::shim::main(arguments),
         Some("enter") => host::enter::main(arguments),
         Some("oci") => host::oci::main(arguments),
-        Some("gateway") => gateway_main(),
+        Some("gateway") => gateway_main(arguments),
         _ => cli::run(program.into_iter().chain(role).chain(arguments), hooks()),
     }
 }
@@ -29,7 +30,16 @@ fn hooks() -> cli::Hooks {
     cli::Hooks { daemon: daemon::main, lacks: wire::lacks }
 }
 
-fn gateway_main() -> ExitCode {
+fn gateway_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut take_over = false;
+    for argument in arguments {
+        if argument != router::TAKE_OVER {
+            eprintln!("error: `{}` is nothing the gateway understands", argument.to_string_lossy());
+            eprintln!("hint: it is started by the daemon, alone or with {}", router::TAKE_OVER);
+            return ExitCode::from(model::ErrorKind::Usage.exit_code());
+        }
+        take_over = true;
+    }
     let home = match home::Home::discover() {
         Ok(home) => home,
         Err(report) => {
@@ -39,5 +49,6 @@ fn gateway_main() -> ExitCode {
     };
     let mut options = GatewayOptions::new(router::socket(&home), home.join("routes.json"));
     options.access_log = Some(home.join("access.log"));
+    options.take_over = take_over;
     gateway::main(options)
 }

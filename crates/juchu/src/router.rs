@@ -2,7 +2,7 @@
 //! the daemon goes.
 
 use async_trait::async_trait;
-use gateway::wire::Refusal;
+use gateway::wire::{Refusal, Status};
 use gateway::{ClientError, GatewayClient};
 use juchu::home::Home;
 use model::route::{ApplyReport, RouteTable};
@@ -11,7 +11,7 @@ use run::control::GatewayUpgrade;
 use run::ports::Router;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -19,6 +19,10 @@ use tokio::time::{Instant, sleep};
 /// How long a new gateway may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(10);
 const START_LOOK: Duration = Duration::from_millis(10);
+/// How long a new gateway may take until it serves in the place of another.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(20);
+/// Has a gateway take the place of the one that runs.
+pub const TAKE_OVER: &str = "--take-over";
 
 pub struct GatewayProcess {
     socket: PathBuf,
@@ -41,7 +45,7 @@ impl GatewayProcess {
         if let Ok(client) = GatewayClient::connect(&self.socket).await {
             return Ok(client);
         }
-        self.spawn()?;
+        reap(self.spawn(&[])?);
         let begun = Instant::now();
         loop {
             match GatewayClient::connect(&self.socket).await {
@@ -55,16 +59,44 @@ impl GatewayProcess {
         }
     }
 
-    /// In a session of its own, so that nothing the daemon's terminal does reaches it.
-    fn spawn(&self) -> Result<(), Report> {
-        let failed = |error: std::io::Error| Report::environment(format!("start the gateway: {error}"));
+    /// In a process group of its own, so that nothing the daemon's terminal does reaches it.
+    fn spawn(&self, options: &[&str]) -> Result<Child, Report> {
+        let failed = |error: std::io::Error| {
+            Report::environment(format!("start the gateway {}: {error}", self.executable.display()))
+        };
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
         let mut command = Command::new(&self.executable);
-        command.arg("gateway").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
-        let mut child = command.spawn().map_err(failed)?;
-        // Reaps it when it ends while this daemon lives.
-        std::thread::spawn(move || child.wait());
-        Ok(())
+        command.arg("gateway").args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        command.spawn().map_err(failed)
+    }
+
+    /// Waits until the process serves; returns how many connections those before it still have.
+    async fn took_over(&self, child: &mut Child) -> Result<u64, Report> {
+        let failed = |what: String| {
+            Report::environment(format!("the new gateway {what}; the one that runs goes on"))
+                .hint(format!("see {}", self.log.display()))
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < UPGRADE_LIMIT {
+            match child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => return Err(failed(format!("ended ({status})"))),
+                Err(error) => return Err(failed(format!("cannot be watched ({error})"))),
+            }
+            if let Some(status) = self.status().await.filter(|status| status.pid == child.id()) {
+                return Ok(status.predecessors.iter().map(|before| before.connections).sum());
+            }
+            // Nobody announces who serves.
+            sleep(START_LOOK).await;
+        }
+        // It is of no use to anybody any more.
+        let _ = child.kill();
+        Err(failed(format!("did not serve within {} s", UPGRADE_LIMIT.as_secs())))
+    }
+
+    async fn status(&self) -> Option<Status> {
+        GatewayClient::connect(&self.socket).await.ok()?.status().await.ok()
     }
 
     /// Asks over the connection that is there; one that broke is made anew once.
@@ -102,6 +134,11 @@ impl GatewayProcess {
     }
 }
 
+/// Takes note of the end of a process while this daemon lives.
+fn reap(mut child: Child) {
+    std::thread::spawn(move || child.wait());
+}
+
 fn report(error: &ClientError) -> Report {
     Report::from_error(model::ErrorKind::Environment, error)
 }
@@ -121,11 +158,19 @@ impl Router for GatewayProcess {
     }
 
     async fn pid(&self) -> Option<u32> {
-        let mut client = GatewayClient::connect(&self.socket).await.ok()?;
-        client.status().await.ok().map(|status| status.pid)
+        self.status().await.map(|status| status.pid)
     }
 
     async fn upgrade(&self) -> Result<GatewayUpgrade, Report> {
-        Err(Report::environment("handing the gateway over is not available yet"))
+        let Some(before) = self.pid().await else {
+            // Nobody is there to hand anything over.
+            let status = self.connect().await?.status().await.map_err(|error| report(&error))?;
+            return Ok(GatewayUpgrade { before: None, after: status.pid, draining: 0 });
+        };
+        let mut child = self.spawn(&[TAKE_OVER])?;
+        let draining = self.took_over(&mut child).await;
+        let after = child.id();
+        reap(child);
+        Ok(GatewayUpgrade { before: Some(before), after, draining: draining? })
     }
 }

@@ -31,7 +31,7 @@ impl LayerSource for Layers {
 pub async fn parts(home: &Home) -> Result<Parts, Report> {
     make_directory(&home.state)?;
     make_directory(&home.runtime)?;
-    let executable = std::env::current_exe()
+    let executable = juchu::program::path()
         .map_err(|error| Report::environment(format!("find this program's own file: {error}")))?;
     let ledger = SqliteLedger::open(&home.join("journal.db")).map_err(journal_report)?;
     let store = Arc::new(ImageStore::open(&home.join("images")).map_err(|e| e.report())?);

@@ -83,7 +83,7 @@ fn local(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
-fn inode(listener: &TcpListener) -> Option<u64> {
+pub fn inode(listener: &TcpListener) -> Option<u64> {
     use std::os::fd::AsFd;
     rustix::fs::fstat(listener.as_fd()).ok().map(|stat| stat.st_ino)
 }

@@ -1,59 +1,61 @@
 //! Puts tables in force: sockets bound, snapshot built and published, threads told, disk written.
 
 use super::bind::{self, Sockets};
+use super::endpoints::Endpoints;
 use super::keep::{self, Kept, KeptPort};
 use super::table::{Key, check, key, zone};
 use crate::counters::Counters;
+use crate::drain::Drain;
 use crate::names;
 use crate::options::GatewayOptions;
-use crate::snapshot::{Backend, Endpoint, ListenerId, Route, Snapshot};
-use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, Refusal, Status};
+use crate::snapshot::{ListenerId, Route, Snapshot};
+use crate::watch::Retiring;
+use crate::wire::Refusal;
 use crate::worker::{Command, Handle, Shared};
 use model::route::{ApplyReport, BindFailure, Listener, RouteTable};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long the threads may take to confirm a table.
 const SYNC_LIMIT: Duration = Duration::from_secs(5);
-/// Time between two looks at whether an instance is drained.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
-struct Bound {
-    id: ListenerId,
-    address: SocketAddr,
+/// An address that is listened on.
+pub struct Bound {
+    pub id: ListenerId,
+    pub address: SocketAddr,
     inodes: Vec<u64>,
-    counters: Arc<Counters>,
+    pub counters: Arc<Counters>,
+    /// Copies of the threads' sockets, for a successor.
+    pub sockets: Vec<TcpListener>,
 }
 
 /// Held by the control thread.
 pub struct Controller {
-    options: GatewayOptions,
-    shared: Arc<Shared>,
-    workers: Vec<Handle>,
-    names: names::Handle,
-    table: RouteTable,
-    bound: HashMap<Key, Bound>,
-    zones: HashSet<IpAddr>,
-    endpoints: HashMap<(String, String, SocketAddr), Arc<Endpoint>>,
-    /// Gone from the table with work under way.
-    retired: Vec<Arc<Endpoint>>,
-    without_endpoint: HashMap<String, Arc<AtomicU64>>,
-    failed: Vec<BindFailure>,
+    pub(super) options: GatewayOptions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) workers: Vec<Handle>,
+    pub(super) names: names::Handle,
+    pub(super) table: RouteTable,
+    pub(super) bound: HashMap<Key, Bound>,
+    /// With copies of their sockets.
+    pub(super) zones: HashMap<IpAddr, (UdpSocket, TcpListener)>,
+    pub(super) endpoints: Endpoints,
+    pub(super) failed: Vec<BindFailure>,
     /// Ports to choose again for those who asked for any.
-    ports: HashMap<Key, u16>,
+    pub(super) ports: HashMap<Key, u16>,
     next_listener: ListenerId,
-    next_endpoint: u64,
+    /// Another process listens: tables are followed, and nothing is bound or written.
+    pub(super) handed_over: bool,
 }
 
 /// Sockets bound for a table that is about to be in force.
 struct Opened {
     id: ListenerId,
-    key: Key,
-    sockets: Sockets,
+    sockets: Vec<TcpListener>,
 }
 
 impl Controller {
@@ -65,19 +67,17 @@ impl Controller {
     ) -> Self {
         Self {
             options,
+            endpoints: Endpoints::new(shared.threads),
             shared,
             workers,
             names,
             table: RouteTable::empty(),
             bound: HashMap::new(),
-            zones: HashSet::new(),
-            endpoints: HashMap::new(),
-            retired: Vec::new(),
-            without_endpoint: HashMap::new(),
+            zones: HashMap::new(),
             failed: Vec::new(),
             ports: HashMap::new(),
             next_listener: 0,
-            next_endpoint: 0,
+            handed_over: false,
         }
     }
 
@@ -108,6 +108,10 @@ impl Controller {
         check(&table)?;
         if table.revision < self.table.revision {
             return Err(Refusal::Stale { asked: table.revision, present: self.table.revision });
+        }
+        if self.handed_over {
+            self.follow(table).await;
+            return Ok(self.report());
         }
         self.put_in_force(table).await;
         let report = self.report();
@@ -142,7 +146,7 @@ impl Controller {
 
     /// Tries the addresses again that could not be bound.
     pub async fn retry(&mut self) {
-        if self.failed.is_empty() {
+        if self.failed.is_empty() || self.handed_over {
             return;
         }
         let before = self.failed.len();
@@ -166,48 +170,71 @@ impl Controller {
         }
     }
 
-    async fn put_in_force(&mut self, table: RouteTable) {
+    pub(super) async fn put_in_force(&mut self, table: RouteTable) {
         self.failed.clear();
         // The old ones are still known while the new ones are bound: they may share a port.
         let opened = self.open_listeners(&table);
         let closed = self.forget_listeners(&table);
-        self.update_endpoints(&table);
-        let snapshot = self.snapshot(&table);
-        self.table = table;
-        let routes = snapshot.routes.clone();
-        self.shared.publish(snapshot);
-        self.update_zones();
-        for Opened { id, sockets, .. } in opened {
+        let routes = self.publish(table);
+        self.update_zones().await;
+        for Opened { id, sockets } in opened {
             let Some(route) = routes.get(&id) else { continue };
-            for (worker, socket) in self.workers.iter().zip(sockets.listeners) {
-                self.tell(worker, Command::Listen { id, socket, route: route.clone() });
-            }
+            self.listen(id, sockets, route).await;
         }
         for id in closed {
             for worker in &self.workers {
-                self.tell(worker, Command::Close { id });
+                self.tell(worker, Command::Close { id }).await;
             }
         }
         self.synchronise().await;
     }
 
-    fn tell(&self, worker: &Handle, command: Command) {
-        if worker.commands.send(command).is_err() {
-            self.shared.log.say("a worker thread has ended and is missed");
+    /// Uses the table for what is under way and for what comes on open connections.
+    async fn follow(&mut self, table: RouteTable) {
+        self.publish(table);
+        self.synchronise().await;
+    }
+
+    /// Makes the table the one that all threads read.
+    pub(super) fn publish(&mut self, table: RouteTable) -> HashMap<ListenerId, Arc<Route>> {
+        self.endpoints.update(&table, self.shared.now_ms());
+        let snapshot = self.snapshot(&table);
+        self.table = table;
+        let routes = snapshot.routes.clone();
+        self.shared.publish(snapshot);
+        routes
+    }
+
+    /// Spreads the sockets of a listener over the threads.
+    pub(super) async fn listen(&self, id: ListenerId, sockets: Vec<TcpListener>, route: &Arc<Route>) {
+        for (socket, worker) in sockets.into_iter().zip(self.workers.iter().cycle()) {
+            self.tell(worker, Command::Listen { id, socket, route: route.clone() }).await;
+        }
+    }
+
+    pub(super) async fn tell(&self, worker: &Handle, command: Command) {
+        let told = tokio::time::timeout(SYNC_LIMIT, worker.commands.send(command)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            self.shared.log.say("a worker thread does not answer and is missed");
         }
     }
 
     /// Waits until no thread uses an older table for new work.
-    async fn synchronise(&self) {
+    pub(super) async fn synchronise(&self) {
+        self.confirmed(Command::Sync).await;
+    }
+
+    /// Tells all threads, and waits until each has done it.
+    pub(super) async fn confirmed(&self, command: impl Fn(oneshot::Sender<()>) -> Command) {
         let mut waiting = Vec::new();
         for worker in &self.workers {
             let (done, confirmed) = oneshot::channel();
-            self.tell(worker, Command::Sync(done));
+            self.tell(worker, command(done)).await;
             waiting.push(confirmed);
         }
         for confirmed in waiting {
             if tokio::time::timeout(SYNC_LIMIT, confirmed).await.is_err() {
-                self.shared.log.say("a worker thread did not confirm the table in time");
+                self.shared.log.say("a worker thread did not confirm in time");
             }
         }
     }
@@ -226,25 +253,45 @@ impl Controller {
             if self.bound.contains_key(&key) {
                 continue;
             }
-            match self.bind(listener, &key) {
-                Ok(sockets) => {
-                    let id = self.next_listener;
-                    self.next_listener += 1;
-                    let counters = Arc::new(Counters::new(self.shared.threads));
-                    let inodes = sockets.inodes.clone();
-                    let bound = Bound { id, address: sockets.address, inodes, counters };
-                    self.bound.insert(key.clone(), bound);
-                    opened.push(Opened { id, key, sockets });
-                }
+            let bound = self.bind(listener, &key).and_then(|sockets| self.keep(key, sockets));
+            match bound {
+                Ok(listener) => opened.push(listener),
                 Err(error) => self.failed.push(BindFailure { address: listener.address, error }),
             }
         }
-        for Opened { key, sockets, .. } in &opened {
-            if key.1.is_some() {
-                self.ports.insert(key.clone(), sockets.address.port());
-            }
-        }
         opened
+    }
+
+    /// Makes the sockets known.
+    fn keep(&mut self, key: Key, sockets: Sockets) -> Result<Opened, String> {
+        let Sockets { address, listeners, inodes } = sockets;
+        let copies = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>();
+        let copies = copies.map_err(|error| error.to_string())?;
+        if key.1.is_some() {
+            self.ports.insert(key.clone(), address.port());
+        }
+        let id = self.next_listener;
+        self.next_listener += 1;
+        let counters = Arc::new(Counters::new(self.shared.threads));
+        self.bound.insert(key, Bound { id, address, inodes, counters, sockets: copies });
+        Ok(Opened { id, sockets: listeners })
+    }
+
+    /// Takes over sockets that another process has bound; they are not accepted from yet. Each
+    /// thread needs one, so that some are shared if there are fewer.
+    pub(super) fn keep_handed(
+        &mut self,
+        key: Key,
+        address: SocketAddr,
+        sockets: Vec<TcpListener>,
+    ) -> io::Result<()> {
+        let inodes = sockets.iter().filter_map(bind::inode).collect();
+        let missing = self.workers.len().saturating_sub(sockets.len());
+        let shared = sockets.iter().cycle().take(missing).map(TcpListener::try_clone);
+        let shared = shared.collect::<io::Result<Vec<_>>>()?;
+        let listeners = sockets.into_iter().chain(shared).collect();
+        self.keep(key, Sockets { address, listeners, inodes }).map_err(io::Error::other)?;
+        Ok(())
     }
 
     fn bind(&self, listener: &Listener, key: &Key) -> Result<Sockets, String> {
@@ -260,36 +307,8 @@ impl Controller {
         bind::listen(listener.address, threads, &own)
     }
 
-    fn update_endpoints(&mut self, table: &RouteTable) {
-        let mut wanted = HashMap::new();
-        for (backend, endpoint) in
-            table.backends.iter().flat_map(|(id, b)| b.endpoints.iter().map(move |e| (id, e)))
-        {
-            let key = (backend.clone(), endpoint.instance.clone(), endpoint.address);
-            let present = self.endpoints.remove(&key).unwrap_or_else(|| {
-                self.next_endpoint += 1;
-                let (instance, address) = (endpoint.instance.clone(), endpoint.address);
-                Arc::new(Endpoint::new(self.next_endpoint, instance, address, self.shared.threads))
-            });
-            present.closed.store(endpoint.draining, Relaxed);
-            wanted.insert(key, present);
-        }
-        let gone = std::mem::replace(&mut self.endpoints, wanted);
-        self.retired.extend(gone.into_values().inspect(|endpoint| endpoint.closed.store(true, Relaxed)));
-        self.retired.retain(|endpoint| endpoint.counters.active() > 0);
-        self.without_endpoint.retain(|backend, _| table.backends.contains_key(backend));
-    }
-
     fn snapshot(&mut self, table: &RouteTable) -> Snapshot {
-        let mut backends: BTreeMap<&str, Arc<Backend>> = BTreeMap::new();
-        for (id, backend) in &table.backends {
-            let open = backend.endpoints.iter().filter(|endpoint| !endpoint.draining);
-            let endpoints = open
-                .filter_map(|e| self.endpoints.get(&(id.clone(), e.instance.clone(), e.address)).cloned())
-                .collect();
-            let without_endpoint = self.without_endpoint.entry(id.clone()).or_default().clone();
-            backends.insert(id, Arc::new(Backend { id: id.clone(), endpoints, without_endpoint }));
-        }
+        let backends = self.endpoints.backends(table);
         let routes = table.listeners.iter().filter_map(|listener| {
             let bound = self.bound.get(&key(listener))?;
             let backend = backends.get(listener.backend.as_str())?.clone();
@@ -305,31 +324,32 @@ impl Controller {
         });
         let routes = routes.collect();
         let zones = table.zones.iter().map(|named| (named.listen, Arc::new(zone(named)))).collect();
-        Snapshot { routes, zones }
+        Snapshot { routes, zones, draining: self.endpoints.draining() }
     }
 
-    fn update_zones(&mut self) {
+    async fn update_zones(&mut self) {
         let wanted: HashSet<IpAddr> = self.table.zones.iter().map(|zone| zone.listen).collect();
-        for gone in self.zones.difference(&wanted) {
-            self.names.close(*gone);
+        let gone: Vec<IpAddr> = self.zones.keys().filter(|zone| !wanted.contains(*zone)).copied().collect();
+        for zone in gone {
+            self.zones.remove(&zone);
+            self.names.close(zone).await;
         }
-        self.zones.retain(|address| wanted.contains(address));
         for listen in wanted {
-            if self.zones.contains(&listen) {
+            if self.zones.contains_key(&listen) {
                 continue;
             }
             let address = SocketAddr::new(listen, self.options.name_port);
-            match bind::names(address) {
-                Ok((udp, tcp)) => {
-                    self.names.listen(listen, udp, tcp);
-                    self.zones.insert(listen);
+            match bind::names(address).and_then(|sockets| copies(&sockets).map(|copies| (sockets, copies))) {
+                Ok(((udp, tcp), copies)) => {
+                    self.names.listen(listen, udp, tcp).await;
+                    self.zones.insert(listen, copies);
                 }
                 Err(error) => self.failed.push(BindFailure { address, error }),
             }
         }
     }
 
-    fn say_failed(&self) {
+    pub(super) fn say_failed(&self) {
         for BindFailure { address, error } in &self.failed {
             self.shared.log.say(&format!("{address} could not be bound: {error}; it is tried again"));
         }
@@ -337,64 +357,32 @@ impl Controller {
 
     /// Connections and requests going to the instance now.
     pub fn active(&self, instance: &str) -> u64 {
-        let all = self.endpoints.values().chain(&self.retired);
-        all.filter(|endpoint| endpoint.instance == instance).map(|endpoint| endpoint.counters.active()).sum()
+        self.endpoints.active(instance)
     }
 
-    pub fn status(&self) -> Status {
-        Status {
-            revision: self.table.revision,
-            pid: std::process::id(),
-            uptime_ms: self.shared.started.elapsed().as_millis() as u64,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            threads: self.shared.threads,
-            listeners: self.table.listeners.iter().filter_map(|l| self.listener_status(l)).collect(),
-            backends: self.table.backends.keys().map(|id| self.backend_status(id)).collect(),
-            failed: self.failed.clone(),
-            names: self.names.counts(),
-            log_dropped: self.shared.log.dropped(),
+    /// A message for whoever runs the gateway.
+    pub fn say(&self, message: &str) {
+        self.shared.log.say(message);
+    }
+
+    /// Stops accepting and ends what is under way by the end of the grace; completes when no
+    /// connection is left.
+    pub async fn finish(&mut self, how: Retiring, grace: Duration) -> Vec<oneshot::Receiver<()>> {
+        // The threads close the sockets; as long as a copy is left they would still be connected to.
+        self.bound.values_mut().for_each(|bound| bound.sockets.clear());
+        let drain = Drain::new(self.shared.now_ms(), grace);
+        let mut finished = Vec::new();
+        for worker in &self.workers {
+            let (done, receiver) = oneshot::channel();
+            self.tell(worker, Command::Finish { how, drain, done }).await;
+            finished.push(receiver);
         }
-    }
-
-    fn listener_status(&self, listener: &Listener) -> Option<ListenerStatus> {
-        let bound = self.bound.get(&key(listener))?;
-        Some(ListenerStatus {
-            asked: listener.address,
-            bound: bound.address,
-            backend: listener.backend.clone(),
-            counts: bound.counters.read(),
-        })
-    }
-
-    fn backend_status(&self, id: &str) -> BackendStatus {
-        let declared =
-            self.table.backends.get(id).map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
-        let endpoint = |e: &model::route::Endpoint| {
-            let key = (id.to_owned(), e.instance.clone(), e.address);
-            let counts = self.endpoints.get(&key).map(|known| known.counters.read()).unwrap_or_default();
-            EndpointStatus { instance: e.instance.clone(), address: e.address, draining: e.draining, counts }
-        };
-        BackendStatus {
-            backend: id.to_owned(),
-            without_endpoint: self.without_endpoint.get(id).map_or(0, |count| count.load(Relaxed)),
-            endpoints: declared.iter().map(endpoint).collect(),
-        }
-    }
-
-    /// Stops accepting; completes when all connections have ended.
-    pub fn finish(&self) -> Vec<oneshot::Receiver<()>> {
-        self.workers
-            .iter()
-            .map(|worker| {
-                let (done, finished) = oneshot::channel();
-                self.tell(worker, Command::Finish(done));
-                finished
-            })
-            .collect()
+        finished
     }
 }
 
-/// Time between two looks at a draining instance.
-pub async fn drain_pause() {
-    tokio::time::sleep(DRAIN_LOOK).await;
+/// A second descriptor of each socket.
+pub(super) fn copies((udp, tcp): &(UdpSocket, TcpListener)) -> Result<(UdpSocket, TcpListener), String> {
+    let copies = udp.try_clone().and_then(|udp| Ok((udp, tcp.try_clone()?)));
+    copies.map_err(|error| error.to_string())
 }

@@ -3,6 +3,9 @@
 
 pub mod bind;
 pub mod controller;
+mod endpoints;
+mod handing;
 pub mod keep;
 pub mod server;
+mod status;
 pub mod table;

@@ -8,7 +8,7 @@ use crate::log::Access;
 use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
 use crate::snapshot::{ListenerId, Route};
 use crate::stream;
-use crate::watch::{Registered, Side};
+use crate::watch::{Registered, Retiring, Side};
 use crate::worker::Worker;
 use std::io;
 use std::net::SocketAddr;
@@ -127,7 +127,7 @@ async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRe
     let Client { watch, stream, buf, worker, .. } = client;
     let (mut read, _) = stream.split();
     // Accepted while its listener closed: it was promised a hearing, but not for long.
-    let late = watch.draining();
+    let late = watch.retiring() == Retiring::WhenIdle;
     watch.set_idle(!late);
     watch.arm(Side::Input, if late { limit.min(worker.shared.limits.linger) } else { limit });
     let mut outcome = stream::fill(watch, Side::Input, &mut read, buf, MAX_HEAD_BYTES).await;

@@ -6,7 +6,9 @@ use super::pool::Upstream;
 use super::request::{Refusal, Request};
 use super::response::Response;
 use super::transfer::{Ends, Fault, Transfer};
+use super::websocket;
 use crate::buffer::{Buf, Scratch};
+use crate::hold::{self, NoPlace, Woken};
 use crate::log::Access;
 use crate::options::MAX_ATTEMPTS;
 use crate::snapshot::{Endpoint, Route, Work};
@@ -44,6 +46,8 @@ enum Attempt {
     Failed {
         refusal: Refusal,
         again: bool,
+        /// Without another instance at hand it may wait for one.
+        may_wait: bool,
         body_unread: bool,
         bytes_in: u64,
     },
@@ -51,6 +55,10 @@ enum Attempt {
 
 const NO_INSTANCE: Refusal = Refusal { status: 503, reason: "no instance is ready" };
 const NOT_CONNECTED: Refusal = Refusal { status: 503, reason: "no instance could be connected to" };
+const HELD_TOO_LONG: Refusal = Refusal { status: 503, reason: "no instance became ready in time" };
+const TOO_MANY_HELD: Refusal = Refusal { status: 503, reason: "too many requests wait for an instance" };
+const TOO_LARGE_TO_HOLD: Refusal =
+    Refusal { status: 503, reason: "no instance is ready, and the request is too large to wait" };
 
 /// Serves one request whose rewritten head is `head`.
 pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next {
@@ -58,25 +66,74 @@ pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next
     let counters = client.route.counters.clone();
     let listener = counters.shard(client.worker.index);
     listener.begin();
+    let mut place = None;
+    let mut round = 1;
+    let (outcome, instance) = loop {
+        let (outcome, instance) = try_instances(client, &request, &head, round == 1).await;
+        if !matches!(outcome, Attempt::Failed { may_wait: true, .. }) {
+            break (outcome, instance);
+        }
+        let bytes = head.len() + client.buf.footprint();
+        // Boxed so that an exchange does not carry the room a wait needs.
+        let waited = Box::pin(hold::until_ready(client, &mut place, bytes)).await;
+        match not_served(client, outcome, waited) {
+            Some(outcome) => break (outcome, instance),
+            None => round += 1,
+        }
+    };
+    drop(place);
+    let next = finish(client, &request, &head, outcome, instance.as_deref(), started).await;
+    listener.end();
+    next
+}
+
+/// Tries instances until one has answered or another attempt could do harm.
+async fn try_instances(
+    client: &mut Client,
+    request: &Request,
+    head: &[u8],
+    fresh: bool,
+) -> (Attempt, Option<Arc<Endpoint>>) {
     let mut tried = None;
     let mut outcome = None;
-    let mut instance: Option<Arc<Endpoint>> = None;
+    let mut instance = None;
     for attempt in 1..=MAX_ATTEMPTS {
         client.refresh();
         let Some(endpoint) = choose(client, tried) else { break };
+        tried = Some(endpoint.number);
         instance = Some(endpoint.clone());
-        let result = self::attempt(client, &request, &head, endpoint.clone(), attempt == 1).await;
+        client.watch.join(endpoint.number);
+        let result = self::attempt(client, request, head, endpoint, fresh && attempt == 1).await;
+        client.watch.leave();
         let again = matches!(result, Attempt::Failed { again: true, .. });
         outcome = Some(result);
         if !again {
             break;
         }
-        tried = Some(endpoint.number);
     }
-    let outcome = outcome.unwrap_or_else(|| nobody(client, &request));
-    let next = finish(client, &request, &head, outcome, instance.as_deref(), started).await;
-    listener.end();
-    next
+    (outcome.unwrap_or_else(|| nobody(request)), instance)
+}
+
+/// What a wait for an instance leads to; `None` is another round.
+fn not_served(client: &Client, outcome: Attempt, waited: Result<Woken, NoPlace>) -> Option<Attempt> {
+    let Attempt::Failed { refusal, body_unread, bytes_in, .. } = outcome else { return Some(outcome) };
+    let refusal = match waited {
+        Ok(Woken::TryAgain) => return None,
+        Ok(Woken::ClientGone) => {
+            let fault = Some("the client went away");
+            return Some(Attempt::Done { next: Next::Abort, status: 0, bytes_in, bytes_out: 0, fault });
+        }
+        Ok(Woken::TimeOver) => HELD_TOO_LONG,
+        Err(NoPlace::Full) => TOO_MANY_HELD,
+        Err(NoPlace::TooLarge) => TOO_LARGE_TO_HOLD,
+        Err(NoPlace::NotWanted) => refusal,
+    };
+    let backend = &client.route.backend;
+    if refusal.status == 503 && refusal != NOT_CONNECTED {
+        backend.without_endpoint.fetch_add(1, Relaxed);
+        client.worker.say(&format!("{}: {}; answered 503", backend.id, refusal.reason));
+    }
+    Some(Attempt::Failed { refusal, again: false, may_wait: false, body_unread, bytes_in })
 }
 
 fn choose(client: &Client, not: Option<u64>) -> Option<Arc<Endpoint>> {
@@ -84,11 +141,9 @@ fn choose(client: &Client, not: Option<u64>) -> Option<Arc<Endpoint>> {
     client.route.backend.choose(not, worker.registry.clock().now_ms(), &worker.random)
 }
 
-fn nobody(client: &Client, request: &Request) -> Attempt {
-    let backend = &client.route.backend;
-    backend.without_endpoint.fetch_add(1, Relaxed);
-    client.worker.say(&format!("no instance of {} is ready; answered 503", backend.id));
-    Attempt::Failed { refusal: NO_INSTANCE, again: false, body_unread: has_body(request), bytes_in: 0 }
+fn nobody(request: &Request) -> Attempt {
+    let body_unread = has_body(request);
+    Attempt::Failed { refusal: NO_INSTANCE, again: false, may_wait: true, body_unread, bytes_in: 0 }
 }
 
 fn has_body(request: &Request) -> bool {
@@ -126,8 +181,9 @@ async fn attempt(
     let result = transfer.run(head, ends).await;
     let summary = Summary::of(&transfer, request, first, reused);
     match result {
-        Ok(response) if response.status == 101 => relay(client, upstream, work, summary).await,
+        Ok(response) if response.status == 101 => relay(client, upstream, work, response, summary).await,
         Ok(response) => complete(client, upstream, &work, response, summary),
+        Err(_) if client.watch.is_cut() => failed(client, &work, Fault::Cut, summary),
         Err(fault) => failed(client, &work, fault, summary),
     }
 }
@@ -201,8 +257,9 @@ pub async fn connect(client: &Client, work: &Work) -> io::Result<Upstream> {
 }
 
 fn not_connected(client: &Client, request: &Request, work: &Work) -> Attempt {
-    let others = client.route.backend.endpoints.iter().any(|e| e.number != work.endpoint.number);
-    Attempt::Failed { refusal: NOT_CONNECTED, again: others, body_unread: has_body(request), bytes_in: 0 }
+    let again = client.route.backend.has_others(work.endpoint.number);
+    let body_unread = has_body(request);
+    Attempt::Failed { refusal: NOT_CONNECTED, again, may_wait: true, body_unread, bytes_in: 0 }
 }
 
 fn complete(
@@ -228,6 +285,7 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
         Fault::UpstreamGone => (502, "the instance closed the connection without an answer"),
         Fault::UpstreamSlow => (504, "the instance did not answer in time"),
         Fault::UpstreamBad(reason) => (502, reason),
+        Fault::Cut => (504, "its time to finish was over before the instance had answered"),
     };
     if !matches!(fault, Fault::ClientSlow | Fault::ClientBad(_)) {
         work.shard().error();
@@ -239,27 +297,42 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
         }
         return summary.done(Next::Abort, Some(reason));
     }
-    let again =
-        fault == Fault::UpstreamGone && summary.repeatable && (summary.reused || others(client, work));
-    let body_unread = !summary.request_done;
-    Attempt::Failed { refusal: Refusal { status, reason }, again, body_unread, bytes_in: summary.bytes_in }
+    let unanswered = matches!(fault, Fault::UpstreamGone | Fault::Cut) && summary.repeatable;
+    let others = client.route.backend.has_others(work.endpoint.number);
+    let again = unanswered && (others || (summary.reused && fault == Fault::UpstreamGone));
+    let (body_unread, bytes_in) = (!summary.request_done, summary.bytes_in);
+    Attempt::Failed {
+        refusal: Refusal { status, reason },
+        again,
+        may_wait: unanswered,
+        body_unread,
+        bytes_in,
+    }
 }
 
-fn others(client: &Client, work: &Work) -> bool {
-    client.route.backend.endpoints.iter().any(|endpoint| endpoint.number != work.endpoint.number)
-}
-
-/// Both sides have changed the protocol: bytes pass until one side ends.
-async fn relay(client: &mut Client, mut upstream: Upstream, work: Work, summary: Summary) -> Attempt {
+/// Both sides have changed the protocol: bytes, or frames, pass until one side ends.
+async fn relay(
+    client: &mut Client,
+    mut upstream: Upstream,
+    work: Work,
+    response: Response,
+    summary: Summary,
+) -> Attempt {
     let route = client.route.clone();
-    let listener = route.counters.shard(client.worker.index);
-    let mut done = summary.done(Next::Abort, None);
-    let (sent, received) =
-        tcp::relay(&client.watch, &mut client.stream, &mut client.buf, &mut upstream, listener, work.shard())
-            .await;
+    let meter = tcp::Meter::new(route.counters.shard(client.worker.index), work.shard());
+    let stall = client.worker.shared.limits.write_stall;
+    let mask = (client.worker.random.next() as u32).to_be_bytes();
+    let Client { stream, buf, watch, .. } = &mut *client;
+    let ends = tcp::Ends { client: stream, client_buf: buf, upstream: &mut upstream };
+    match response.websocket {
+        true => websocket::relay(watch, ends, &meter, stall, mask).await,
+        false => tcp::relay(watch, ends, &meter).await,
+    }
+    let fault = client.watch.is_cut().then_some("it was cut when its time to finish was over");
+    let mut done = summary.done(Next::Abort, fault);
     if let Attempt::Done { bytes_in, bytes_out, .. } = &mut done {
-        *bytes_in += received;
-        *bytes_out += sent;
+        *bytes_in += meter.back.get();
+        *bytes_out += meter.out.get();
     }
     done
 }
@@ -278,7 +351,7 @@ async fn finish(
             (next, status, bytes_in, bytes_out, fault)
         }
         Attempt::Failed { refusal, body_unread, bytes_in, .. } => {
-            let close = body_unread || !request.keep_alive || client.watch.draining();
+            let close = body_unread || !request.keep_alive || client.watch.retires();
             let sent = refuse(client, refusal, Some(&head[request.id.clone()]), request.head, close).await;
             let next = if close { Next::Linger } else { Next::Keep };
             (next, refusal.status, bytes_in, sent, Some(refusal.reason))

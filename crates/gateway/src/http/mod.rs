@@ -4,12 +4,15 @@
 pub mod answer;
 pub mod chunked;
 pub mod connection;
+pub mod events;
 pub mod exchange;
 pub mod field;
+pub mod frames;
 pub mod pool;
 pub mod request;
 pub mod response;
 pub mod transfer;
+pub mod websocket;
 
 /// How long a message's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

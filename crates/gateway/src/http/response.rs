@@ -26,6 +26,10 @@ pub struct Response {
     pub reusable: bool,
     /// The client connection can carry another request.
     pub keep_client: bool,
+    /// The body is a stream of server-sent events, in clear.
+    pub events: bool,
+    /// The protocol changes to WebSocket.
+    pub websocket: bool,
 }
 
 /// Parses the head that is all of `head` and appends the client's head to `out`. An error says
@@ -63,6 +67,8 @@ struct Fields<'a> {
     framing: Body,
     options: Options<'a>,
     upgrade: Option<&'a [u8]>,
+    events: bool,
+    encoded: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -72,15 +78,35 @@ impl<'a> Fields<'a> {
             framing: Body::UntilClose,
             options: Options::default(),
             upgrade: None,
+            events: false,
+            encoded: false,
         };
         for (index, header) in headers.iter().enumerate() {
             let kind = field::kind(header.name);
             fields.kinds[index] = kind;
             if kind != Kind::Pass {
                 fields.take(kind, header.value.trim_ascii())?;
+            } else {
+                fields.look(header);
             }
         }
         Ok(fields)
+    }
+
+    /// Content that is a stream which can be ended between two events.
+    fn look(&mut self, header: &Header<'_>) {
+        const EVENTS: &[u8] = b"text/event-stream";
+        // The lengths alone rule most fields out.
+        match header.name.len() {
+            12 if header.name.eq_ignore_ascii_case("content-type") => {
+                let value = header.value.trim_ascii();
+                self.events = value.len() >= EVENTS.len()
+                    && value[..EVENTS.len()].eq_ignore_ascii_case(EVENTS)
+                    && matches!(value.get(EVENTS.len()), None | Some(b';' | b' ' | b'\t'));
+            }
+            16 if header.name.eq_ignore_ascii_case("content-encoding") => self.encoded = true,
+            _ => {}
+        }
     }
 
     fn take(&mut self, kind: Kind, value: &'a [u8]) -> Result<(), &'static str> {
@@ -122,6 +148,9 @@ impl<'a> Fields<'a> {
             chunked,
             reusable: persistent && !stray && body != Body::UntilClose && status != 101,
             keep_client: asked.keep_alive && !ends_by_close,
+            events: self.events && !self.encoded,
+            websocket: status == 101
+                && self.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")),
         }
     }
 }
@@ -246,6 +275,21 @@ mod tests {
             "ICY 200 OK\r\n\r\n",
         ] {
             assert!(rewrite(head.as_bytes(), &PLAIN, &mut Vec::new()).is_err(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn streams_that_can_be_ended_in_between_are_told_from_others() {
+        for (fields, events) in [
+            ("Content-Type: text/event-stream", true),
+            ("content-type: Text/Event-Stream; charset=utf-8", true),
+            ("Content-Type: text/event-streams", false),
+            ("Content-Type: text/html", false),
+            ("Content-Type: text/event-stream\r\nContent-Encoding: gzip", false),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            let response = rewrite(head.as_bytes(), &PLAIN, &mut Vec::new()).expect("the head is valid");
+            assert_eq!(response.events, events, "{fields}");
         }
     }
 

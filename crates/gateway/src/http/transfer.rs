@@ -30,6 +30,8 @@ pub enum Fault {
     UpstreamSlow,
     /// The response is framed wrongly.
     UpstreamBad(&'static str),
+    /// The time the instance, or the gateway, had to finish is over.
+    Cut,
 }
 
 /// One exchange with what both directions have to know of each other.
@@ -228,7 +230,7 @@ impl<'a> Transfer<'a> {
         )
     }
 
-    async fn to_client(&self, write: &mut WriteHalf<'_>, data: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn to_client(&self, write: &mut WriteHalf<'_>, data: &[u8]) -> Result<(), Fault> {
         if data.is_empty() {
             return Ok(());
         }
@@ -250,16 +252,21 @@ impl<'a> Transfer<'a> {
         limit: usize,
         wait: Duration,
     ) -> Result<usize, Fault> {
+        self.arm_upstream(wait);
+        stream::fill(self.watch, Side::Output, read, buf, limit).await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Fault::UpstreamSlow,
+            _ => Fault::UpstreamGone,
+        })
+    }
+
+    /// Sets how long the upstream may be silent.
+    pub(super) fn arm_upstream(&self, wait: Duration) {
         let wait = if self.half_closed.get() { self.limits.half_closed.min(wait) } else { wait };
         if self.request_done.get() || self.half_closed.get() {
             self.watch.arm(Side::Output, wait);
         } else {
             self.watch.disarm(Side::Output);
         }
-        stream::fill(self.watch, Side::Output, read, buf, limit).await.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Fault::UpstreamSlow,
-            _ => Fault::UpstreamGone,
-        })
     }
 
     async fn respond(
@@ -271,6 +278,9 @@ impl<'a> Transfer<'a> {
         let (response, mut out) = self.response_head(read, buf, write).await?;
         self.status.set(response.status);
         match response.body {
+            Body::Chunked | Body::UntilClose if response.events => {
+                return self.forward_events(response, out, read, buf, write).await;
+            }
             Body::None => self.final_head(write, &out).await?,
             Body::Length(length) => {
                 let count = length.min(buf.len() as u64) as usize;
@@ -286,7 +296,7 @@ impl<'a> Transfer<'a> {
         Ok(response)
     }
 
-    async fn final_head(&self, write: &mut WriteHalf<'_>, out: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn final_head(&self, write: &mut WriteHalf<'_>, out: &[u8]) -> Result<(), Fault> {
         self.head_sent.set(true);
         self.to_client(write, out).await
     }
@@ -303,7 +313,7 @@ impl<'a> Transfer<'a> {
             let asked = Asked {
                 head: self.request.head,
                 http10: self.request.http10,
-                keep_alive: self.request.keep_alive && self.request_done.get() && !self.watch.draining(),
+                keep_alive: self.request.keep_alive && self.request_done.get() && !self.watch.retires(),
                 upgrade: self.request.upgrade,
             };
             let mut out = Scratch::take();

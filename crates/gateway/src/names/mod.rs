@@ -14,10 +14,14 @@ use std::io;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Stack of the names thread.
 const STACK_BYTES: usize = 256 * 1024;
+/// Commands the thread may be behind, and how long it may stay so.
+const COMMANDS: usize = 64;
+const TELL_LIMIT: Duration = Duration::from_secs(5);
 
 enum Command {
     Listen { zone: IpAddr, udp: UdpSocket, tcp: TcpListener },
@@ -38,21 +42,22 @@ fn count(counter: &AtomicU64) {
 
 /// The control thread's end of the names thread.
 pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
     shared: Arc<Shared>,
 }
 
 impl Handle {
-    pub fn listen(&self, zone: IpAddr, udp: UdpSocket, tcp: TcpListener) {
-        self.tell(Command::Listen { zone, udp, tcp });
+    pub async fn listen(&self, zone: IpAddr, udp: UdpSocket, tcp: TcpListener) {
+        self.tell(Command::Listen { zone, udp, tcp }).await;
     }
-    pub fn close(&self, zone: IpAddr) {
-        self.tell(Command::Close { zone });
+    pub async fn close(&self, zone: IpAddr) {
+        self.tell(Command::Close { zone }).await;
     }
-    fn tell(&self, command: Command) {
-        if self.commands.send(command).is_err() {
-            self.shared.log.say("the names thread has ended and is missed");
+    async fn tell(&self, command: Command) {
+        let told = tokio::time::timeout(TELL_LIMIT, self.commands.send(command)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            self.shared.log.say("the names thread does not answer and is missed");
         }
     }
     pub fn counts(&self) -> NameCounts {
@@ -68,7 +73,7 @@ impl Handle {
 
 /// Starts the thread.
 pub fn start(shared: Arc<Shared>, options: &GatewayOptions) -> io::Result<Handle> {
-    let (commands, received) = mpsc::unbounded_channel();
+    let (commands, received) = mpsc::channel(COMMANDS);
     let counters = Arc::new(Counters::default());
     let handle = Handle { commands, counters: counters.clone(), shared: shared.clone() };
     let resolvers = forward::Resolvers::new(options.resolv_conf.clone());

@@ -25,6 +25,8 @@ const MAX_FORWARDS: usize = 256;
 const MAX_CONNECTIONS: usize = 64;
 const MAX_QUERIES: usize = 100;
 const TCP_IDLE: Duration = Duration::from_secs(10);
+/// Pause after an accept that failed for want of something (descriptors, memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 struct Names {
     shared: Arc<Shared>,
@@ -41,7 +43,7 @@ pub async fn run(
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     resolvers: Resolvers,
-    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut commands: mpsc::Receiver<Command>,
 ) {
     let names = Rc::new(Names {
         shared,
@@ -117,7 +119,7 @@ impl Names {
     async fn serve_tcp(self: Rc<Self>, listen: IpAddr, listener: TcpListener) {
         loop {
             let Ok((stream, peer)) = listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             if !is_near(peer.ip()) || self.connections.get() >= MAX_CONNECTIONS {

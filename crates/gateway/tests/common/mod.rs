@@ -1,6 +1,8 @@
 //! A gateway in this process, instances to stand behind it, and clients that speak in raw bytes.
 #![allow(dead_code)]
 
+pub mod process;
+
 use gateway::{GatewayClient, GatewayOptions, Limits};
 use model::route::{ApplyReport, Backend, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable};
 use model::service::Protocol;

@@ -118,7 +118,7 @@ fn open_log(home: &Home) -> Result<(File, u64), Report> {
 /// The same program in its daemon role; it leaves our session itself.
 fn spawn(log: File, options: &Options) -> Result<Child, Report> {
     let failed = |error: io::Error| Report::environment(format!("the daemon cannot be run: {error}"));
-    let program = std::env::current_exe().map_err(failed)?;
+    let program = crate::program::path().map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
     let mut command = Command::new(program);
     command.args(["daemon", "--detached"]).args(&options.0);

@@ -1,0 +1,51 @@
+//! What the gateway says of itself.
+
+use super::controller::Controller;
+use super::table::key;
+use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, Status};
+use model::route::Listener;
+
+impl Controller {
+    pub fn status(&self) -> Status {
+        Status {
+            revision: self.table.revision,
+            pid: std::process::id(),
+            uptime_ms: self.shared.now_ms(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            threads: self.shared.threads,
+            connections: self.shared.connections(),
+            listeners: self.table.listeners.iter().filter_map(|l| self.listener_status(l)).collect(),
+            backends: self.table.backends.keys().map(|id| self.backend_status(id)).collect(),
+            failed: self.failed.clone(),
+            names: self.names.counts(),
+            log_dropped: self.shared.log.dropped(),
+            predecessors: Vec::new(),
+        }
+    }
+
+    fn listener_status(&self, listener: &Listener) -> Option<ListenerStatus> {
+        let bound = self.bound.get(&key(listener))?;
+        Some(ListenerStatus {
+            asked: listener.address,
+            bound: bound.address,
+            backend: listener.backend.clone(),
+            counts: bound.counters.read(),
+        })
+    }
+
+    fn backend_status(&self, id: &str) -> BackendStatus {
+        let declared =
+            self.table.backends.get(id).map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
+        let endpoint = |e: &model::route::Endpoint| EndpointStatus {
+            instance: e.instance.clone(),
+            address: e.address,
+            draining: e.draining,
+            counts: self.endpoints.get(id, e).map(|known| known.counters.read()).unwrap_or_default(),
+        };
+        BackendStatus {
+            backend: id.to_owned(),
+            without_endpoint: self.endpoints.without_endpoint(id),
+            endpoints: declared.iter().map(endpoint).collect(),
+        }
+    }
+}
