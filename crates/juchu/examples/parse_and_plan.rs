@@ -78,7 +78,8 @@ fn once(files: &OneFile) -> usize {
     let images = stack.services.keys().map(|name| (name.clone(), image.clone())).collect();
     let addresses = plan::address::allocate(&stack, None, &[], "/home").expect("there is room");
     let (id, made) = (ReleaseId(1), Timestamp(0));
-    let release = Release { id, stack, images, files: BTreeMap::new(), addresses, made };
+    let (files, hashes) = (BTreeMap::new(), Default::default());
+    let release = Release { id, stack, images, files, hashes, addresses, made };
     let networks =
         release.addresses.values().map(plan::spec::network_spec).map(|n| (n.bridge.clone(), n)).collect();
     let plan = plan::plan(&plan::Input {
@@ -88,6 +89,10 @@ fn once(files: &OneFile) -> usize {
         remove_volumes: false,
         stopped: &BTreeSet::new(),
         restart_before: &BTreeMap::new(),
+        fallback: None,
+        direction: plan::Direction::Forward,
+        is_paused: false,
+        in_flight: &BTreeMap::new(),
         instances: &[],
         networks: &networks,
         now: Timestamp(0),

@@ -176,7 +176,7 @@ fn what_serves(asked: &Asked, conclusion: &Conclusion) -> Option<String> {
         (v1::Outcome::Failed, Some(before), Some(release)) if before == release => {
             Some(format!("{before} serves as before"))
         }
-        (v1::Outcome::Failed, None, _) => Some("there is nothing to go back to".to_owned()),
+        (v1::Outcome::Failed, None, _) => Some("nothing is in force".to_owned()),
         (v1::Outcome::Undecided, Some(before), Some(release)) if before != release => {
             Some(format!("halted half way from {before} to {release}"))
         }
@@ -329,7 +329,7 @@ mod tests {
         ");
         let first = Conclusion { before: None, release: None, figures: vec![], ..bare(fake::failed()) };
         insta::assert_snapshot!(check(&asked(&[], Intent::Up, &StackArgs::default()), &first), @"
-        ✗ failed: there is nothing to go back to (3.1 s)
+        ✗ failed: nothing is in force (3.1 s)
         error: service web: requirements.txt:2: there is no package `falsk`
         hint: `juchu history` tells what changed
         (exit code 4)
