@@ -4,31 +4,38 @@
 mod common;
 
 use common::process::Process;
-use common::{Instance, Raw, connect, eventually, status_of, table};
+use common::{Instance, PATIENCE, Raw, connect, endpoint, eventually, status_of, table};
 use gateway::wire::{CONTROL_VERSION, HANDING_FORM, Reply, ReplyLine, Request, RequestLine, Status};
-use model::route::RouteTable;
-use model::service::Protocol::Http;
+use model::route::{Endpoint, NameZone, RouteTable};
+use model::service::Protocol::{Http, Tcp};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 struct World {
     dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    variables: Vec<(&'static str, String)>,
     running: Vec<Process>,
 }
 
 impl World {
     fn start(threads: usize) -> Self {
+        Self::with(threads, &[])
+    }
+    fn with(threads: usize, variables: &[(&'static str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let first = Process::with(dir.path(), &[("GATEWAY_TEST_THREADS", &threads.to_string())]);
-        let world = Self { dir, runtime, running: vec![first] };
+        let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut world = Self { dir, runtime, variables, running: Vec::new() };
+        world.running.push(world.process(threads, &[]));
         world.status();
         world
     }
@@ -44,14 +51,23 @@ impl World {
         assert_eq!(report.failed, []);
         report.bound.iter().map(|(_, bound)| *bound).collect()
     }
-    fn successor(&self, threads: usize) -> Process {
+    fn drained(&self, instance: &Instance, limit: Duration) -> u64 {
+        let name = endpoint(instance.address).instance;
+        let left =
+            self.runtime.block_on(async { connect(self.socket()).await.wait_drained(&name, limit).await });
+        left.expect("it answers")
+    }
+    fn process(&self, threads: usize, more: &[(&str, &str)]) -> Process {
         let threads = threads.to_string();
-        let variables = [("GATEWAY_TEST_THREADS", threads.as_str()), ("GATEWAY_TEST_TAKE_OVER", "1")];
+        let mut variables: Vec<(&str, &str)> =
+            self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        variables.push(("GATEWAY_TEST_THREADS", &threads));
+        variables.extend(more);
         Process::with(self.dir.path(), &variables)
     }
     /// Starts a successor and waits until it serves.
     fn hand_over(&mut self, threads: usize) {
-        let next = self.successor(threads);
+        let next = self.process(threads, &[("GATEWAY_TEST_TAKE_OVER", "1")]);
         let before = self.running.last().expect("one runs").id();
         eventually(|| self.status().pid != before);
         assert_eq!(self.status().pid, next.id());
@@ -218,6 +234,172 @@ fn a_successor_that_hangs_is_waited_for_only_so_long() {
     world.hand_over(2);
     load.goes_on();
     load.end();
+}
+
+#[test]
+fn what_is_under_way_finishes_in_the_old_process_and_the_new_one_knows_of_it() {
+    let instance = Instance::start(|mut talk| {
+        while let Some(head) = talk.head() {
+            if head.contains("/slow") {
+                talk.body("2\r\ngo\r\n0\r\n\r\n").expect("the test says when");
+            }
+            talk.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let other = Instance::saying("other");
+    let mut world = World::with(2, &[("GATEWAY_TEST_GRACE_MS", "60000")]);
+    let address = world.apply(&table(1, &[(Http, true, &[instance.address])]))[0];
+    let mut busy = Raw::to(address);
+    busy.send("POST /slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    eventually(|| instance.received().contains("/slow"));
+    let mut idle = Raw::to(address);
+    idle.send(GET).response();
+    world.hand_over(2);
+    let first = world.running[0].id();
+    let status = world.status();
+    assert_eq!(status.predecessors.len(), 1);
+    assert_eq!((status.predecessors[0].pid, status.predecessors[0].connections), (first, 2));
+    // A table that comes now concerns the old process, too, and its work is waited for.
+    let mut next = table(2, &[(Http, true, &[other.address])]);
+    let old = Endpoint { draining: true, drain_ms: 60_000, ..endpoint(instance.address) };
+    next.backends.get_mut("t/0:1").expect("it is there").endpoints.push(old);
+    world.apply(&next);
+    assert_eq!(world.drained(&instance, Duration::from_millis(50)), 1);
+    // An idle connection is answered once more, by whom the table says, and told to come anew.
+    let (head, body) = idle.send(GET).response();
+    assert!(head.contains("Connection: close") && body == "other", "{head}{body}");
+    assert!(idle.ends());
+    let (head, body) = busy.send("2\r\ngo\r\n0\r\n\r\n").response();
+    assert!(head.contains("Connection: close") && body == "ok", "{head}{body}");
+    assert_eq!(world.drained(&instance, PATIENCE), 0);
+    eventually(|| world.running[0].has_ended());
+    assert_eq!(world.status().predecessors, []);
+    assert!(world.dir.path().join("gateway.pid").exists(), "it names the one that serves");
+}
+
+#[test]
+fn requests_that_wait_in_the_old_process_are_served_by_the_table_of_the_new_one() {
+    let mut world = World::with(1, &[("GATEWAY_TEST_GRACE_MS", "60000")]);
+    let mut empty = table(1, &[(Http, true, &[])]);
+    empty.backends.get_mut("t/0:1").expect("it is there").hold_ms = 60_000;
+    let address = world.apply(&empty)[0];
+    let mut client = Raw::to(address);
+    client.send(GET);
+    eventually(|| world.status().listeners[0].counts.active == 1);
+    world.hand_over(1);
+    world.hand_over(1);
+    let instance = Instance::saying("late");
+    world.apply(&table(2, &[(Http, true, &[instance.address])]));
+    assert_eq!(client.response().1, "late");
+    // The oldest has ended, and with it the one that only knew of it.
+    eventually(|| world.status().predecessors.is_empty());
+}
+
+#[test]
+fn streams_are_ended_within_the_grace_of_the_old_process() {
+    let instance = Instance::start(|mut talk| {
+        let head = talk.head().expect("a request");
+        match head.contains("/ws") {
+            true => talk.send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            ),
+            false => talk.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n"),
+        }
+        while talk.more() {}
+    });
+    let mut world = World::with(2, &[("GATEWAY_TEST_GRACE_MS", "1500")]);
+    let addresses =
+        world.apply(&table(1, &[(Http, true, &[instance.address]), (Tcp, true, &[instance.address])]));
+    let mut frames = Raw::to(addresses[0]);
+    frames
+        .send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .until("\r\n\r\n");
+    let mut events = Raw::to(addresses[0]);
+    events.send(GET).until("data: 1\n\n");
+    let mut bytes = Raw::to(addresses[1]);
+    bytes.send("/ws\r\n\r\n").until("\r\n\r\n");
+    let mut silent = Raw::to(addresses[0]);
+    world.hand_over(2);
+    assert_eq!(frames.exactly(4), [0x88, 2, 3, 0xe9]);
+    frames.send([0x88, 0x82, 0, 0, 0, 0, 3, 0xe9]);
+    assert!(frames.ends());
+    assert!(events.all().ends_with("\r\n0\r\n\r\n"));
+    assert!(bytes.ends());
+    // One that never said anything ends in silence, late.
+    assert!(silent.ends());
+    eventually(|| world.running[0].has_ended());
+}
+
+#[test]
+fn names_are_answered_by_the_one_that_serves() {
+    let port = UdpSocket::bind("127.0.0.5:0").expect("a port").local_addr().expect("bound").port();
+    let mut world = World::with(1, &[("GATEWAY_TEST_NAME_PORT", &port.to_string())]);
+    let mut zones = table(1, &[]);
+    let addresses = vec!["10.1.2.3".parse().expect("an address")];
+    let names = BTreeMap::from([("web".to_owned(), addresses)]);
+    zones.zones.push(NameZone { listen: "127.0.0.5".parse().expect("an address"), names, forward: false });
+    world.apply(&zones);
+    let asks_udp = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        socket.send_to(QUERY, ("127.0.0.5", port)).expect("it is sent");
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer).expect("an answer");
+        assert!(answer[..length].ends_with(&[10, 1, 2, 3]));
+    };
+    let asks_tcp = || {
+        let mut stream = TcpStream::connect(("127.0.0.5", port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        stream.write_all(&[&(QUERY.len() as u16).to_be_bytes(), QUERY].concat()).expect("it reads");
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).expect("an answer");
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer).expect("all of it");
+        assert!(answer.ends_with(&[10, 1, 2, 3]));
+    };
+    for _ in 0..3 {
+        (0..20).for_each(|_| asks_udp());
+        asks_tcp();
+        world.hand_over(1);
+    }
+    let counts = world.status().names;
+    (0..5).for_each(|_| asks_udp());
+    assert_eq!(world.status().names.answered, counts.answered + 5);
+}
+
+/// The address of "web", asked.
+const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\0\0\x01\0\x01";
+
+#[test]
+fn without_a_gateway_the_successor_starts_alone_and_a_second_one_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let running = Process::with(dir.path(), &[("GATEWAY_TEST_TAKE_OVER", "1")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let status = runtime.block_on(async {
+        connect(dir.path().join("gateway.sock")).await.status().await.expect("it answers")
+    });
+    assert_eq!(status.pid, running.id());
+    let conflict = format!("{:?}", std::process::ExitCode::from(7));
+    let (as_expected, told) = Process::start(dir.path(), &conflict).wait();
+    assert!(as_expected && told.contains(&format!("(process {})", running.id())), "{told}");
+}
+
+#[test]
+fn after_a_crash_of_the_successor_another_can_start_while_the_old_one_still_finishes() {
+    let instance = Instance::start(|mut talk| while talk.more() {});
+    let mut world = World::with(1, &[("GATEWAY_TEST_GRACE_MS", "60000")]);
+    let address = world.apply(&table(1, &[(Tcp, true, &[instance.address])]))[0];
+    let mut session = Raw::to(address);
+    session.send("hello");
+    eventually(|| instance.received().contains("hello"));
+    world.hand_over(1);
+    world.running.pop();
+    let next = Process::with(world.dir.path(), &[("GATEWAY_TEST_THREADS", "1")]);
+    eventually(|| TcpStream::connect(address).is_ok());
+    assert_eq!(world.status().pid, next.id());
+    session.send("more");
+    eventually(|| instance.received().contains("more"));
+    world.running.push(next);
 }
 
 /// Not a test of its own: the process that [`Process`] starts.

@@ -104,6 +104,12 @@ impl Gateway {
         std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary directory"))
     }
 
+    /// Waits until it has ended, which it was told to before.
+    pub fn gone(mut self) {
+        let thread = self.thread.take().expect("it ends once");
+        thread.join().expect("the gateway ends without a panic");
+    }
+
     fn end(&mut self) {
         if let Some(thread) = self.thread.take() {
             let asked = self.runtime.block_on(self.client.shutdown(Duration::from_millis(200)));

@@ -23,6 +23,7 @@ pub fn serve_if_asked() {
     if let Some(grace) = number("GATEWAY_TEST_GRACE_MS") {
         options.limits.grace = Duration::from_millis(grace);
     }
+    options.limits.keep_alive = super::PATIENCE;
     options.limits.successor_ready = Duration::from_secs(1);
     options.limits.successor_serves = Duration::from_millis(500);
     let exit = format!("{:?}", gateway::main(options));
