@@ -7,6 +7,8 @@ cargo xtask test                all tests; installs the Debian packages they nee
 cargo xtask test --fast         only those outside modules named `slow`
 cargo xtask test --slow         only those inside modules named `slow`, one at a time
 cargo xtask bench NAME…|all     measures and prints a table; `--write` puts it into SPECIFICATION.md
+cargo xtask bench cutover --requests 60000 [--only ours|nginx|haproxy] [--program PATH]
+                                a shorter load; one side alone; another build of juchu
 cargo xtask help                this text, and the list of benches
 ";
 

@@ -30,6 +30,41 @@ pub const PACKAGES: &[Package] = &[
     unpacked("docker-registry", "a registry to pull images from"),
 ];
 
+/// What benches compare ours with, and the libraries it needs. Never installed itself: that would
+/// start services.
+const PEERS: &[Package] = &[
+    installed("libpcre2-8-0", "nginx and HAProxy need it"),
+    installed("libssl3", "nginx and HAProxy need it"),
+    installed("liblua5.3-0", "HAProxy needs it"),
+    installed("libopentracing-c-wrapper0", "HAProxy needs it"),
+    unpacked("nginx", "a proxy that takes another configuration by a reload"),
+    unpacked("libnginx-mod-stream", "nginx for plain TCP"),
+    unpacked("haproxy", "a proxy with an API for its running state"),
+];
+
+/// Programs of [`PEERS`].
+#[derive(Debug, Clone)]
+pub struct Peers {
+    pub nginx: PathBuf,
+    pub nginx_stream: PathBuf,
+    pub haproxy: PathBuf,
+}
+
+/// Gets the peers, where there is `apt-get`.
+pub fn provide_peers() -> Result<Peers, Failure> {
+    let missing: Vec<&str> =
+        PEERS.iter().filter(|p| !p.unpacked && !is_installed(p.name)).map(|p| p.name).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    let of = |name: &str, path: &str| unpack(name, path).map(|directory| directory.join(path));
+    Ok(Peers {
+        nginx: of("nginx", "usr/sbin/nginx")?,
+        nginx_stream: of("libnginx-mod-stream", "usr/lib/nginx/modules/ngx_stream_module.so")?,
+        haproxy: of("haproxy", "usr/sbin/haproxy")?,
+    })
+}
+
 /// Gets what is missing, where there is `apt-get`. Returns directories for the front of `PATH`.
 pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     if !process::answers("apt-get", &["--version"]) {
@@ -40,7 +75,8 @@ pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     if !names.is_empty() {
         install(&names)?;
     }
-    missing().filter(|p| p.unpacked).map(|package| unpack(package.name)).collect()
+    let programs = |package: &Package| Ok(unpack(package.name, "usr/bin")?.join("usr/bin"));
+    missing().filter(|p| p.unpacked).map(programs).collect()
 }
 
 fn install(names: &[&str]) -> Outcome {
@@ -53,19 +89,18 @@ fn install(names: &[&str]) -> Outcome {
     apt_get(&workspace::root(), &[&["install", "-y", "--no-install-recommends"], names].concat())
 }
 
-/// The directory of the package's programs.
-fn unpack(name: &str) -> Result<PathBuf, Failure> {
+/// The directory into which a package was unpacked; it holds `content`.
+fn unpack(name: &str, content: &str) -> Result<PathBuf, Failure> {
     let directory = workspace::root().join("target/xtask").join(name);
-    let programs = directory.join("usr/bin");
-    if programs.is_dir() {
-        return Ok(programs);
+    if directory.join(content).exists() {
+        return Ok(directory);
     }
     let download = directory.join("download");
     std::fs::create_dir_all(&download)?;
     apt_get(&download, &["download", name])?;
     let package = workspace::files(&download, ".deb")?.pop().ok_or("apt-get left no package")?;
     process::run(&directory, "dpkg-deb", &["-x", &package.to_string_lossy(), "."])?;
-    Ok(programs)
+    Ok(directory)
 }
 
 /// The lists of a fresh machine are empty or old; only when something is not found are they
@@ -89,8 +124,9 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_the_list_once_with_its_reason() {
-        let names: BTreeSet<&str> = PACKAGES.iter().map(|package| package.name).collect();
-        assert_eq!(names.len(), PACKAGES.len());
-        assert!(PACKAGES.iter().all(|package| !package.why.is_empty()));
+        let all = || PACKAGES.iter().chain(PEERS);
+        let names: BTreeSet<&str> = all().map(|package| package.name).collect();
+        assert_eq!(names.len(), all().count());
+        assert!(all().all(|package| !package.why.is_empty()));
     }
 }

@@ -16,3 +16,5 @@ pub mod app;
 pub mod load;
 
 pub mod programs;
+pub mod running;
+pub mod timeline;

@@ -1,6 +1,6 @@
 //! One container from nothing to running, and the whole cycle beside Debian's runc.
 
-use super::{Bench, Measured};
+use super::{Bench, Measured, Options};
 use crate::process::{read, run};
 use crate::{Failure, workspace};
 
@@ -12,7 +12,7 @@ pub const BENCH: Bench = Bench {
 
 const ROUNDS: &str = "60";
 
-fn measure() -> Result<Vec<Measured>, Failure> {
+fn measure(_: &Options) -> Result<Vec<Measured>, Failure> {
     crate::packages::provide()?;
     let root = workspace::root();
     run(&root, "cargo", &["build", "--quiet", "--release", "-p", "host", "--example", "measure"])?;

@@ -17,10 +17,15 @@ pub struct Home {
 impl Home {
     /// `stack` is what is taken down at the end.
     pub fn new(stack: &str) -> Result<Self, Failure> {
+        Self::of(super::program::release()?, stack)
+    }
+
+    /// The same with another program than the release build.
+    pub fn of(program: PathBuf, stack: &str) -> Result<Self, Failure> {
         // Sockets below it must have short paths.
         let directory = std::env::temp_dir().join(format!("juchu-bench-{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
-        Ok(Self { program: super::program::release()?, directory, stack: stack.to_owned() })
+        Ok(Self { program, directory, stack: stack.to_owned() })
     }
 
     pub fn command(&self, place: &Path, arguments: &[&str]) -> Command {

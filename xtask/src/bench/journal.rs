@@ -1,13 +1,13 @@
 //! What one entry of the journal costs, alone and among others.
 
-use super::{Bench, Measured};
+use super::{Bench, Measured, Options};
 use crate::process::{read, run};
 use crate::{Failure, workspace};
 
 pub const BENCH: Bench =
     Bench { name: "journal", about: "appending to the journal, durable when it returns", run: measure };
 
-fn measure() -> Result<Vec<Measured>, Failure> {
+fn measure(_: &Options) -> Result<Vec<Measured>, Failure> {
     let root = workspace::root();
     run(&root, "cargo", &["build", "--quiet", "--release", "-p", "store", "--bin", "journal-probe"])?;
     let directory = scratch()?;

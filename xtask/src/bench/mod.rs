@@ -4,6 +4,7 @@
 //! SPECIFICATION.md, into the rows that name the bench and the number.
 
 mod container;
+mod cutover;
 pub mod harness;
 mod home;
 mod journal;
@@ -31,12 +32,52 @@ pub struct Measured {
 pub struct Bench {
     pub name: &'static str,
     pub about: &'static str,
-    pub run: fn() -> Result<Vec<Measured>, Failure>,
+    pub run: fn(&Options) -> Result<Vec<Measured>, Failure>,
+}
+
+/// What can be said after the names of benches.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `--write`: puts the figures into SPECIFICATION.md.
+    pub write: bool,
+    /// `--requests N`: a shorter or longer load, for benches that have one.
+    pub requests: Option<u64>,
+    /// `--only NAME`: one of those that are compared.
+    pub only: Option<String>,
+    /// `--program PATH`: another build than the present one.
+    pub program: Option<String>,
+}
+
+impl Options {
+    /// Takes the options out of the arguments; what is left are names.
+    fn take<'a>(arguments: &[&'a str]) -> Result<(Self, Vec<&'a str>), Failure> {
+        let (mut options, mut names) = (Self::default(), Vec::new());
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("`{argument}` needs a value"));
+            match *argument {
+                "--write" => options.write = true,
+                "--requests" => options.requests = Some(value()?.parse()?),
+                "--only" => options.only = Some((*value()?).to_owned()),
+                "--program" => options.program = Some((*value()?).to_owned()),
+                other if other.starts_with('-') => return Err(format!("no option `{other}`").into()),
+                name => names.push(name),
+            }
+        }
+        Ok((options, names))
+    }
 }
 
 /// All benches, in the order of SPECIFICATION.md.
-pub const BENCHES: &[Bench] =
-    &[plan::BENCH, program::HELP, container::BENCH, stack::BENCH, program::BUILD, journal::BENCH];
+pub const BENCHES: &[Bench] = &[
+    plan::BENCH,
+    program::HELP,
+    container::BENCH,
+    stack::BENCH,
+    program::BUILD,
+    journal::BENCH,
+    cutover::BENCH,
+];
 
 pub fn list() -> String {
     let mut table = Table::new(&["bench", "what it measures"]);
@@ -47,14 +88,13 @@ pub fn list() -> String {
 }
 
 pub fn run(arguments: &[&str]) -> Outcome {
-    let write = arguments.contains(&"--write");
-    let names: Vec<&str> = arguments.iter().copied().filter(|a| *a != "--write").collect();
+    let (options, names) = Options::take(arguments)?;
     let benches = chosen(&names)?;
     let mut table = Table::new(&["number", "promised", "measured", "kept", "bench"]);
     for bench in benches {
         eprintln!("{}: {}", bench.name, bench.about);
-        for measured in (bench.run)()? {
-            if write {
+        for measured in (bench.run)(&options)? {
+            if options.write {
                 specification::write(bench.name, &measured)?;
             }
             let kept = measured.kept.map_or("", |kept| if kept { "yes" } else { "NO" });

@@ -1,7 +1,7 @@
 //! How long reading and planning a file of 20 services takes.
 
 use super::harness::milliseconds;
-use super::{Bench, Measured};
+use super::{Bench, Measured, Options};
 use crate::process::{read, run};
 use crate::{Failure, workspace};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const BENCH: Bench =
     Bench { name: "plan", about: "reading and planning a Compose file of 20 services", run: measure };
 
-fn measure() -> Result<Vec<Measured>, Failure> {
+fn measure(_: &Options) -> Result<Vec<Measured>, Failure> {
     let root = workspace::root();
     run(&root, "cargo", &["build", "--quiet", "--release", "-p", "juchu", "--example", "parse_and_plan"])?;
     let example = root.join("target/release/examples/parse_and_plan");

@@ -1,7 +1,7 @@
 //! The program itself: how long it takes to build from nothing, and to say its help.
 
 use super::harness::{Contender, compare, interleave, milliseconds};
-use super::{Bench, Measured};
+use super::{Bench, Measured, Options};
 use crate::process::run;
 use crate::{Failure, workspace};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub fn release() -> Result<PathBuf, Failure> {
     Ok(workspace::root().join("target/release/juchu"))
 }
 
-fn help() -> Result<Vec<Measured>, Failure> {
+fn help(_: &Options) -> Result<Vec<Measured>, Failure> {
     let program = release()?.to_string_lossy().into_owned();
     // A process that does nothing shows how much of the figure is the machine's.
     let series = interleave(
@@ -44,7 +44,7 @@ fn help() -> Result<Vec<Measured>, Failure> {
     }])
 }
 
-fn build() -> Result<Vec<Measured>, Failure> {
+fn build(_: &Options) -> Result<Vec<Measured>, Failure> {
     let directory = workspace::root().join(format!("target/bench-build-{}", std::process::id()));
     let built = timed_build(&directory);
     // What is left of it is worth gigabytes.

@@ -2,7 +2,7 @@
 
 use super::harness::{Contender, compare, interleave, milliseconds};
 use super::home::{Home, free_port, page, time_until};
-use super::{Bench, Measured};
+use super::{Bench, Measured, Options};
 use crate::Failure;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const ROUNDS: usize = 7;
 /// How long the idle share of the processor is watched.
 const IDLE: Duration = Duration::from_secs(20);
 
-fn measure() -> Result<Vec<Measured>, Failure> {
+fn measure(_: &Options) -> Result<Vec<Measured>, Failure> {
     let home = Home::new("bench")?;
     let port = free_port()?;
     let place = home.example(port)?;

@@ -1,7 +1,8 @@
 //! The application under load: `traffic-app --http ADDRESS --lines ADDRESS`.
 //!
 //! Its release is the text of `--release-file` and, after a `+`, of the variable `CONFIGURATION`:
-//! the first changes with the image, the second with the environment.
+//! the first changes with the image, the second with the environment. With `--on-stop exit` it does
+//! not finish what it has when it is asked to stop: whoever stops it has seen to that.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use traffic::app::App;
 use traffic::arguments::Arguments;
 
-const KNOWN: &[&str] = &["http", "lines", "release", "release-file", "start-delay-ms"];
+const KNOWN: &[&str] = &["http", "lines", "release", "release-file", "start-delay-ms", "on-stop"];
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
@@ -33,7 +34,12 @@ async fn serve() -> Result<(), String> {
     let mut asked = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let app = App::bind(http, lines, release.clone()).await.map_err(|e| format!("{http}, {lines}: {e}"))?;
     eprintln!("release {release} serves {http} and {lines}");
-    app.run(async { _ = asked.recv().await }).await;
+    let stop = async { _ = asked.recv().await };
+    match arguments.or("on-stop", "finish".to_owned())?.as_str() {
+        "finish" => app.run(stop).await,
+        "exit" => tokio::select! { () = stop => {} () = app.run(std::future::pending()) => {} },
+        other => return Err(format!("`--on-stop {other}`: it is `finish` or `exit`")),
+    }
     eprintln!("release {release} has finished");
     Ok(())
 }
