@@ -13,7 +13,7 @@ pub fn by(actor: &str) -> String {
 /// `2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap`.
 pub fn figures_text(figures: &ServiceFigures) -> String {
     let replicas = match figures.instances {
-        0 => "nothing to start".to_owned(),
+        0 => "nothing had to start".to_owned(),
         1 => "1 replica".to_owned(),
         number => format!("{number} replicas"),
     };
@@ -83,7 +83,7 @@ mod tests {
         let expected = "2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap";
         assert_eq!(figures_text(&web), expected);
         let warm = ServiceFigures { instances: 0, ready_ms: None, decided_ms: None, ..web.clone() };
-        assert_eq!(figures_text(&warm), "nothing to start, swapped in 0.4 ms, no gap");
+        assert_eq!(figures_text(&warm), "nothing had to start, swapped in 0.4 ms, no gap");
         let never = ServiceFigures { instances: 1, ready_ms: None, decided_ms: None, swap_us: None, ..web };
         assert_eq!(figures_text(&never), "1 replica, not ready, no gap");
     }

@@ -1,7 +1,8 @@
 //! The web console as a browser sees it: over a real TCP connection, byte by byte.
 
-use console::fake::{FakeControl, guestbook_status, line, stack, troubled_status};
+use console::fake::{FakeControl, guestbook_status, line, stack, troubled_entries, troubled_status};
 use console::{Access, bind_http, serve_http};
+use model::ReleaseId;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use store::record::v1::Intent;
@@ -198,6 +199,58 @@ async fn a_change_needs_a_form_of_this_session_from_this_site() {
     let held = site.control.held();
     assert_eq!(held.asked[0].actor, "ada (console)");
     assert!(matches!(held.asked[0].intent, Intent::Restart { .. }));
+}
+
+#[tokio::test]
+async fn one_goes_back_to_a_release_by_its_button() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let page = site.get("/stacks/guestbook", &cookie).await;
+    assert!(page.head.len() + page.body.len() + 10_000 <= 35_000, "with its two assets: {}", page.body.len());
+    for expected in ["in force", "warm until ", "kept on disk", "to look at only", "collected", "rolled back"]
+    {
+        assert!(page.body.contains(expected), "{expected}");
+    }
+    let button =
+        |id: u64| page.body.contains(&format!("action=\"/stacks/guestbook/releases/{id}/rollback\""));
+    let offered: Vec<u64> = (1..=5).filter(|id| button(*id)).collect();
+    assert_eq!(offered, [2, 4], "kept and warm");
+
+    let address = "/stacks/guestbook/releases/4/rollback";
+    assert_eq!(site.get(address, &cookie).await.status, 405, "looking changes nothing");
+    assert_eq!(site.post(address, &cookie, "token=0000").await.status, 403);
+    assert_eq!(site.post(address, "", "token=0000").await.status, 401);
+    assert!(site.control.held().asked.is_empty());
+    let token = format!("token={}", site.form_token(&cookie).await);
+    assert_eq!(site.post("/stacks/guestbook/releases/x/rollback", &cookie, &token).await.status, 404);
+    let answer = site.post(address, &cookie, &token).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/stacks/guestbook")));
+    let asked = site.control.held().asked.remove(0);
+    assert_eq!(asked.intent, Intent::Rollback { to: Some(ReleaseId(4)) });
+    assert_eq!((asked.actor.as_str(), asked.services.len()), ("ada (console)", 0));
+
+    site.control.change(|held| held.stacks[0].pending = Some("deploy by root (cli)".to_owned()));
+    let busy = site.get("/stacks/guestbook", &cookie).await.body;
+    assert!(busy.contains("in force") && !busy.contains("/rollback\""), "one change at a time");
+}
+
+#[tokio::test]
+async fn a_change_that_is_taken_back_is_told_on_the_page() {
+    let control = FakeControl::guestbook();
+    control.change(|held| held.entries = troubled_entries());
+    let site = Site::start(control).await;
+    let cookie = site.sign_in().await;
+    let body = site.get("/stacks/guestbook", &cookie).await.body;
+    for expected in [
+        "going back",
+        "back to release r4: service web: exited with code 1",
+        "<span>by itself</span>",
+        "release r5 → r4",
+        "promote from staging r9",
+        "web: 2\u{a0}replicas ready in 1.9\u{a0}s",
+    ] {
+        assert!(body.contains(expected), "{expected}");
+    }
 }
 
 #[tokio::test]

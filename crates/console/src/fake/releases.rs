@@ -1,9 +1,10 @@
 //! Releases of the fake guestbook, and how its changes can end.
 
-use super::{NOW, ago, difference, guestbook_status, line, service};
-use model::{DurationMs, ErrorKind, ReleaseId, Report, ServiceName, Timestamp};
+use super::{NOW, ago, difference, guestbook_status, line, service, stack};
+use model::{Digest, DurationMs, ErrorKind, ReleaseId, Report, ServiceName, Timestamp};
 use run::control::*;
-use store::record::v1::{Difference, Intent, Outcome, ServiceFigures};
+use store::Entry;
+use store::record::v1::{Difference, Event, Intent, Outcome, ServiceFigures};
 
 /// One of each standing, oldest first.
 pub fn guestbook_releases() -> Vec<ReleaseStatus> {
@@ -211,4 +212,67 @@ pub fn story_to(conclusion: Conclusion) -> Vec<Progress> {
 pub fn conflict() -> Report {
     let text = "the stack guestbook is held by deploy web of ada (cli, sudo), begun 12 s ago";
     Report::new(ErrorKind::Conflict, text).hint("juchu ps").hint("juchu history")
+}
+
+/// A deploy that was taken back, a release that was found bad later, a promotion, a collection, and
+/// a change that is being taken back at this moment.
+pub fn troubled_entries() -> Vec<Entry> {
+    let accepted = |intent, services: &[&str], from: Option<&str>| Event::ChangeAccepted {
+        intent,
+        stack: None,
+        services: services.iter().copied().map(service).collect(),
+        why: String::new(),
+        from: from.map(stack),
+    };
+    let made = |release, change| Event::ReleaseMade {
+        release: ReleaseId(release),
+        change,
+        bundle: Digest::of(b"bundle"),
+        differences: vec![difference(Some("web"), "replicas", Some("1"), Some("2"))],
+    };
+    let back = |change, cause: &str| Event::GoingBack {
+        release: Some(ReleaseId(4)),
+        change,
+        cause: cause.to_owned(),
+        instance: None,
+    };
+    let ended = |change, outcome, release, reason: &str, figures| Event::Concluded {
+        change,
+        outcome,
+        release: Some(ReleaseId(release)),
+        reason: reason.to_owned(),
+        took_ms: 8400,
+        figures,
+    };
+    let crash = "service web: exited with code 1";
+    let serves = "the earlier release serves again";
+    let events = [
+        ("ada (cli)", accepted(Intent::Deploy, &["web"], None)),
+        (store::BY_ITSELF, made(5, 1)),
+        (store::BY_ITSELF, back(1, crash)),
+        (store::BY_ITSELF, ended(1, Outcome::RolledBack, 4, crash, crashed())),
+        (store::BY_ITSELF, accepted(Intent::Rollback { to: Some(ReleaseId(3)) }, &[], None)),
+        (store::BY_ITSELF, ended(5, Outcome::Kept, 3, serves, vec![])),
+        ("ada (cli)", accepted(Intent::Promote { release: Some(ReleaseId(9)) }, &[], Some("staging"))),
+        (store::BY_ITSELF, ended(7, Outcome::Kept, 4, "every service is ready", figures())),
+        (
+            store::BY_ITSELF,
+            Event::ReleasesCollected {
+                releases: vec![ReleaseId(1), ReleaseId(2)],
+                reason: "ten are kept".to_owned(),
+            },
+        ),
+        ("root (cli)", accepted(Intent::Up, &["web"], None)),
+        (store::BY_ITSELF, made(6, 10)),
+        (store::BY_ITSELF, back(10, crash)),
+    ];
+    let entry = |(position, (actor, event)): (usize, (&str, Event))| Entry {
+        seq: position as u64 + 1,
+        at: ago(600 - 10 * position as i64),
+        stack: Some(stack("guestbook")),
+        actor: actor.to_owned(),
+        event,
+        hash: Digest::of(&[position as u8]),
+    };
+    events.into_iter().enumerate().map(entry).collect()
 }

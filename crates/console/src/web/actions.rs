@@ -11,7 +11,7 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use model::Report;
+use model::{ReleaseId, Report};
 use run::control::ChangeRequest;
 use store::record::v1::Intent;
 
@@ -23,7 +23,7 @@ pub async fn on_stack(
     Path((stack, action)): Path<(String, String)>,
     form: Body,
 ) -> Response {
-    answer(act(&app, &caller, Subject::stack(&stack), &action, form).await)
+    answer(submit(&app, &caller, Subject::stack(&stack), intent(&action), form).await)
 }
 
 pub async fn on_service(
@@ -32,7 +32,20 @@ pub async fn on_service(
     Path((stack, service, action)): Path<(String, String, String)>,
     form: Body,
 ) -> Response {
-    answer(act(&app, &caller, Subject::service(&stack, &service), &action, form).await)
+    answer(submit(&app, &caller, Subject::service(&stack, &service), intent(&action), form).await)
+}
+
+pub async fn go_back(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path((stack, release)): Path<(String, String)>,
+    form: Body,
+) -> Response {
+    let to = release.parse().map(|number| Some(ReleaseId(number)));
+    let intent = to
+        .map(|to| Intent::Rollback { to })
+        .map_err(|_| Failure::new(StatusCode::NOT_FOUND, Report::usage("there is no such release")));
+    answer(submit(&app, &caller, Subject::stack(&stack), intent, form).await)
 }
 
 fn answer(done: Result<String, Failure>) -> Response {
@@ -43,14 +56,14 @@ fn answer(done: Result<String, Failure>) -> Response {
 }
 
 /// Submits the change and says which page shows it.
-async fn act(
+async fn submit(
     app: &App,
     caller: &Caller,
     subject: Result<Subject, Failure>,
-    action: &str,
+    intent: Result<Intent, Failure>,
     form: Body,
 ) -> Result<String, Failure> {
-    let subject = subject?;
+    let (subject, intent) = (subject?, intent?);
     let Form(form) = form.map_err(|e| Report::usage(e.body_text()))?;
     if let Some(session) = caller.session() {
         check_form_token(session, &form.token)?;
@@ -60,7 +73,6 @@ async fn act(
         Subject::Stack(stack) => (stack.clone(), vec![]),
         Subject::Service(stack, service) => (stack.clone(), vec![service.clone()]),
     };
-    let intent = intent(action)?;
     let actor = caller.actor().to_owned();
     let request =
         ChangeRequest { stack, intent, declared: None, services, actor, why: String::new(), from: None };

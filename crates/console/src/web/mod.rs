@@ -7,6 +7,7 @@ mod layout;
 mod live;
 mod pages;
 mod parts;
+mod releases;
 mod verdict;
 
 use crate::api::Failure;
@@ -32,6 +33,7 @@ pub fn pages() -> Router<App> {
         .route("/live/stacks/{stack}/services/{service}", get(live::service))
         .route("/stacks/{stack}/{action}", post(actions::on_stack))
         .route("/stacks/{stack}/services/{service}/{action}", post(actions::on_service))
+        .route("/stacks/{stack}/releases/{release}/rollback", post(actions::go_back))
         .route("/leave", post(enter::leave))
         .fallback(no_such_page)
 }

@@ -1,6 +1,7 @@
 //! The three pages: everything, one stack, one service. Each is drawn from fresh answers.
 
 use super::parts;
+use super::releases;
 use super::verdict::{self, Verdict};
 use crate::api::Failure;
 use crate::caller::Caller;
@@ -152,6 +153,7 @@ impl Desk<'_> {
     async fn stack(&self, name: &StackName) -> Result<Content, Failure> {
         let stack = self.known(name).await?;
         let story = self.story(Some(name), None, CHANGES_LONG).await?;
+        let releases = self.control.releases(name).await?;
         let verdict = verdict::of_stack(&stack);
         let session = self.caller.session();
         let content = html! {
@@ -166,6 +168,7 @@ impl Desk<'_> {
                 h2 { "Instances" }
                 (parts::instances(stack.services.iter().map(|s| (s, s.instances.as_slice())), &self.clock))
             }
+            (releases::releases(session, name, &releases, stack.pending.is_none(), &self.clock))
             (self.incidents(&story))
             (self.changes("Changes", &story, CHANGES_LONG, false))
         };

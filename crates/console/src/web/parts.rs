@@ -6,13 +6,14 @@ use crate::access::Session;
 use crate::story::{Change, Incident, incident_word, place_of};
 use crate::text::{beyond, cut, without_controls};
 use crate::when::Clock;
+use crate::words::{by, figures_text};
 use maud::{Markup, PreEscaped, html};
 use model::instance::Health;
 use model::{Bytes, DurationMs, Report, Timestamp};
 use run::control::{Address, InstanceStatus, ServiceLine, ServiceStatus, StackStatus, State};
 use run::engine::LogStream;
 use std::borrow::Cow;
-use store::record::v1::{Difference, Outcome, Seen};
+use store::record::v1::{Difference, Outcome, Seen, ServiceFigures};
 
 /// Keeps a number and its unit on one line.
 pub const NBSP: &str = "\u{a0}";
@@ -48,7 +49,7 @@ pub fn state(state: State) -> Markup {
     labelled(state, word_of(state))
 }
 
-fn labelled(look: State, word: &str) -> Markup {
+pub fn labelled(look: State, word: &str) -> Markup {
     html! { span.state { (icon(look)) (word) } }
 }
 
@@ -221,6 +222,20 @@ fn with_unit(text: &str) -> String {
     text.replace(' ', NBSP)
 }
 
+/// Keeps only what stands after a number at its number.
+fn with_units(text: &str) -> String {
+    let mut spaced = String::with_capacity(text.len());
+    let mut after_number = false;
+    for word in text.split(' ') {
+        if !spaced.is_empty() {
+            spaced.push_str(if after_number { NBSP } else { " " });
+        }
+        spaced.push_str(word);
+        after_number = word.ends_with(|letter: char| letter.is_ascii_digit());
+    }
+    spaced
+}
+
 pub fn changes(changes: &[&Change], clock: &Clock, with_stack: bool) -> Markup {
     html! {
         ol.changes {
@@ -230,18 +245,24 @@ pub fn changes(changes: &[&Change], clock: &Clock, with_stack: bool) -> Markup {
                         (outcome(change))
                         b { (change.what()) }
                         @if with_stack && let Some(stack) = &change.stack { span { "in " (stack) } }
-                        span { "by " (plain(&change.actor)) }
+                        span { (plain(&by(&change.actor))) }
                         (time(change.at, clock))
                     }
                     @if let Some(ending) = &change.ending {
                         div.quiet {
                             (plain(&ending.reason)) " (" (with_unit(&ending.took.to_string()))
-                            @if let Some(release) = change.release { ", release " (release) }
+                            @if !change.release_text().is_empty() { ", release " (change.release_text()) }
                             ")"
+                        }
+                    } @else if let Some(back) = &change.going_back {
+                        div.quiet {
+                            @if let Some(release) = back.release { "back to release " (release) ": " }
+                            (plain(&back.cause))
                         }
                     }
                     @if !change.why.is_empty() { div { "“" (plain(&change.why)) "”" } }
                     (differences(&change.differences))
+                    @if let Some(ending) = &change.ending { (figures(&ending.figures)) }
                 }
             }
         }
@@ -249,15 +270,39 @@ pub fn changes(changes: &[&Change], clock: &Clock, with_stack: bool) -> Markup {
 }
 
 fn outcome(change: &Change) -> Markup {
-    let look = match change.ending.as_ref().map(|ending| ending.outcome) {
-        None => State::Starting,
-        Some(Outcome::Kept) => State::Ready,
-        Some(Outcome::Unchanged) => State::Done,
-        Some(Outcome::Failed) => State::Failed,
-        Some(Outcome::RolledBack | Outcome::Undecided) => State::Unhealthy,
-        Some(Outcome::Superseded) => State::Stopped,
+    let look = match (&change.ending, &change.going_back) {
+        (Some(ending), _) => look_of_outcome(ending.outcome),
+        (None, Some(_)) => State::Stopping,
+        (None, None) => State::Starting,
     };
     labelled(look, change.outcome_word())
+}
+
+/// The shape and colour of an outcome.
+pub const fn look_of_outcome(outcome: Outcome) -> State {
+    match outcome {
+        Outcome::Kept => State::Ready,
+        Outcome::Unchanged => State::Done,
+        Outcome::Failed => State::Failed,
+        Outcome::RolledBack | Outcome::Undecided => State::Unhealthy,
+        Outcome::Superseded => State::Stopped,
+    }
+}
+
+fn figures(figures: &[ServiceFigures]) -> Markup {
+    if figures.is_empty() {
+        return html! {};
+    }
+    html! {
+        details {
+            summary { "numbers" }
+            ul {
+                @for figures in figures.iter().take(DIFFERENCES_MAX) {
+                    li { (figures.service) ": " (with_units(&figures_text(figures))) }
+                }
+            }
+        }
+    }
 }
 
 fn differences(differences: &[Difference]) -> Markup {
@@ -327,6 +372,6 @@ pub fn log(lines: &[ServiceLine], clock: &Clock, with_slot: bool) -> Markup {
     }
 }
 
-fn time(at: Timestamp, clock: &Clock) -> Markup {
+pub fn time(at: Timestamp, clock: &Clock) -> Markup {
     html! { time datetime=(Clock::rfc3339(at)) title=(clock.full(at)) { (clock.short(at)) } }
 }

@@ -158,7 +158,9 @@ fn failure_text(asked: &Asked, conclusion: &Conclusion, report: &Report, paint: 
         Some(serves) => format!("{word}: {serves} ({})\n", conclusion.took),
         None => format!("{word} ({})\n", conclusion.took),
     };
-    for line in figures_lines(&conclusion.figures) {
+    // Where nothing was started there is nothing behind the failure.
+    let started: Vec<_> = conclusion.figures.iter().filter(|f| f.instances > 0).cloned().collect();
+    for line in figures_lines(&started) {
         text += &line;
         text.push('\n');
     }

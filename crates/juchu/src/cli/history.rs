@@ -320,7 +320,7 @@ impl<'a> Told<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use console::fake::{FakeControl, NOW, guestbook_status, service, troubled_status};
+    use console::fake::{FakeControl, NOW, guestbook_status, service, troubled_entries, troubled_status};
 
     fn story() -> Story {
         Story::of(&FakeControl::guestbook().held().entries)
@@ -345,6 +345,67 @@ mod tests {
         11:00:00      guestbook  ada (console)    up          ✗ failed  r3 → r2
         ");
         assert_eq!(changes_text(&[], true, true, &Clock::utc(NOW), None, Paint(false)), "");
+    }
+
+    #[test]
+    fn going_back_is_a_change_like_others() {
+        let story = Story::of(&troubled_entries());
+        let clock = Clock::utc(NOW);
+        let text = changes_text(&story.changes, false, false, &clock, None, Paint(false));
+        insta::assert_snapshot!(text + &collections_text(&story, &clock, Paint(false)), @"
+        TIME      WHO         WHAT                     OUTCOME        RELEASE   TOOK  REASON
+        11:50:00  ada (cli)   deploy web               ◁ rolled back  r5 → r4  8.4 s  service web: exited with code 1
+        11:50:40  by itself   rollback to r3           ● kept         r3       8.4 s  the earlier release serves again
+        11:51:00  ada (cli)   promote from staging r9  ● kept         r4       8.4 s  every service is ready
+        11:51:30  root (cli)  up web                   ◁ going back   r6              service web: exited with code 1
+        11:51:20  collected by itself: r1, r2 (ten are kept)
+        ");
+    }
+
+    #[test]
+    fn why_tells_what_was_taken_back() {
+        let (status, entries) = (troubled_status(), troubled_entries());
+        let web = &status.services[3];
+        let told = |entries: &[store::Entry]| {
+            Told::of(web, &Story::of(entries)).text(&Clock::utc(NOW), Paint(false))
+        };
+        insta::assert_snapshot!(told(&entries[..4]), @"
+        ✗ web has failed: restarts in 3 s: exited with code 1
+
+        Last change
+          deploy web by ada (cli) at 2026-11-22 11:50:00, r5 → r4
+          ◁ rolled back after 8.4 s: service web: exited with code 1
+            back to r4 from 11:50:20 on
+            1 replica, not ready, no gap
+            ~ web replicas: 1 → 2
+
+        Nothing went wrong with it since.
+        ");
+        insta::assert_snapshot!(told(&entries[..6]), @"
+        ✗ web has failed: restarts in 3 s: exited with code 1
+
+        Last change
+          rollback to r3 by itself at 2026-11-22 11:50:40, r3
+          ● kept after 8.4 s: the earlier release serves again
+
+        Nothing went wrong with it since.
+        ");
+        insta::assert_snapshot!(told(&entries), @"
+        ✗ web has failed: restarts in 3 s: exited with code 1
+
+        Last change
+          up web by root (cli) at 2026-11-22 11:51:30, r6
+          ◁ going back
+            back to r4 from 11:51:50 on: service web: exited with code 1
+            ~ web replicas: 1 → 2
+
+        Last change that was kept
+          promote from staging r9 by ada (cli) at 2026-11-22 11:51:00, r4
+          ● kept after 8.4 s: every service is ready
+            2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap
+
+        Nothing went wrong with it since.
+        ");
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn headline(status: &StackStatus, paint: Paint) -> String {
     let mut text = format!("{} {}{release}: {word}", paint.on(hue, icon), status.name);
     match (&status.pending, &status.last_outcome) {
         (Some(pending), _) => text += &format!(", {}", safe(pending)),
-        (None, Some((outcome, reason))) if *outcome != v1::Outcome::Kept => {
+        (None, Some((outcome, reason))) if !matches!(outcome, v1::Outcome::Kept | v1::Outcome::Unchanged) => {
             text += &format!(", last change {}: {}", outcome.word(), safe(reason));
         }
         _ => {}

@@ -117,7 +117,11 @@ pub async fn diff(screen: &Screen, home: &Home, args: Diff, stack: StackArgs) ->
     if args.output.json {
         return screen.json(&compared);
     }
-    screen.print(&compared.text(screen.out))
+    screen.print(&compared.text(screen.out))?;
+    if from == to && args.to.is_none() {
+        screen.hint(format!("{from} is in force; name the other one: `juchu diff {from} RELEASE`"));
+    }
+    Ok(())
 }
 
 fn in_force(releases: &[ReleaseStatus]) -> Result<ReleaseId, Report> {
