@@ -8,6 +8,7 @@ mod slow {
     use super::machine;
 
     mod bad_input;
+    mod cutover;
     mod death;
     mod guestbook;
     mod life;
