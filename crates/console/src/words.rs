@@ -13,15 +13,16 @@ pub fn by(actor: &str) -> String {
 /// `2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap`.
 pub fn figures_text(figures: &ServiceFigures) -> String {
     let replicas = match figures.instances {
-        0 => "nothing had to start".to_owned(),
         1 => "1 replica".to_owned(),
         number => format!("{number} replicas"),
     };
-    let mut parts = vec![match figures.ready_ms {
-        _ if figures.instances == 0 => replicas,
-        Some(ms) => format!("{replicas} ready in {}", DurationMs(ms)),
-        None => format!("{replicas}, not ready"),
-    }];
+    let started = match figures.ready_ms {
+        // What was warm had only to be swapped.
+        _ if figures.instances == 0 => None,
+        Some(ms) => Some(format!("{replicas} ready in {}", DurationMs(ms))),
+        None => Some(format!("{replicas}, not ready")),
+    };
+    let mut parts: Vec<String> = started.into_iter().collect();
     parts.extend(figures.decided_ms.map(|ms| format!("decided {} later", DurationMs(ms))));
     parts.extend(figures.swap_us.map(|us| format!("swapped in {}", milliseconds(us))));
     parts.push(match figures.gap_ms {
@@ -83,7 +84,7 @@ mod tests {
         let expected = "2 replicas ready in 1.9 s, decided 540 ms later, swapped in 0.4 ms, no gap";
         assert_eq!(figures_text(&web), expected);
         let warm = ServiceFigures { instances: 0, ready_ms: None, decided_ms: None, ..web.clone() };
-        assert_eq!(figures_text(&warm), "nothing had to start, swapped in 0.4 ms, no gap");
+        assert_eq!(figures_text(&warm), "swapped in 0.4 ms, no gap");
         let never = ServiceFigures { instances: 1, ready_ms: None, decided_ms: None, swap_us: None, ..web };
         assert_eq!(figures_text(&never), "1 replica, not ready, no gap");
     }

@@ -13,6 +13,8 @@ use store::record::v1::{self, Intent, ServiceFigures};
 
 /// Address, service and time stand this far apart.
 const GAP: &str = "  ";
+/// After a change each address was tried.
+const NO_ANSWER: &str = "no answer yet";
 /// Services whose figures are shown.
 const FIGURES_MAX: usize = 20;
 
@@ -84,7 +86,7 @@ pub fn tell(screen: &Screen, asked: &Asked, conclusion: &Conclusion, json: bool)
     }
     screen.note(success_text(asked, conclusion, screen.err));
     if !asked.is_end() {
-        screen.print(&addresses(&conclusion.addresses))?;
+        screen.print(&addresses(&conclusion.addresses, NO_ANSWER))?;
     }
     if let Some(hint) = way_back_text(asked, conclusion, &screen.clock) {
         screen.hint(hint);
@@ -215,17 +217,19 @@ fn way_back_text(asked: &Asked, conclusion: &Conclusion, clock: &Clock) -> Optio
     Some(format!("{before} is kept warm until {}: `{command}` goes back at once", clock.soon(until)))
 }
 
-/// One line for each address: where, what, and the measured time to its first byte.
-pub fn addresses(addresses: &[Address]) -> String {
+/// One line for each address: where, what, and the measured time to its first byte, or what to say
+/// without one.
+pub fn addresses(addresses: &[Address], unmeasured: &str) -> String {
     let wide = addresses.iter().map(|a| a.url.chars().count()).max().unwrap_or_default();
     let names = addresses.iter().map(|a| a.service.as_str().len()).max().unwrap_or_default();
     let line = |address: &Address| {
         let time = match address.first_byte_us {
             Some(us) => format!("first byte in {}", milliseconds(us)),
-            None => "no answer yet".to_owned(),
+            None => unmeasured.to_owned(),
         };
         let (url, service) = (safe(&address.url), &address.service);
-        format!("{url:wide$}{GAP}{service:names$}{GAP}{time}\n", service = service.as_str())
+        let line = format!("{url:wide$}{GAP}{service:names$}{GAP}{time}", service = service.as_str());
+        line.trim_end().to_owned() + "\n"
     };
     addresses.iter().map(line).collect()
 }
@@ -260,7 +264,7 @@ mod tests {
                 format!(
                     "{}\n{}{back}",
                     success_text(asked, conclusion, paint),
-                    addresses(&conclusion.addresses)
+                    addresses(&conclusion.addresses, NO_ANSWER)
                 )
             }
         }
@@ -372,10 +376,11 @@ mod tests {
             service: fake::service("database"),
             first_byte_us: None,
         });
-        insta::assert_snapshot!(addresses(&all), @"
+        insta::assert_snapshot!(addresses(&all, NO_ANSWER), @"
         http://127.0.0.1:8080  web       first byte in 2.8 ms
         tcp://127.0.0.1:5432   database  no answer yet
         ");
+        assert!(addresses(&all[1..], "").ends_with("  database\n"), "nothing is claimed");
         assert_eq!(milliseconds(12_345), "12 ms");
     }
 }

@@ -41,7 +41,7 @@ pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Out
     }
     screen.note(headline(&status, screen.err));
     screen.print(&services_text(&status.services, &screen.clock, screen.width, screen.out))?;
-    screen.print(&addresses(&status.addresses))
+    screen.print(&addresses(&status.addresses, ""))
 }
 
 /// An unknown stack is one that was never started, or was removed: nothing of it runs.

@@ -159,16 +159,17 @@ mod tests {
 
     #[test]
     fn the_console_of_a_daemon_is_read_from_its_process() {
+        let zeros = |text: &str| text.replace(' ', "\0").into_bytes();
         let check = |line: &str, environment: &str| {
-            let options = Options::from_process(line.as_bytes(), environment.as_bytes());
+            let options = Options::from_process(&zeros(line), &zeros(environment));
             options.0.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
-        let variables = "PATH=/bin\0JUCHU_CONSOLE=127.0.0.1:0\0";
-        assert_eq!(check("juchu\0daemon\0--detached\0", variables), "--console 127.0.0.1:0");
-        assert_eq!(check("juchu\0daemon\0--console\0127.0.0.1:9\0", variables), "--console 127.0.0.1:9");
-        assert_eq!(check("juchu\0daemon\0--console=127.0.0.1:9\0", ""), "--console=127.0.0.1:9");
-        assert_eq!(check("juchu\0daemon\0--no-console\0", variables), "--no-console");
-        assert_eq!(check("juchu\0daemon\0", "PATH=/bin\0"), "");
+        let variables = "PATH=/bin JUCHU_CONSOLE=127.0.0.1:0 ";
+        assert_eq!(check("juchu daemon --detached ", variables), "--console 127.0.0.1:0");
+        assert_eq!(check("juchu daemon --console 127.0.0.1:9 ", variables), "--console 127.0.0.1:9");
+        assert_eq!(check("juchu daemon --console=127.0.0.1:9 ", ""), "--console=127.0.0.1:9");
+        assert_eq!(check("juchu daemon --no-console ", variables), "--no-console");
+        assert_eq!(check("juchu daemon ", "PATH=/bin "), "");
         assert_eq!(check("", ""), "", "a process that cannot be read");
     }
 }
