@@ -18,7 +18,7 @@ use store::HistoryQuery;
 
 /// Changes on the first page and on the others.
 const CHANGES_SHORT: usize = 6;
-const CHANGES_LONG: usize = 20;
+const CHANGES_LONG: usize = 12;
 /// A change is about four entries; incidents lie between them.
 const ENTRIES_PER_CHANGE: usize = 8;
 const INCIDENTS_MAX: usize = 10;

@@ -21,6 +21,7 @@ pub const NBSP: &str = "\u{a0}";
 const LINE_MAX: usize = 400;
 /// Characters of a value before and after.
 const VALUE_MAX: usize = 120;
+/// Differences of one change, and services whose numbers are shown.
 const DIFFERENCES_MAX: usize = 50;
 
 /// Text from elsewhere goes into a page through here.
@@ -261,8 +262,7 @@ pub fn changes(changes: &[&Change], clock: &Clock, with_stack: bool) -> Markup {
                         }
                     }
                     @if !change.why.is_empty() { div { "“" (plain(&change.why)) "”" } }
-                    (differences(&change.differences))
-                    @if let Some(ending) = &change.ending { (figures(&ending.figures)) }
+                    (details(change))
                 }
             }
         }
@@ -289,38 +289,36 @@ pub const fn look_of_outcome(outcome: Outcome) -> State {
     }
 }
 
-fn figures(figures: &[ServiceFigures]) -> Markup {
-    if figures.is_empty() {
+/// What differed, and what was measured.
+fn details(change: &Change) -> Markup {
+    let differences = &change.differences;
+    let figures = change.ending.as_ref().map(|ending| ending.figures.as_slice()).unwrap_or_default();
+    let count = match differences.len() {
+        0 => None,
+        1 => Some("1 difference".to_owned()),
+        number => Some(format!("{number} differences")),
+    };
+    let numbers = (!figures.is_empty()).then(|| "numbers".to_owned());
+    let summary: Vec<_> = count.into_iter().chain(numbers).collect();
+    if summary.is_empty() {
         return html! {};
     }
     html! {
         details {
-            summary { "numbers" }
-            ul {
-                @for figures in figures.iter().take(DIFFERENCES_MAX) {
-                    li { (figures.service) ": " (with_units(&figures_text(figures))) }
-                }
-            }
-        }
-    }
-}
-
-fn differences(differences: &[Difference]) -> Markup {
-    if differences.is_empty() {
-        return html! {};
-    }
-    let word = if differences.len() == 1 { "difference" } else { "differences" };
-    html! {
-        details {
-            summary { (differences.len()) " " (word) }
+            summary { (summary.join(", ")) }
             ul {
                 @for difference in differences.iter().take(DIFFERENCES_MAX) {
                     li { (plain(&place_of(difference))) ": " (value(difference.before.as_deref())) " → " (value(difference.after.as_deref())) }
                 }
                 @if differences.len() > DIFFERENCES_MAX { li.quiet { "and " (differences.len() - DIFFERENCES_MAX) " more" } }
+                @for figures in figures.iter().take(DIFFERENCES_MAX) { li { (numbers_of(figures)) } }
             }
         }
     }
+}
+
+fn numbers_of(figures: &ServiceFigures) -> String {
+    format!("{}: {}", figures.service, with_units(&figures_text(figures)))
 }
 
 fn value(value: Option<&str>) -> Markup {

@@ -33,9 +33,9 @@ next command; the exit code says its kind:
 | 1 | the command line, the Compose file or another input is wrong |
 | 2 | an image could not be built or fetched |
 | 3 | a check refused the change |
-| 4 | what was started did not become healthy; what ran before goes on |
-| 5 | judged worse than before and rolled back |
-| 6 | could not be judged |
+| 4 | what was started did not become healthy, and there was nothing to go back to |
+| 5 | the change failed and was rolled back; the release before serves again |
+| 6 | undecided: the rollout is halted half way |
 | 7 | somebody else is changing the stack, or took its place |
 | 8 | this machine lacks something: permission, disk, a kernel feature, the daemon |
 | 70 | a fault of juchu's own |
