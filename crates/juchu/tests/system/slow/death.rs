@@ -10,6 +10,12 @@ const KILLS: u32 = 200;
 /// Longest wait before a kill; a change takes about a third of it.
 const LONGEST_WAIT_MS: u64 = 500;
 
+/// A release takes over quickly and the one before is kept for a short time.
+const SETTINGS: &str = "    stop_signal: SIGKILL
+    deploy: {update_config: {monitor: 50ms}}
+";
+const ROLLOUT: &str = "      rollout: {min_healthy: 50ms, warm: 2s, drain: 1s}\n";
+
 /// A fixed sequence, so that a failure can be had again.
 fn next_random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
@@ -23,7 +29,12 @@ fn death_at_random_moments_ends_in_the_declared_state() {
     let Some(machine) = Machine::new("death") else { return };
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let directory = tiny(&machine, "mortal", port, "version 0", "    stop_signal: SIGKILL\n");
+    let directory = tiny(&machine, "mortal", port, "version 0", SETTINGS);
+    let file = directory.join("compose.yaml");
+    let compose = std::fs::read_to_string(&file).expect("just written");
+    let policy = "    x-juchu:\n";
+    let compose = compose.replace(policy, &format!("{policy}{ROLLOUT}"));
+    std::fs::write(&file, compose).expect("a file");
     machine.must(&directory, &["up", "-d"]);
     let mut random = 0x9E37_79B9_7F4A_7C15;
     let mut interrupted = 0;
@@ -56,7 +67,8 @@ fn death_at_random_moments_ends_in_the_declared_state() {
         }
     }
     machine.must(&directory, &["verify"]);
-    let ps = machine.must(&directory, &["ps", "--json"]);
-    assert_eq!(ps.matches("\"slot\":").count(), 1, "one instance is left: {ps}");
+    wait_until(Duration::from_secs(20), "one instance is left", || {
+        machine.must(&directory, &["ps", "--json"]).matches("\"slot\":").count() == 1
+    });
     assert!(interrupted > KILLS / 4, "the kills came too late to matter: {interrupted}");
 }

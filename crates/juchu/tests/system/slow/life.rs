@@ -91,10 +91,70 @@ fn a_broken_deploy_leaves_the_old_one_serving() {
     std::fs::write(directory.join("compose.yaml"), compose.replace("\"httpd\"", "\"no-such-applet\""))
         .expect("written");
     let said = machine.run(&directory, &["deploy"]);
-    assert_eq!(said.code, 4, "{}\n{}", said.out, said.err);
+    assert_eq!(said.code, 5, "{}\n{}", said.out, said.err);
     assert!(said.err.contains("error:") && said.err.contains("hint:"), "{}", said.err);
     assert!(said.err.contains("applet not found"), "the last log lines are shown: {}", said.err);
     wait_until(Duration::from_secs(20), "the old one to serve", || answers(&address, "good"));
+}
+
+#[test]
+fn releases_are_gone_back_to_and_forward() {
+    let Some(machine) = Machine::new("releases") else { return };
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let directory = tiny(&machine, "releases", port, "first", "");
+    machine.must(&directory, &["up", "-d"]);
+    std::fs::write(directory.join("web/index.html"), "second").expect("a page");
+    machine.must(&directory, &["deploy"]);
+    assert!(answers(&address, "second"));
+
+    let begun = std::time::Instant::now();
+    machine.must(&directory, &["rollback", "web"]);
+    let took = begun.elapsed();
+    assert!(answers(&address, "first"));
+    assert!(took < Duration::from_secs(1), "a warm rollback took {took:?}");
+    let releases = machine.must(&directory, &["releases", "--json"]);
+    assert!(releases.contains("\"warm\"") && releases.contains("\"active\""), "{releases}");
+
+    // Only a value is changed: another release of the same image.
+    let compose = std::fs::read_to_string(directory.join("compose.yaml")).expect("the file");
+    let changed =
+        compose.replace("    build: ./web\n", "    build: ./web\n    environment: {COLOUR: blue}\n");
+    std::fs::write(directory.join("compose.yaml"), changed).expect("written");
+    machine.must(&directory, &["deploy", "--no-build"]);
+    let inside = machine.must(&directory, &["exec", "-T", "web", "/app/busybox", "env"]);
+    assert!(inside.contains("COLOUR=blue"), "{inside}");
+    let diff = machine.must(&directory, &["diff", "r2", "r3"]);
+    assert!(diff.contains("COLOUR") && !diff.contains("blue"), "names, not values: {diff}");
+
+    let refused = machine.run(&directory, &["rollback", "--to", "r9"]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("has no r9") && refused.err.contains("hint:"), "{}", refused.err);
+    machine.must(&directory, &["verify"]);
+}
+
+#[test]
+fn a_release_that_dies_later_is_taken_back_by_itself() {
+    let Some(machine) = Machine::new("taken back") else { return };
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let directory = tiny(&machine, "taken", port, "good", "");
+    machine.must(&directory, &["up", "-d"]);
+    let file = directory.join("compose.yaml");
+    let compose = std::fs::read_to_string(&file).expect("the file");
+    let entry = compose.lines().find(|line| line.contains("entrypoint:")).expect("the project has one");
+    let script = "/app/busybox httpd -p 8080 -h /site; /app/busybox sleep 4; exit 7";
+    let dying = format!(r#"        entrypoint: ["/app/busybox", "ash", "-c", "{script}"]"#);
+    std::fs::write(&file, compose.replace(entry, &dying)).expect("written");
+    std::fs::write(directory.join("web/index.html"), "bad").expect("a page");
+    machine.must(&directory, &["deploy"]);
+    assert!(answers(&address, "bad"), "it was kept at first");
+    let kept = || machine.must(&directory, &["releases", "--json"]);
+    wait_until(Duration::from_secs(30), "the release to be taken back", || {
+        answers(&address, "good") && kept().contains("rolled_back")
+    });
+    let why = machine.must(&directory, &["why", "web"]);
+    assert!(why.contains("exited with code 7"), "{why}");
 }
 
 #[test]
