@@ -23,8 +23,8 @@ pub struct Settings {
     pub websockets: u32,
     pub sessions: u32,
     pub seed: u64,
-    /// Priority of the process, as `nice` has it: below 0 is before others.
-    pub nice: i32,
+    /// Runs before all other processes (needs root), so that it does not measure its own waiting.
+    pub before_others: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -62,7 +62,14 @@ impl Load {
         on_failure: impl FnMut(Failure) + Send + 'static,
     ) -> Result<Self> {
         let (report, samples) = (directory.join("report.json"), directory.join("samples.bin"));
-        let mut child = Command::new(program)
+        let mut command = match settings.before_others {
+            true => Command::new("chrt"),
+            false => Command::new(program),
+        };
+        if settings.before_others {
+            command.args(["--fifo", "1"]).arg(program);
+        }
+        let mut child = command
             .args(arguments(settings))
             .arg("--report")
             .arg(&report)
@@ -121,7 +128,6 @@ fn arguments(settings: &Settings) -> Vec<String> {
         ("--websockets", settings.websockets.to_string()),
         ("--sessions", settings.sessions.to_string()),
         ("--seed", settings.seed.to_string()),
-        ("--nice", settings.nice.to_string()),
     ];
     pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
 }

@@ -78,13 +78,29 @@ impl App {
                 Some(_) = connections.join_next() => {}
             }
         }
-        drop((self.http, self.lines));
+        for wire in waiting(self.http) {
+            connections.spawn_local(requests::serve(wire, self.shared.clone(), stopping.clone()));
+        }
+        for wire in waiting(self.lines) {
+            connections.spawn_local(lines::serve(wire, stopping.clone()));
+        }
         asked.send_replace(true);
         let finished = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_LIMIT, finished).await.is_err() {
             eprintln!("{} connections are cut after {} s", connections.len(), STOP_LIMIT.as_secs());
         }
     }
+}
+
+/// Connections that were made and not yet accepted: closing the listener would reset them.
+fn waiting(listener: TcpListener) -> Vec<Wire> {
+    let accept = |listener: &std::net::TcpListener| {
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).ok()?;
+        TcpStream::from_std(stream).ok().map(Wire::new)
+    };
+    // It does not block: nothing more is there when it says so.
+    listener.into_std().map(|listener| std::iter::from_fn(|| accept(&listener)).collect()).unwrap_or_default()
 }
 
 /// An accepted connection; without file descriptors it waits instead of trying in circles.

@@ -11,7 +11,7 @@ use traffic::load::{News, Options, REQUESTS_LIMIT, run};
 use traffic::report::write_samples;
 
 const KNOWN: &[&str] =
-    &["http", "lines", "rate", "requests", "websockets", "sessions", "seed", "report", "samples", "nice"];
+    &["http", "lines", "rate", "requests", "websockets", "sessions", "seed", "report", "samples"];
 /// Descriptors for all connections at one time.
 const FILES: u64 = 16_384;
 
@@ -42,7 +42,7 @@ async fn load() -> Result<(), String> {
         return Err(format!("`--rate` is at least 1 and `--requests` at most {REQUESTS_LIMIT}"));
     }
     let (report, samples) = (arguments.need::<PathBuf>("report")?, arguments.need::<PathBuf>("samples")?);
-    set_limits(arguments.or("nice", 0)?)?;
+    allow_files()?;
     let (told, taken) = run(options, tell).await.map_err(|e| e.to_string())?;
     let text = serde_json::to_vec_pretty(&told).map_err(|e| e.to_string())?;
     std::fs::write(&report, text).map_err(|e| format!("{}: {e}", report.display()))?;
@@ -61,13 +61,9 @@ fn tell(news: News<'_>) {
     println!("{line}");
 }
 
-fn set_limits(nice: i32) -> Result<(), String> {
-    use rustix::process::{Resource, getrlimit, setpriority_process, setrlimit};
+fn allow_files() -> Result<(), String> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum.map_or(Some(FILES), |maximum| Some(maximum.min(FILES)));
-    setrlimit(Resource::Nofile, files).map_err(|e| format!("descriptors: {e}"))?;
-    match nice {
-        0 => Ok(()),
-        nice => setpriority_process(None, nice).map_err(|e| format!("`--nice {nice}`: {e}")),
-    }
+    setrlimit(Resource::Nofile, files).map_err(|e| format!("descriptors: {e}"))
 }

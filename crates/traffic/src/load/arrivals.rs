@@ -9,6 +9,8 @@ const MIX: [(Kind, u32); 5] =
 const SLOW_MS: (u64, u64) = (1000, 3000);
 /// An answer in chunks takes between these.
 const CHUNKS_MS: (u64, u64) = (1000, 2000);
+/// An upload takes so long: 64 MiB/s, so that the sender itself is no burden.
+const UPLOAD_MS: u64 = 160;
 
 /// A small generator of random numbers (xorshift64*): same seed, same load.
 #[derive(Debug, Clone)]
@@ -71,6 +73,7 @@ impl Iterator for Arrivals {
         let (from, to) = match kind {
             Kind::SlowBody => SLOW_MS,
             Kind::Chunks => CHUNKS_MS,
+            Kind::Upload => (UPLOAD_MS, UPLOAD_MS + 1),
             _ => (0, 1),
         };
         let planned_us = (from + self.random.below(to - from)) * 1000;

@@ -116,17 +116,13 @@ impl Exchange<'_> {
                     .await
             }
             Kind::Upload => {
-                let length = UPLOAD_BLOCKS * self.bodies.block.len();
-                let head = format!("POST /upload HTTP/1.1\r\n{host}Content-Length: {length}\r\n\r\n");
-                self.wire.send(head.as_bytes()).await?;
-                for _ in 0..UPLOAD_BLOCKS {
-                    self.wire.send(&self.bodies.block).await?;
-                    // Others' moments come first.
-                    tokio::task::yield_now().await;
-                }
-                Ok(())
+                self.send_in_parts(host, UPLOAD_BLOCKS as u32, self.bodies.block.len(), false).await
             }
-            Kind::SlowBody => self.send_slowly(host).await,
+            // Half of these bodies come with their length, half in chunks.
+            Kind::SlowBody => {
+                let chunked = self.intended.planned_us % 2000 >= 1000;
+                self.send_in_parts(host, SLOW_PARTS, SLOW_PART_BYTES, chunked).await
+            }
             Kind::Chunks => {
                 let (count, pause_ms) = chunks(self.intended.planned_us);
                 let head = format!("GET /chunks?n={count}&ms={pause_ms} HTTP/1.1\r\n{host}\r\n");
@@ -136,30 +132,30 @@ impl Exchange<'_> {
         }
     }
 
-    /// Parts at even moments, the last one when the time is over; half of these bodies come with
-    /// their length, half in chunks. An answer that comes before the end is an error.
-    async fn send_slowly(&mut self, host: &str) -> Result<(), Error> {
-        let chunked = self.intended.planned_us % 2000 >= 1000;
+    /// Parts at even moments, the last one when the time is over. An answer that comes before the
+    /// end is an error.
+    async fn send_in_parts(
+        &mut self,
+        host: &str,
+        parts: u32,
+        bytes: usize,
+        chunked: bool,
+    ) -> Result<(), Error> {
         let framing = match chunked {
             true => "Transfer-Encoding: chunked".to_owned(),
-            false => format!("Content-Length: {}", SLOW_PARTS as usize * SLOW_PART_BYTES),
+            false => format!("Content-Length: {}", parts as usize * bytes),
         };
         self.wire.send(format!("POST /upload HTTP/1.1\r\n{host}{framing}\r\n\r\n").as_bytes()).await?;
-        for part in 1..=SLOW_PARTS {
-            let at_us =
-                self.intended.at_us + self.intended.planned_us * u64::from(part) / u64::from(SLOW_PARTS);
+        for part in 1..=parts {
+            let at_us = self.intended.at_us + self.intended.planned_us * u64::from(part) / u64::from(parts);
             self.pause(at_us).await?;
-            let mut bytes = Vec::with_capacity(SLOW_PART_BYTES + 16);
-            if chunked {
-                bytes.extend(format!("{SLOW_PART_BYTES:x}\r\n").bytes());
+            let body = &self.bodies.block[..bytes];
+            if !chunked {
+                self.wire.send(body).await?;
+                continue;
             }
-            bytes.extend(&self.bodies.block[..SLOW_PART_BYTES]);
-            match chunked {
-                true if part == SLOW_PARTS => bytes.extend(b"\r\n0\r\n\r\n"),
-                true => bytes.extend(b"\r\n"),
-                false => {}
-            }
-            self.wire.send(&bytes).await?;
+            let end: &[u8] = if part == parts { b"\r\n0\r\n\r\n" } else { b"\r\n" };
+            self.wire.send(&[format!("{bytes:x}\r\n").as_bytes(), body, end].concat()).await?;
         }
         Ok(())
     }

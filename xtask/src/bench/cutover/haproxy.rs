@@ -73,6 +73,10 @@ impl System for Haproxy {
         Ok(Figures::default())
     }
 
+    fn needs_help(&self) -> bool {
+        true
+    }
+
     fn proxies(&self) -> Vec<u32> {
         self.server.processes.borrow().iter().map(Child::id).collect()
     }

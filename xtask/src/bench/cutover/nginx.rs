@@ -60,6 +60,10 @@ impl System for Nginx {
         Ok(Figures::default())
     }
 
+    fn needs_help(&self) -> bool {
+        true
+    }
+
     fn proxies(&self) -> Vec<u32> {
         let master = self.server.master().unwrap_or_default().unsigned_abs();
         std::iter::once(master).chain(children(master)).collect()

@@ -175,6 +175,14 @@ impl System for Ours {
         }
     }
 
+    fn needs_help(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Outcome {
+        self.home.must(&self.place, &["verify"]).map(drop)
+    }
+
     fn proxies(&self) -> Vec<u32> {
         self.gateways.clone()
     }

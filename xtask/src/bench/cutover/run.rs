@@ -1,7 +1,7 @@
 //! One run: the load from its first to its last request, and the script beside it.
 
 use super::script::{Change, Script};
-use crate::Failure;
+use crate::{Failure, Outcome};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +13,6 @@ use traffic::report::{Report, Sample};
 use traffic::running::{Load, Settings};
 use traffic::timeline::{Event, Timeline};
 
-/// Before other processes: what it measures must not be its own waiting.
-const NICE: i32 = -10;
 const WEBSOCKETS: u32 = 100;
 const SESSIONS: u32 = 50;
 const SEED: u64 = 20_261_122;
@@ -30,6 +28,12 @@ pub trait System {
     fn addresses(&self) -> (SocketAddr, SocketAddr);
     /// Does it as a careful operator would; returns when it is done.
     fn change(&mut self, change: Change) -> Result<Figures, Failure>;
+    /// Whether the application has to finish what it has when it is stopped, for nothing to be cut.
+    fn needs_help(&self) -> bool;
+    /// What must hold when all is over.
+    fn check(&self) -> Outcome {
+        Ok(())
+    }
     /// Processes that carry the traffic.
     fn proxies(&self) -> Vec<u32>;
 }
@@ -51,6 +55,7 @@ pub struct Done {
 
 pub struct Run {
     pub name: &'static str,
+    pub helped: bool,
     pub report: Report,
     pub samples: Vec<Sample>,
     pub timeline: Timeline,
@@ -70,7 +75,7 @@ pub fn run(
     eprintln!("{name}: {requests} requests in {seconds} s, {} changes", script.0.len());
     let directory = std::env::temp_dir().join(format!("juchu-cutover-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&directory)?;
-    let (rate, nice) = (super::RATE, NICE);
+    let rate = super::RATE;
     let settings = Settings {
         http,
         lines,
@@ -79,7 +84,7 @@ pub fn run(
         websockets: WEBSOCKETS,
         sessions: SESSIONS,
         seed: SEED,
-        nice,
+        before_others: true,
     };
     let told = Arc::new(AtomicU64::new(0));
     let load = Load::start(&programs.load, &directory, &settings, move |failure| {
@@ -110,8 +115,9 @@ pub fn run(
     watch.look(&system.proxies());
     let (report, samples) = load.finish()?;
     watch.look(&system.proxies());
+    system.check()?;
     std::fs::remove_dir_all(&directory)?;
-    Ok(Run { name, report, samples, timeline, done, proxy_us: watch.total_us() })
+    Ok(Run { name, helped: system.needs_help(), report, samples, timeline, done, proxy_us: watch.total_us() })
 }
 
 /// Until that moment; tells now and then how it goes.

@@ -92,6 +92,7 @@ pub fn table(runs: &[Run]) -> Table {
     row("TCP sessions ended politely", &|v| streams(&v.run.report.sessions));
     row("changes", &|v| v.run.done.len().to_string());
     row("  that did not succeed", &|v| v.run.done.iter().filter(|d| d.outcome.is_err()).count().to_string());
+    row("application has to finish what it has", &|v| if v.run.helped { "yes" } else { "no" }.to_owned());
     row("p50 without a change", &|v| time(v.without.quantile_us(0.5)));
     row("p99 without a change", &|v| time(v.without.quantile_us(0.99)));
     row("p99 during a change", &|v| time(v.within.quantile_us(0.99)));

@@ -87,7 +87,7 @@ fn nothing_is_lost_while_everything_is_changed() {
         websockets: 20,
         sessions: 10,
         seed: 1,
-        nice: 0,
+        before_others: false,
     };
     let load = Load::start(&programs.load, machine.home(), &settings, |_| {}).expect("the load starts");
     let mut timeline = Timeline::default();
