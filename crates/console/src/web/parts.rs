@@ -13,7 +13,7 @@ use model::{Bytes, DurationMs, Report, Timestamp};
 use run::control::{Address, InstanceStatus, ServiceLine, ServiceStatus, StackStatus, State};
 use run::engine::LogStream;
 use std::borrow::Cow;
-use store::record::v1::{Difference, Outcome, Seen, ServiceFigures};
+use store::record::v1::{Outcome, Seen, ServiceFigures};
 
 /// Keeps a number and its unit on one line.
 pub const NBSP: &str = "\u{a0}";
