@@ -381,6 +381,21 @@ story!(releases_beyond_the_number_are_collected, |controller, _machine, _home| {
     assert!(controller.verify().await.expect("readable").is_whole());
 });
 
+story!(a_change_that_fails_for_another_service_leaves_nothing_warm_for_ever, |controller, machine, _home| {
+    let both = |tag: &str| {
+        let mut web = published(service("web", tag), 8001);
+        web.policy.rollout.warm = Some(DurationMs(300));
+        Some(vec![web, service("job", "1")])
+    };
+    change(&controller, Intent::Up, both("1")).await;
+    machine.state().ends_at_once.insert("job".into(), 3);
+    machine.exit("job", 3);
+    let failed = change(&controller, Intent::Up, both("2")).await;
+    assert_eq!(failed.outcome, Outcome::Failed, "{failed:?}");
+    assert_eq!(serving(&machine), [of("web", "2")], "what is not to blame is in force");
+    wait(|| running(&machine).iter().filter(|i| i.starts_with("web")).count() == 1).await;
+});
+
 story!(a_halted_rollout_is_undecided, |controller, machine, _home| {
     let declared = |tag: &str| {
         let mut web = published(service("web", tag), 8001);

@@ -173,6 +173,12 @@ impl World {
             ..self.conclusion(name, outcome, report.error)
         };
         if self.write_conclusion(name, &conclusion).await {
+            let now = self.now();
+            if let Some(state) = self.stacks.get_mut(name)
+                && state.active.as_ref().map(|r| r.id) != state.kept.as_ref().map(|r| r.id)
+            {
+                state.kept_at = now;
+            }
             self.publish();
             self.stories.say(change, Progress::Concluded(conclusion));
         }

@@ -135,7 +135,11 @@ impl StackState {
     pub fn fallback(&self) -> Option<Fallback<'_>> {
         let (active, kept) = (self.active.as_deref()?, self.kept.as_deref()?);
         if active.id != kept.id {
-            return Some(Fallback { release: kept, phase: plan::Phase::TakingOver });
+            let is_open = self.view.pending.is_some() || self.view.is_paused();
+            // One that ended without being kept or taken back is left to people, for as long as one
+            // that was kept.
+            let phase = if is_open { plan::Phase::TakingOver } else { plan::Phase::Kept(self.kept_at) };
+            return Some(Fallback { release: kept, phase });
         }
         let release = self.previous.as_deref()?;
         Some(Fallback { release, phase: plan::Phase::Kept(self.kept_at) })
