@@ -1,7 +1,6 @@
 //! One binary, several roles. The roles that work inside or beside containers come first: they
 //! must run before any thread exists.
 
-mod build_container;
 mod daemon;
 mod images;
 mod machine;
@@ -22,6 +21,7 @@ fn main() -> ExitCode {
         Some("enter") => host::enter::main(arguments),
         Some("oci") => host::oci::main(arguments),
         Some("gateway") => gateway_main(arguments),
+        Some("build-worker") => images::worker::main(),
         _ => cli::run(program.into_iter().chain(role).chain(arguments), hooks()),
     }
 }

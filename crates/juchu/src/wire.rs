@@ -1,8 +1,8 @@
 //! The one place that names concrete types: which engine, which store, which builder, which
 //! gateway the control loop stands on.
 
-use crate::build_container::{BuildContainers, sweep};
 use crate::images::Builders;
+use crate::images::container::{BuildContainers, sweep};
 use crate::machine::Host;
 use crate::router::GatewayProcess;
 use build::ImageStore;
@@ -49,15 +49,11 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
             .map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))?,
     );
     sweep(engine.as_ref()).await;
-    let runner = BuildContainers {
-        engine: Arc::clone(&engine),
-        store: Arc::clone(&store),
-        runtime: tokio::runtime::Handle::current(),
-    };
+    let containers = BuildContainers { engine: Arc::clone(&engine) };
     Ok(Parts {
         ledger: Arc::new(ledger),
         engine,
-        images: Arc::new(Builders::new(store, home.join("cache"), Box::new(runner))),
+        images: Arc::new(Builders::new(store, home.join("cache"), containers)),
         router: Arc::new(GatewayProcess::new(home, executable)),
         machine: Arc::new(Host),
         settings: plan::Settings { files: home.join("files") },

@@ -2,6 +2,7 @@
 
 use crate::ImagePlan;
 use model::DurationMs;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -26,7 +27,7 @@ pub struct RunRequest {
     pub time_limit: DurationMs,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunMount {
     /// Absolute on this host; a file or a directory.
     pub source: PathBuf,
@@ -35,7 +36,7 @@ pub struct RunMount {
     pub read_only: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunOutcome {
     pub code: i32,
     pub timed_out: bool,

@@ -8,6 +8,7 @@ mod slow {
     use super::machine;
 
     mod bad_input;
+    mod build_worker;
     mod cutover;
     mod death;
     mod guestbook;

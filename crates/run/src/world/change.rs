@@ -2,7 +2,7 @@
 
 use super::stack::StackState;
 use super::{Message, World};
-use crate::control::{ChangeRequest, Progress};
+use crate::control::{ChangeRequest, Conclusion, Progress};
 use crate::making::{self, Made, Order};
 use crate::preflight;
 use crate::releases;
@@ -40,7 +40,8 @@ impl World {
             request.intent = Intent::Promote { release: Some(source.id) };
             request.from = Some(from);
         }
-        let mut events = self.superseded(&request.stack);
+        let ended = self.superseded(&request.stack);
+        let mut events: Vec<_> = ended.iter().map(|ended| (concluded(ended), Vec::new())).collect();
         let mut digest = None;
         let mut blobs = Vec::new();
         if let Some(declared) = request.declared.take() {
@@ -59,6 +60,9 @@ impl World {
         events.push((accepted, blobs));
         let written = self.record(&request.stack, &request.actor, events).await?;
         let change = *written.last().expect("at least one entry was written");
+        if let Some(ended) = ended {
+            self.stories.say(ended.change, Progress::Concluded(ended));
+        }
         self.stories.say(change, Progress::Accepted { change, at: self.now() });
         Ok(change)
     }
@@ -117,23 +121,27 @@ impl World {
         }
     }
 
-    /// A removal takes the place of whatever is going on.
-    fn superseded(&mut self, name: &StackName) -> Vec<(Event, Vec<Vec<u8>>)> {
+    /// A removal takes the place of whatever is going on; how that ends.
+    fn superseded(&mut self, name: &StackName) -> Option<Conclusion> {
         let now = self.now();
-        let Some(state) = self.stacks.get_mut(name) else { return Vec::new() };
+        let state = self.stacks.get_mut(name)?;
         if let Some(cancel) = state.making.take() {
             cancel.store(true, Ordering::Relaxed);
         }
-        let Some(pending) = &state.view.pending else { return Vec::new() };
-        let event = Event::Concluded {
+        let pending = state.view.pending.as_ref()?;
+        Some(Conclusion {
             change: pending.change,
             outcome: Outcome::Superseded,
-            release: pending.release,
             reason: "the stack is being removed".to_owned(),
-            took_ms: now.since(pending.at).0,
-            figures: vec![],
-        };
-        vec![(event, Vec::new())]
+            release: pending.release,
+            took: now.since(pending.at),
+            addresses: Vec::new(),
+            report: None,
+            last_lines: Vec::new(),
+            before: None,
+            warm_until: None,
+            figures: Vec::new(),
+        })
     }
 
     /// The stack as it shall be: defaults of components filled in; with only some services asked
@@ -290,6 +298,17 @@ impl World {
             state.acted |= same.is_none();
         }
         Ok(())
+    }
+}
+
+fn concluded(ended: &Conclusion) -> Event {
+    Event::Concluded {
+        change: ended.change,
+        outcome: ended.outcome,
+        release: ended.release,
+        reason: ended.reason.clone(),
+        took_ms: ended.took.0,
+        figures: Vec::new(),
     }
 }
 

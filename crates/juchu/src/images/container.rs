@@ -1,16 +1,16 @@
 //! Build commands in containers of the embedded engine: fresh, with little weight, gone afterwards.
 
-use build::ImageStore;
-use build::kinds::{RunMount, RunOutcome, RunRequest, Runner, RunnerError};
-use model::image::BuiltImage;
+use super::wire::ContainerCommand;
+use build::kinds::{RunMount, RunOutcome};
 use model::instance::{InstanceNetwork, InstanceSpec, InstanceState, ResolvedMount};
 use model::mount::MountSource;
 use model::service::{ProcessSettings, Resources};
 use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
-use run::engine::{Engine, LogQuery};
+use run::engine::{Engine, EngineError, LogQuery};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout_at};
 
 /// The stack that build containers belong to. No Compose file has a name that begins so.
@@ -24,8 +24,6 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 pub struct BuildContainers {
     pub engine: Arc<dyn Engine>,
-    pub store: Arc<ImageStore>,
-    pub runtime: tokio::runtime::Handle,
 }
 
 /// Removes what builds of a daemon that died left behind.
@@ -38,51 +36,53 @@ pub async fn sweep(engine: &dyn Engine) {
     }
 }
 
-impl Runner for BuildContainers {
-    fn run(&self, request: &RunRequest, output: &mut dyn FnMut(&str)) -> Result<RunOutcome, RunnerError> {
-        let failed = |error: String| RunnerError(error);
-        let image =
-            build::assemble(&request.image, &self.store, &|_| {}).map_err(|e| failed(e.report().error))?;
-        let spec = spec(&image, request);
-        self.runtime.block_on(async {
-            let outcome = self.run_spec(&spec, request, output).await;
-            let removed = self.engine.remove(&spec.id).await;
-            let outcome = outcome.map_err(|e| failed(e.to_string()))?;
-            removed.map_err(|e| failed(e.to_string()))?;
-            Ok(outcome)
-        })
-    }
-}
-
 impl BuildContainers {
+    /// Runs the command in a fresh container until it ends or nobody wants it any more; `output`
+    /// gets each line as it comes.
+    pub async fn run(
+        &self,
+        command: &ContainerCommand,
+        output: mpsc::Sender<String>,
+        cancel: &AtomicBool,
+    ) -> Result<RunOutcome, EngineError> {
+        let spec = spec(command);
+        let outcome = self.run_spec(&spec, command.time_limit.as_std(), &output, cancel).await;
+        let removed = self.engine.remove(&spec.id).await;
+        let outcome = outcome?;
+        removed?;
+        Ok(outcome)
+    }
+
     async fn run_spec(
         &self,
         spec: &InstanceSpec,
-        request: &RunRequest,
-        output: &mut dyn FnMut(&str),
-    ) -> Result<RunOutcome, run::engine::EngineError> {
+        time_limit: Duration,
+        output: &mpsc::Sender<String>,
+        cancel: &AtomicBool,
+    ) -> Result<RunOutcome, EngineError> {
         self.engine.create(spec).await?;
         self.engine.start(&spec.id).await?;
-        let deadline = Instant::now() + request.time_limit.as_std();
+        let deadline = Instant::now() + time_limit;
         let query = LogQuery { follow: true, ..LogQuery::default() };
         let mut lines = self.engine.logs(&spec.id, query).await?;
         let mut code = None;
-        while code.is_none() && Instant::now() < deadline {
+        while code.is_none() && Instant::now() < deadline && !cancel.load(Ordering::Relaxed) {
             let look = (Instant::now() + Duration::from_millis(50)).min(deadline);
             while let Ok(Some(line)) = timeout_at(look, lines.recv()).await {
-                output(&line.text);
+                // Without a listener it still runs to its end.
+                let _ = output.send(line.text).await;
             }
             code = self.exit_code(&spec.id).await?;
         }
         // What it said last may still be on its way.
         let last = Instant::now() + Duration::from_millis(50);
         while let Ok(Some(line)) = timeout_at(last, lines.recv()).await {
-            output(&line.text);
+            let _ = output.send(line.text).await;
         }
         Ok(RunOutcome { code: code.unwrap_or(-1), timed_out: code.is_none() })
     }
 
-    async fn exit_code(&self, id: &InstanceId) -> Result<Option<i32>, run::engine::EngineError> {
+    async fn exit_code(&self, id: &InstanceId) -> Result<Option<i32>, EngineError> {
         let all = self.engine.observe().await?;
         Ok(match all.into_iter().find(|o| o.spec.id == *id).map(|o| o.state) {
             Some(InstanceState::Exited(exit)) => Some(exit.code),
@@ -92,7 +92,8 @@ impl BuildContainers {
     }
 }
 
-fn spec(image: &BuiltImage, request: &RunRequest) -> InstanceSpec {
+fn spec(command: &ContainerCommand) -> InstanceSpec {
+    let image = &command.image;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let unique = format!("{}\0{number}\0{}", std::process::id(), crate::machine::now().0);
     let id =
@@ -104,7 +105,7 @@ fn spec(image: &BuiltImage, request: &RunRequest) -> InstanceSpec {
     };
     let mut environment = image.config.environment.clone();
     environment.insert("PATH".to_owned(), plan::spec::DEFAULT_PATH.to_owned());
-    environment.extend(request.environment.clone());
+    environment.extend(command.environment.clone());
     InstanceSpec {
         hostname: "build".to_owned(),
         stack: StackName::new(BUILD_STACK).expect("a valid name"),
@@ -115,18 +116,18 @@ fn spec(image: &BuiltImage, request: &RunRequest) -> InstanceSpec {
         image: image.manifest.clone(),
         layers: image.layers.clone(),
         image_config: image.config.clone(),
-        argv: request.argv.clone(),
+        argv: command.argv.clone(),
         environment,
         process: ProcessSettings {
             user: Some("0".to_owned()),
-            working_dir: Some(request.working_dir.clone()),
+            working_dir: Some(command.working_dir.clone()),
             init: true,
             ..ProcessSettings::default()
         },
         resources: Resources { cpu_shares: Some(CPU_SHARES), pids: Some(TASKS), ..Resources::default() },
-        mounts: request.mounts.iter().map(mount).collect(),
+        mounts: command.mounts.iter().map(mount).collect(),
         files: Vec::new(),
-        network: if request.network { InstanceNetwork::Host } else { InstanceNetwork::None },
+        network: if command.network { InstanceNetwork::Host } else { InstanceNetwork::None },
         stop_signal: "SIGKILL".to_owned(),
         stop_grace_ms: Timestamp(0).0.unsigned_abs(),
         log_max_bytes: LOG_BYTES,

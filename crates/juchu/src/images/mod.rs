@@ -1,0 +1,109 @@
+//! Where images come from: the native builder, the recipes of components, and registries. Each is
+//! made by a process of its own, one at a time; what one costs of memory ends with it.
+
+pub mod container;
+mod drive;
+mod recipe;
+mod wire;
+pub mod worker;
+
+use async_trait::async_trait;
+use build::ImageStore;
+use container::BuildContainers;
+use model::image::BuiltImage;
+use model::{Digest, Report, Service, Stack};
+use recipe::Workshop;
+use run::ports::{Images, Say};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// Images younger than this are never collected: a build may be about to use them.
+const COLLECT_GRACE: Duration = Duration::from_secs(600);
+
+pub struct Builders {
+    inner: Arc<Inner>,
+    containers: BuildContainers,
+    /// Builds wait here for their turn, so that they do not starve what runs.
+    turn: Mutex<()>,
+}
+
+struct Inner {
+    store: Arc<ImageStore>,
+    workshop: Workshop,
+}
+
+impl Builders {
+    pub fn new(store: Arc<ImageStore>, cache: PathBuf, containers: BuildContainers) -> Self {
+        let inner = Inner { store, workshop: Workshop::new(cache) };
+        Self { inner: Arc::new(inner), containers, turn: Mutex::new(()) }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, Report> + Send + 'static,
+    ) -> Result<T, Report> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(result) => result,
+            Err(panic) => Err(Report::internal(format!("the builder broke: {panic}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Images for Builders {
+    fn complete(&self, stack: &mut Stack) -> Result<(), Report> {
+        catalog::complete(stack).map_err(|e| e.report())
+    }
+
+    async fn inputs(&self, service: &Service) -> Result<Digest, Report> {
+        let service = service.clone();
+        let name = service.name.clone();
+        self.blocking(move |inner| inner.workshop.inputs(&service)).await.map_err(|mut report| {
+            report.error = format!("service {name}: {}", report.error);
+            report
+        })
+    }
+
+    async fn obtain(
+        &self,
+        service: &Service,
+        say: Say,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<BuiltImage, Report> {
+        let _turn = self.turn.lock().await;
+        let order = wire::Order {
+            store: self.inner.store.root().to_owned(),
+            cache: self.inner.workshop.cache.clone(),
+            service: service.clone(),
+        };
+        drive::obtain(order, &say, &cancel, &self.containers).await
+    }
+
+    async fn holds(&self, image: &BuiltImage) -> bool {
+        let image = image.clone();
+        let looked = self.blocking(move |inner| {
+            let store = &inner.store;
+            // From here until it is in the journal nobody else says that it is needed.
+            let known = store.layout().touch(&image.manifest).is_ok();
+            Ok(known && image.layers.iter().all(|layer| store.layer_dir(layer).is_ok()))
+        });
+        looked.await.unwrap_or(false)
+    }
+
+    async fn keep_only(&self, used: Vec<BuiltImage>) {
+        let keep: BTreeSet<Digest> = used.into_iter().map(|image| image.manifest).collect();
+        let swept = self.blocking(move |inner| {
+            inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report())?;
+            // What is kept need not be unpacked again after a restart of the machine.
+            inner.store.settle().map_err(|e| e.report())
+        });
+        if let Err(report) = swept.await {
+            eprintln!("{report}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which builder makes a service's image: the native one, a component's recipe, or a registry.
+
+use build::archive::ArchiveChoice;
+use build::assemble::Options;
+use build::kinds::{Context, Machine, NoRunner, Runner};
+use build::pull::PullOptions;
+use build::{ImageStore, Job};
+use model::image::{BuildSpec, Builder, BuiltImage, ImageSource};
+use model::{Digest, ErrorKind, Report, Service};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where images are made, and with what.
+pub struct Workshop {
+    pub cache: PathBuf,
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Workshop {
+    /// With the environment of this process.
+    pub fn new(cache: PathBuf) -> Self {
+        // Variables that are no text cannot name a mirror or a proxy.
+        let text = |(k, v): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((k.into_string().ok()?, v.into_string().ok()?))
+        };
+        Self { cache, environment: std::env::vars_os().filter_map(text).collect() }
+    }
+
+    /// What the image is a function of.
+    pub fn inputs(&self, service: &Service) -> Result<Digest, Report> {
+        match &service.image {
+            ImageSource::Pull { reference, .. } => {
+                let platform = service.platform.as_deref().unwrap_or_default();
+                Ok(Digest::of(format!("pull\0{reference}\0{platform}").as_bytes()))
+            }
+            ImageSource::Component { name, options } => {
+                let plan =
+                    catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
+                Ok(plan.inputs)
+            }
+            ImageSource::Build(spec) => {
+                refuse_dockerfile(spec)?;
+                let job = Job::unstoppable(&|_| {});
+                let stated = states_command(service);
+                self.with_context(stated, &job, &NoRunner, |context| build::kinds::fingerprint(spec, context))
+            }
+        }
+    }
+
+    /// Makes or fetches the image; it is in the store, unpacked, when this returns.
+    pub fn obtain(
+        &self,
+        service: &Service,
+        store: &ImageStore,
+        runner: &dyn Runner,
+        job: Job<'_>,
+    ) -> Result<BuiltImage, Report> {
+        match &service.image {
+            ImageSource::Pull { reference, policy } => {
+                let options = PullOptions { job, policy: *policy, credentials: None };
+                build::pull::pull(reference, store, &options).map_err(|e| e.report())
+            }
+            ImageSource::Component { name, options } => {
+                let plan =
+                    catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
+                assemble(&plan, store, job)
+            }
+            ImageSource::Build(spec) => {
+                refuse_dockerfile(spec)?;
+                let planned = self.with_context(states_command(service), &job, runner, |context| {
+                    build::kinds::plan_image(spec, context)
+                })?;
+                planned.notes.iter().for_each(|note| job.say(note));
+                assemble(&planned.plan, store, job)
+            }
+        }
+    }
+
+    fn with_context<T>(
+        &self,
+        states_command: bool,
+        job: &Job<'_>,
+        runner: &dyn Runner,
+        work: impl FnOnce(&Context<'_>) -> Result<T, build::BuildError>,
+    ) -> Result<T, Report> {
+        let context = Context {
+            cache: &self.cache,
+            environment: &self.environment,
+            runner,
+            job,
+            archive: ArchiveChoice::default(),
+            machine: Machine::host(),
+            states_command,
+        };
+        work(&context).map_err(|error| error.report())
+    }
+}
+
+fn states_command(service: &Service) -> bool {
+    service.command.is_some() || service.entrypoint.is_some()
+}
+
+fn assemble(plan: &build::ImagePlan, store: &ImageStore, job: Job<'_>) -> Result<BuiltImage, Report> {
+    let options = Options { job, force_fresh: false };
+    build::assemble::assemble_with(plan, store, &options).map_err(|e| e.report())
+}
+
+/// Dockerfiles need an engine of somebody else's; that adapter is not there yet.
+fn refuse_dockerfile(spec: &BuildSpec) -> Result<(), Report> {
+    let present = || spec.context.as_ref().is_some_and(|c| c.join("Dockerfile").is_file());
+    let declared = spec.dockerfile.is_some() || spec.dockerfile_inline.is_some();
+    let wanted = match spec.builder {
+        Builder::Native => false,
+        Builder::Dockerfile => true,
+        Builder::Auto => declared || present(),
+    };
+    if !wanted {
+        return Ok(());
+    }
+    let place = spec.context.as_ref().map_or_else(|| "the service".to_owned(), |c| c.display().to_string());
+    Err(Report::new(
+        ErrorKind::Build,
+        format!("{place} has a Dockerfile, and building from Dockerfiles is not there yet"),
+    )
+    .hint("add `x-juchu: {builder: native}` to the service to build it without the Dockerfile"))
+}
