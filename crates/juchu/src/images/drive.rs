@@ -93,7 +93,7 @@ impl Worker {
             match message {
                 FromWorker::Progress { text } => say(text),
                 FromWorker::Run { command } => self.run(&command, cancel, containers).await,
-                FromWorker::Done { result } => return Some(result),
+                FromWorker::Done { result } => return Some(*result),
             }
         }
     }

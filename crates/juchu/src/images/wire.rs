@@ -47,7 +47,7 @@ pub enum FromWorker {
     },
     /// The last word.
     Done {
-        result: Result<BuiltImage, Report>,
+        result: Box<Result<BuiltImage, Report>>,
     },
 }
 
@@ -91,15 +91,15 @@ mod tests {
     #[test]
     fn messages_come_back_one_by_one_and_half_a_line_is_no_message() {
         let said = FromWorker::Progress { text: "two\nlines".to_owned() };
-        let refused = FromWorker::Done { result: Err(Report::usage("no").hint("yes")) };
+        let refused = FromWorker::Done { result: Box::new(Err(Report::usage("no").hint("yes"))) };
         let mut bytes = [to_line(&said).unwrap(), to_line(&refused).unwrap()].concat();
         bytes.extend_from_slice(b"{\"type\":\"prog");
         let mut input = bytes.as_slice();
         assert!(matches!(read(&mut input), Ok(Some(FromWorker::Progress { text })) if text == "two\nlines"));
-        let Ok(Some(FromWorker::Done { result: Err(report) })) = read(&mut input) else {
-            panic!("a refusal keeps its hints");
+        let Ok(Some(FromWorker::Done { result })) = read(&mut input) else {
+            panic!("the last word is one message");
         };
-        assert_eq!(report, Report::usage("no").hint("yes"));
+        assert_eq!(*result, Err(Report::usage("no").hint("yes")));
         assert!(read::<FromWorker>(&mut input).is_err());
         assert!(matches!(read::<FromWorker>(&mut &b""[..]), Ok(None)));
     }

@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     let listening = Arc::clone(&cancel);
     std::thread::spawn(move || listen(input, &listening, &answers));
     let result = work(&order, waiting, &cancel);
-    match say(&FromWorker::Done { result }) {
+    match say(&FromWorker::Done { result: Box::new(result) }) {
         Ok(()) => ExitCode::SUCCESS,
         // The daemon has gone.
         Err(_) => ExitCode::FAILURE,
