@@ -1,7 +1,8 @@
-//! Development commands: `cargo xtask check | test | bench | help`. Not part of the product.
+//! Development commands: `cargo xtask check | test | bench | fresh | help`. Not part of the product.
 
 pub mod bench;
 pub mod check;
+pub mod fresh;
 pub mod packages;
 pub mod process;
 pub mod readme;

@@ -1,5 +1,5 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, test};
+use xtask::{Outcome, bench, check, fresh, test};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -9,6 +9,7 @@ cargo xtask test --slow         only those inside modules named `slow`, one at a
 cargo xtask bench NAME…|all     measures and prints a table; `--write` puts it into SPECIFICATION.md
 cargo xtask bench cutover --requests 60000 [--only ours|nginx|haproxy] [--program PATH]
                                 a shorter load; one side alone; another build of juchu
+cargo xtask fresh               both commands of the README on a bare Debian 12 with Rust (root, half an hour)
 cargo xtask help                this text, and the list of benches
 ";
 
@@ -30,6 +31,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["test"] => test::run(test::Set::All),
         ["test", "--fast"] => test::run(test::Set::Fast),
         ["test", "--slow"] => test::run(test::Set::Slow),
+        ["fresh"] => fresh::run_all(),
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}\n{}", bench::list());

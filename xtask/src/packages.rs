@@ -79,7 +79,8 @@ pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     missing().filter(|p| p.unpacked).map(programs).collect()
 }
 
-fn install(names: &[&str]) -> Outcome {
+/// By `apt-get` as root; others are told what is missing.
+pub fn install(names: &[&str]) -> Outcome {
     // SAFETY: geteuid has no preconditions and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         eprintln!("warning: some tests will be skipped without: {}", names.join(" "));
