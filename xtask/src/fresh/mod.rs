@@ -17,6 +17,7 @@ const SUITE: &str = "bookworm";
 const ARCHIVE: &str = "http://deb.debian.org/debian";
 /// What the README asks for beside Debian and Rust.
 const ASKED_FOR: &[&str] = &["gcc", "libc6-dev", "ca-certificates"];
+const AUTHORITIES: &str = "/usr/local/share/ca-certificates";
 const SOURCES: &str = "/root/juchu";
 const PROGRAM: &str = "/root/juchu/target/release/juchu";
 /// As `examples/guestbook` publishes it.
@@ -30,6 +31,7 @@ pub fn run_all() -> Outcome {
     let room = Room::new(&directory)?;
     furnish(&directory)?;
     room.open()?;
+    room.run("/", &words(&["update-ca-certificates"]))?;
     let [first, second] = commands()?;
     example(&room, &first)?;
     room.run(SOURCES, &second)?;
@@ -58,6 +60,7 @@ fn furnish(directory: &Path) -> Outcome {
     let include = format!("--include={}", ASKED_FOR.join(","));
     run(&root, "debootstrap", &["--variant=minbase", &include, SUITE, &place, ARCHIVE])?;
     std::fs::copy("/etc/resolv.conf", directory.join("etc/resolv.conf"))?;
+    authorities(directory)?;
     let clone = directory.join(SOURCES.trim_start_matches('/'));
     run(
         &root,
@@ -67,6 +70,20 @@ fn furnish(directory: &Path) -> Outcome {
     // What is checked out here may be a branch that the clone would not take.
     let head = read(&root, "git", &["rev-parse", "HEAD"])?;
     run(&clone, "git", &["checkout", "--quiet", "--detach", head.trim()])
+}
+
+/// Those that were added to this machine: without them a network that inspects its traffic is none.
+fn authorities(directory: &Path) -> Outcome {
+    let to = directory.join(AUTHORITIES.trim_start_matches('/'));
+    for entry in std::fs::read_dir(AUTHORITIES).into_iter().flatten() {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// The two commands the README begins with, as words.
@@ -86,8 +103,7 @@ fn example(room: &Room, command: &[String]) -> Outcome {
     let mut detached = command.to_vec();
     detached.insert(up + 1, "-d".to_owned());
     let page = room.run(SOURCES, &detached).and_then(|()| page());
-    let down = [PROGRAM, "down", "--volumes", "-p", "guestbook"].map(str::to_owned);
-    let ended = room.run(SOURCES, &down);
+    let ended = room.run(SOURCES, &words(&[PROGRAM, "down", "--volumes", "-p", "guestbook"]));
     let page = page?;
     match page.starts_with("HTTP/1.1 200 ") && page.to_lowercase().contains("guestbook") {
         true => ended,
