@@ -12,6 +12,7 @@ use crate::cgroup::Hierarchies;
 use crate::config::HostConfig;
 use crate::durable;
 use crate::layout::{self, Layout};
+use crate::shim;
 use async_trait::async_trait;
 use instance::Instance;
 use model::instance::{InstanceSpec, NetworkSpec, Observed};
@@ -112,10 +113,12 @@ impl Inner {
         for dir in &dirs {
             durable::make_private_dir(dir).map_err(EngineError::io(format!("make {}", dir.display())))?;
         }
+        let lock = layout::starts_lock(&config.runtime);
+        shim::end_earlier(&lock).map_err(EngineError::io("wait for starts that were under way"))?;
         let inner = Self {
             hierarchies: Hierarchies::detect().map_err(EngineError::io("find the control groups"))?,
             boot_id: crate::process::boot_id().map_err(EngineError::io("read the boot id"))?,
-            spawner: spawn::Spawner::new(config.executable.clone()),
+            spawner: spawn::Spawner::new(config.executable.clone(), lock),
             instances: Mutex::default(),
             changed: Notify::new(),
             config,

@@ -17,6 +17,9 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+/// `f_type` of anonymous pipes, as in `statfs(2)`.
+const PIPE_FILE_SYSTEM: u64 = 0x5049_5045;
+
 /// What the container library does not do, or does silently not do.
 #[derive(Clone, Default)]
 pub struct Launch {
@@ -52,6 +55,7 @@ impl Executor for Launch {
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        give_streams(spec);
         let problem = match self.confine() {
             Ok(()) => self.run(spec),
             Err(problem) => problem,
@@ -118,6 +122,20 @@ impl Launch {
                 rustix::io::write(rustix::stdio::stderr(), format!("error: {}\n", problem.reason).as_bytes())
             }
         };
+    }
+}
+
+/// Makes pipes and the container's own terminal the program's, so that it may open `/dev/stdout` by
+/// name although root made them. Files and terminals of the caller stay whose they are.
+fn give_streams(spec: &Spec) {
+    let own = rustix::process::geteuid();
+    let has_terminal = spec.process().as_ref().and_then(|process| process.terminal()) == Some(true);
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let is_pipe = rustix::fs::fstatfs(stream).is_ok_and(|fs| fs.f_type as u64 == PIPE_FILE_SYSTEM);
+        if is_pipe || has_terminal && rustix::termios::isatty(stream) {
+            // By descriptor it can be used all the same.
+            let _ = rustix::fs::fchown(stream, Some(own), None);
+        }
     }
 }
 

@@ -21,6 +21,6 @@ pub fn split() -> io::Result<()> {
 
 fn serve(child: i32) -> ! {
     sys::set_process_name(c"init");
-    sys::close_from(3);
+    sys::close_all();
     sys::exit_now(sys::wait_passing_signals(child))
 }

@@ -72,6 +72,11 @@ pub fn instances(root: &Path) -> PathBuf {
     root.join("instances")
 }
 
+/// Held by the shims' common parent and by each shim until its start is on record.
+pub fn starts_lock(runtime: &Path) -> PathBuf {
+    runtime.join("starts.lock")
+}
+
 /// The network name spaces of all instances.
 pub fn netns_dir(runtime: &Path) -> PathBuf {
     runtime.join("netns")

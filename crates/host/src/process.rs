@@ -1,10 +1,12 @@
 //! What the kernel says about processes: start times, boot id, locks, signals.
 
 use crate::record::ProcessId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// The identity of a process, also of one that has ended and was not waited for.
 pub fn identify(pid: i32) -> Option<ProcessId> {
@@ -35,6 +37,22 @@ pub fn open_pidfd(process: ProcessId) -> Option<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(process.pid)?;
     let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()?;
     is_alive(process).then_some(fd)
+}
+
+/// Kills this very process and waits until it has ended; false when it does not within the limit.
+pub fn end(process: ProcessId, limit: Duration) -> io::Result<bool> {
+    let Some(handle) = open_pidfd(process) else { return Ok(true) };
+    match crate::sys::signal_by_handle(&handle, libc::SIGKILL) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
+        _ => {}
+    }
+    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
+    loop {
+        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => return Ok(ended? == 1),
+        }
+    }
 }
 
 /// Whether somebody holds the lock file.

@@ -5,10 +5,14 @@
 
 mod prepare;
 mod start;
+mod under_way;
 mod watch;
 mod zygote;
 
+pub(crate) use under_way::end_earlier;
 pub(crate) use zygote::MAX_REQUEST;
+
+use under_way::UnderWay;
 
 use crate::layout::Layout;
 use crate::record::{Ended, Job, Run, StartFailure, StartReport, quick_failures};
@@ -20,22 +24,25 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// `juchu shim --serve`: makes shims for the engine at the other end of standard input.
+/// `juchu shim --serve LOCK`: makes shims for the engine at the other end of standard input.
 /// `juchu shim DIR`: becomes the shim for `DIR`, which holds `job.json`, and says one
 /// [`StartReport`] on standard output. Must run before any thread exists.
 pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    match arguments.into_iter().next() {
-        Some(argument) if argument == "--serve" => zygote::serve(),
-        Some(dir) => supervise(Path::new(&dir)),
-        None => {
+    let mut arguments = arguments.into_iter();
+    match (arguments.next(), arguments.next()) {
+        (Some(argument), Some(lock)) if argument == "--serve" => zygote::serve(Path::new(&lock)),
+        (Some(dir), None) => supervise(Path::new(&dir), None),
+        _ => {
             eprintln!("error: the shim is started by the engine\nhint: run `juchu up` instead");
             ExitCode::from(2)
         }
     }
 }
 
-fn supervise(dir: &Path) -> ExitCode {
+fn supervise(dir: &Path, under_way: Option<UnderWay>) -> ExitCode {
     let prepared = prepare(dir);
+    // From here on the record tells.
+    drop(under_way);
     let (job, mut run, lock) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {

@@ -140,10 +140,26 @@ pub fn replace_fd(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor from `first` on.
-pub fn close_from(first: u32) {
+/// Closes every descriptor beside the standard streams.
+pub fn close_all() {
+    close_range(FIRST_OTHER_FD, u32::MAX);
+}
+
+/// Closes every descriptor beside the standard streams and `kept`.
+pub fn close_all_but(kept: BorrowedFd<'_>) {
+    let kept = kept.as_raw_fd() as u32;
+    if kept > FIRST_OTHER_FD {
+        close_range(FIRST_OTHER_FD, kept - 1);
+    }
+    close_range(FIRST_OTHER_FD.max(kept + 1), u32::MAX);
+}
+
+/// After the standard streams.
+const FIRST_OTHER_FD: u32 = 3;
+
+fn close_range(first: u32, last: u32) {
     // SAFETY: only called where no owner of such a descriptor is used again.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
 fn all_signals() -> libc::sigset_t {

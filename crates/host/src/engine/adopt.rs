@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
+/// How long the kernel may take to end a killed process.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
 pub fn adopt_all(inner: &Inner) -> Result<(), EngineError> {
     let dir = layout::instances(&inner.config.state);
     let entries = fs::read_dir(&dir).map_err(EngineError::io(format!("read {}", dir.display())))?;
@@ -59,7 +62,7 @@ fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
             now.starts = run.run;
             now.quick_failures = run.quick_failures;
             now.state = InstanceState::Lost;
-            adopt(inner, &layout, &run, &mut now);
+            adopt(inner, &layout, &run, &mut now)?;
         }
         // It is written without waiting for the disk, so a power cut may have left half of it.
         Err(_) => {
@@ -75,22 +78,25 @@ fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
     Ok(now)
 }
 
-fn adopt(inner: &Inner, layout: &layout::Layout, run: &Run, now: &mut Now) {
+fn adopt(inner: &Inner, layout: &layout::Layout, run: &Run, now: &mut Now) -> Result<(), EngineError> {
     let is_this_boot = run.boot_id == inner.boot_id;
     if is_this_boot && process::is_locked(&layout.lock()) && process::is_alive(run.shim) {
         now.set_running(run);
-        // A shim that is still starting is not waited for: whoever asked for it has died.
+        // Whoever asked for a shim that is still starting has died, and the program must not begin
+        // to run after it was found not to.
         if now.init.is_none() {
-            end_starting_shim(run.shim);
+            end_starting_shim(run.shim)?;
         }
     }
+    Ok(())
 }
 
-fn end_starting_shim(shim: ProcessId) {
-    if let Some(handle) = process::open_pidfd(shim) {
-        // It has ended in the meantime, which is as good.
-        let _ = crate::sys::signal_by_handle(&handle, libc::SIGKILL);
-    }
+fn end_starting_shim(shim: ProcessId) -> Result<(), EngineError> {
+    let ended = process::end(shim, END_LIMIT).and_then(|ended| match ended {
+        true => Ok(()),
+        false => Err(std::io::ErrorKind::TimedOut.into()),
+    });
+    ended.map_err(EngineError::io("end a start that nobody waits for"))
 }
 
 impl Inner {
@@ -100,7 +106,7 @@ impl Inner {
         if let Ok(Some(run)) = durable::read_json::<Run>(&layout.run())
             && run.boot_id == self.boot_id
         {
-            end_starting_shim(run.shim);
+            let _ = end_starting_shim(run.shim);
         }
         let group = self.hierarchies.group(id);
         // Leftovers that resist are met again at the next opening.

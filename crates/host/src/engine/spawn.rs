@@ -16,6 +16,8 @@ use std::sync::Mutex;
 
 pub struct Spawner {
     executable: PathBuf,
+    /// Tells the next engine that starts are under way.
+    lock: PathBuf,
     parent: Mutex<Option<Parent>>,
 }
 
@@ -25,8 +27,8 @@ struct Parent {
 }
 
 impl Spawner {
-    pub fn new(executable: PathBuf) -> Self {
-        Self { executable, parent: Mutex::new(None) }
+    pub fn new(executable: PathBuf, lock: PathBuf) -> Self {
+        Self { executable, lock, parent: Mutex::new(None) }
     }
 
     /// A new shim for a directory; the answer is the pipe on which it reports.
@@ -43,18 +45,19 @@ impl Spawner {
         }
         // There is none yet, or it was killed; its shims do not mind.
         *slot = None;
-        let parent = slot.insert(Parent::start(&self.executable)?);
+        let parent = slot.insert(Parent::start(&self.executable, &self.lock)?);
         parent.ask(dir, &inside)?;
         Ok(report)
     }
 }
 
 impl Parent {
-    fn start(executable: &Path) -> io::Result<Self> {
+    fn start(executable: &Path, lock: &Path) -> io::Result<Self> {
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let process = Command::new(executable)
             .args(["shim", "--serve"])
+            .arg(lock)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))

@@ -2,30 +2,35 @@
 //! relocating this program makes, and none waits for it. It ends when the engine does; shims stay.
 
 use super::supervise;
+use super::under_way::UnderWay;
 use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::ffi::OsStr;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Longest directory name in a request; the kernel's own limit on paths.
 pub const MAX_REQUEST: usize = 4096;
 
 /// Serves requests on standard input, a socket of packets: a directory, and with it the pipe for
-/// the one report.
-pub fn serve() -> ExitCode {
+/// the one report. `lock` tells the next engine that starts are under way.
+pub fn serve(lock: &Path) -> ExitCode {
     // Ended shims need nobody to wait for them.
     sys::ignore_children();
     sys::set_process_name(c"juchu-shims");
+    let Ok(under_way) = UnderWay::announce(lock) else { return ExitCode::FAILURE };
     loop {
         match receive() {
+            // Whoever asked has died, and another engine may already have looked what runs.
+            Ok(Some(_)) if engine_has_gone() => return ExitCode::SUCCESS,
             Ok(Some((dir, report))) => match sys::fork() {
                 Ok(Some(_)) => {}
-                Ok(None) => return become_shim(&dir, &report),
+                Ok(None) => return become_shim(&dir, &report, under_way),
                 // The pipe closes without a report, which the engine understands.
                 Err(_) => {}
             },
@@ -36,7 +41,14 @@ pub fn serve() -> ExitCode {
     }
 }
 
-fn become_shim(dir: &std::path::Path, report: &OwnedFd) -> ExitCode {
+fn engine_has_gone() -> bool {
+    let input = io::stdin();
+    let mut fds = [PollFd::new(&input, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
+
+fn become_shim(dir: &Path, report: &OwnedFd, under_way: UnderWay) -> ExitCode {
     sys::reset_signals();
     sys::set_process_name(c"juchu-shim");
     let replaced = std::fs::File::open("/dev/null")
@@ -45,8 +57,8 @@ fn become_shim(dir: &std::path::Path, report: &OwnedFd) -> ExitCode {
     if replaced.is_err() {
         return ExitCode::FAILURE;
     }
-    sys::close_from(3);
-    supervise(dir)
+    sys::close_all_but(under_way.as_fd());
+    supervise(dir, Some(under_way))
 }
 
 fn receive() -> io::Result<Option<(PathBuf, OwnedFd)>> {

@@ -4,6 +4,7 @@ use crate::fixture::{Fixture, groups, start_time, test};
 use model::instance::InstanceState;
 use run::engine::Engine;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 fn kill(pid: i64) {
@@ -174,7 +175,7 @@ fn the_supervisors_parent_may_die() {
         let stat = fs::read_to_string(format!("/proc/{}/stat", shim_of(&fixture, &first))).unwrap();
         let parent: i64 = stat[stat.rfind(')').unwrap() + 2..].split(' ').nth(1).unwrap().parse().unwrap();
         let command = fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
-        assert!(command.ends_with("shim\0--serve\0"), "{command:?}");
+        assert!(command.contains("shim\0--serve\0"), "{command:?}");
         kill(parent);
         let second = fixture.run(&second).await.unwrap();
         for id in [first, second] {
@@ -202,4 +203,49 @@ fn a_program_that_ignores_its_stop_signal_is_killed() {
         fixture.engine.stop(&id, None).await.unwrap();
         assert_eq!(fixture.exit(&id).await.code, 0);
     });
+}
+
+/// The daemon is killed at many moments of a start: what the next one sees as not running must not
+/// begin to run afterwards, or a volume would have two writers.
+#[test]
+fn a_start_under_way_ends_with_the_daemon_or_is_seen() {
+    test("start without a daemon", async || {
+        let mut interrupted = 0;
+        for delay in (0..30).map(|step| Duration::from_micros(step * 1000)) {
+            let mut fixture = Fixture::new().await;
+            let spec = fixture.spec("echo began >> /began; sleep 100");
+            fixture.engine.create(&spec).await.unwrap();
+            kill_while_it_starts(&fixture, &spec.id, delay);
+            fixture.reopen().await;
+            if matches!(fixture.state(&spec.id).await, InstanceState::Running { .. }) {
+                continue;
+            }
+            interrupted += 1;
+            assert!(groups(&spec.id).iter().all(|group| members(group).is_empty()), "{delay:?}");
+            // Nobody is left who could begin it: neither a supervisor nor who would fork one.
+            let lock = fs::File::options().write(true).open(fixture.dir.join("run/starts.lock")).unwrap();
+            let free = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+            assert!(free.is_ok(), "{delay:?}: a start is still under way");
+        }
+        assert!(interrupted > 0, "every start was faster than its kill");
+    });
+}
+
+/// By a process of its own, which is killed so long after it has begun.
+fn kill_while_it_starts(fixture: &Fixture, id: &model::InstanceId, delay: Duration) {
+    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_host-test"))
+        .args(["start".as_ref(), fixture.dir.as_os_str(), id.as_str().as_ref()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "starting\n");
+    std::thread::sleep(delay);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+fn members(group: &std::path::Path) -> String {
+    fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Output: kept, capped, followed, also over restarts and rotations.
 
 use crate::fixture::{Fixture, test};
-use run::engine::{Engine, LogQuery, LogStream};
+use run::engine::{Engine, ExecRequest, LogQuery, LogStream};
 use std::fs;
 use std::time::Duration;
 
@@ -49,6 +49,32 @@ fn much_output_is_rotated_and_nothing_within_the_cap_is_lost() {
             fs::read_dir(fixture.state_dir(&id).join("log")).unwrap().map(|e| e.unwrap()).collect();
         assert_eq!(files.len(), 3);
         assert!(files.iter().all(|file| file.metadata().unwrap().len() <= 256 << 10));
+    });
+}
+
+/// Programs that log to a file by name, such as nginx, are given `/dev/stdout`.
+#[test]
+fn a_program_of_any_user_may_open_its_streams_by_name() {
+    test("streams by name", async || {
+        let mut fixture = Fixture::new().await;
+        let script = "echo out > /dev/stdout; echo err > /dev/stderr; cat /dev/stdin; id -u";
+        for tty in [false, true] {
+            let said = fixture
+                .says(if tty { "echo out > /dev/stdout; id -u" } else { script }, |spec| {
+                    spec.process.user = Some("app".into());
+                    spec.process.tty = tty;
+                })
+                .await;
+            let mut lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+            lines.sort_unstable();
+            assert_eq!(lines, if tty { vec!["1000", "out"] } else { vec!["1000", "err", "out"] });
+        }
+        let spec = fixture.spec("sleep 100");
+        let id = fixture.run(&spec).await.unwrap();
+        let argv = ["/bin/sh", "-c", "echo named > /dev/stdout"].map(str::to_owned).to_vec();
+        let user = Some("app".into());
+        let request = ExecRequest { argv, user, output_limit: 100, ..Default::default() };
+        assert_eq!(fixture.engine.exec(&id, request).await.unwrap().output, "named\n");
     });
 }
 
