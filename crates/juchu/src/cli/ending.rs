@@ -140,7 +140,9 @@ fn success_text(asked: &Asked, conclusion: &Conclusion, paint: Paint) -> String 
         (_, None) => String::new(),
     };
     let mut text = format!("{word}: {} ({release}{})", safe(&conclusion.reason), conclusion.took);
-    for line in figures_lines(&conclusion.figures) {
+    // Of what was meant to end, nobody wants to know how long it is away.
+    let figures = if asked.is_end() { &[][..] } else { &conclusion.figures };
+    for line in figures_lines(figures) {
         text += &format!("\n{line}");
     }
     text
@@ -280,6 +282,8 @@ mod tests {
         http://127.0.0.1:8080  web  first byte in 2.8 ms
         r4 is kept warm until 12:03: `juchu rollback web` goes back at once
         ");
+        let down = check(&deploy.instead(Intent::Down { volumes: false }), &fake::kept());
+        assert!(down.starts_with("✓ kept: every service is ready (r5, 3.1 s)\nhttp"), "{down}");
         let back = deploy.instead(Intent::Rollback { to: None });
         assert!(check(&back, &fake::kept()).ends_with("`juchu rollback web --to r4` goes back at once"));
         let mut named = StackArgs::default();
