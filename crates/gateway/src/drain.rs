@@ -16,7 +16,7 @@ use std::time::Duration;
 const GOODBYE: Duration = Duration::from_secs(2);
 const GOODBYE_PART: u64 = 5;
 /// The same for sessions of bytes, which only have to notice an end.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub const FAREWELL: Duration = Duration::from_millis(500);
 const FAREWELL_PART: u64 = 10;
 
 /// The time something has to finish.

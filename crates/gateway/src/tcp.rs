@@ -2,6 +2,7 @@
 
 use crate::buffer::{BUFFER_BYTES, Buf};
 use crate::counters::Shard;
+use crate::drain;
 use crate::hold::{self, NoPlace, Woken};
 use crate::http::connection::Client;
 use crate::http::exchange::connect;
@@ -23,6 +24,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 const MAX_CONNECT_ATTEMPTS: usize = 2;
 /// How long both sides may take to end once they were told to.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// A session in which nothing was said for this long is taken to be between two exchanges.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// The two connections of a relay.
 pub struct Ends<'a> {
@@ -132,14 +135,15 @@ pub async fn relay(watch: &Watch, ends: Ends<'_>, meter: &Meter<'_>) {
     watch.disarm(Side::Input);
     watch.disarm(Side::Output);
     let Ends { client, client_buf, upstream } = ends;
+    let session = Session { watch, heard_ms: Cell::new(watch.now_ms()) };
     let outcome = {
         let (mut client_read, mut client_write) = client.split();
         let (mut upstream_read, mut upstream_write) = upstream.stream.split();
         let buf = &mut upstream.buf;
-        let up = copy(watch, Side::Input, &mut client_read, client_buf, &mut upstream_write, |n| {
+        let up = session.copy(Side::Input, &mut client_read, client_buf, &mut upstream_write, |n| {
             meter.received(n);
         });
-        let down = copy(watch, Side::Output, &mut upstream_read, buf, &mut client_write, |n| meter.sent(n));
+        let down = session.copy(Side::Output, &mut upstream_read, buf, &mut client_write, |n| meter.sent(n));
         both(up, down).await
     };
     let ended = match outcome {
@@ -183,31 +187,59 @@ pub async fn both(
     .await
 }
 
-async fn copy(
-    watch: &Watch,
-    side: Side,
-    read: &mut ReadHalf<'_>,
-    buf: &mut Buf,
-    write: &mut WriteHalf<'_>,
-    count: impl Fn(u64),
-) -> io::Result<()> {
-    watch.attend(side, true);
-    loop {
-        while !buf.is_empty() {
-            let written = stream::write_some(watch, side, write, buf.filled()).await?;
-            buf.consume(written);
-            count(written as u64);
-        }
-        let ended = match stream::fill(watch, side, read, buf, BUFFER_BYTES).await {
-            Ok(count) => count == 0,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-            Err(error) => return Err(error),
-        };
-        if ended {
-            stream::finish(write).await;
-            return Ok(());
+/// A relay of bytes whose meaning is not known.
+struct Session<'a> {
+    watch: &'a Watch,
+    /// When something was last said, by either side.
+    heard_ms: Cell<u64>,
+}
+
+impl Session<'_> {
+    /// Hands bytes on until their sender ends, or until the session was asked to end and is quiet.
+    async fn copy(
+        &self,
+        side: Side,
+        read: &mut ReadHalf<'_>,
+        buf: &mut Buf,
+        write: &mut WriteHalf<'_>,
+        count: impl Fn(u64),
+    ) -> io::Result<()> {
+        loop {
+            while !buf.is_empty() {
+                let written = stream::write_some(self.watch, side, write, buf.filled()).await?;
+                buf.consume(written);
+                count(written as u64);
+            }
+            if self.watch.ending() {
+                self.watch.arm(side, QUIET);
+            }
+            self.watch.attend(side, !self.watch.ending());
+            let ended = match stream::fill(self.watch, side, read, buf, BUFFER_BYTES).await {
+                Ok(count) => {
+                    self.heard_ms.set(self.watch.now_ms());
+                    count == 0
+                }
+                Err(error) if is_look(&error) => self.may_end(),
+                Err(error) => return Err(error),
+            };
+            if ended {
+                stream::finish(write).await;
+                return Ok(());
+            }
         }
     }
+
+    /// Quiet enough, or too late to wait for that.
+    fn may_end(&self) -> bool {
+        let now_ms = self.watch.now_ms();
+        now_ms >= self.heard_ms.get() + QUIET.as_millis() as u64
+            || now_ms + drain::FAREWELL.as_millis() as u64 >= self.watch.drain.cut_at.get()
+    }
+}
+
+/// The session is asked to end, or has been quiet since it was.
+fn is_look(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::TimedOut)
 }
 
 /// Reads to the end what nobody can be given any more.

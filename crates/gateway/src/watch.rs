@@ -122,6 +122,10 @@ impl Watch {
     pub fn arm(&self, side: Side, limit: Duration) {
         self.arm_at(side, self.after(limit));
     }
+    /// Milliseconds since the process started.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
     /// The moment `limit` from now.
     pub fn after(&self, limit: Duration) -> u64 {
         self.clock.now_ms().saturating_add(limit.as_millis() as u64)

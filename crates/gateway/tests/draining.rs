@@ -357,6 +357,37 @@ fn a_dropped_endpoint_drains_like_a_draining_one() {
 }
 
 #[test]
+fn a_session_that_is_asked_to_end_in_the_middle_of_an_exchange_finishes_it() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let bytes = Instance::start(move |mut talk| {
+        talk.until("first?").expect("a question");
+        // Says a little, again and again, longer than any moment at which it could be asked to end.
+        while wait.lock().expect("no panic").try_recv().is_err() {
+            talk.send(".");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        talk.send("first!");
+        while talk.more() {}
+    });
+    let mut gateway = Gateway::start();
+    let address = gateway.serve(&[(Tcp, true, &[bytes.address])])[0];
+    let mut session = Raw::to(address);
+    session.send("first?").until(".");
+    let begun = Instant::now();
+    gateway.wait(async |client| client.shutdown(Duration::from_secs(5)).await).expect("it answers");
+    // It would be asked within the first four seconds.
+    while begun.elapsed() < Duration::from_millis(4100) {
+        session.until(".");
+    }
+    go.send(()).expect("it waits");
+    session.until("first!");
+    assert!(session.ends());
+    assert!(begun.elapsed() < Duration::from_millis(4900), "quiet is enough: {:?}", begun.elapsed());
+    gateway.gone();
+}
+
+#[test]
 fn when_the_whole_gateway_ends_streams_are_ended_within_its_grace() {
     let old = websocket_instance();
     let bytes = Instance::start(|mut talk| while echo(&mut talk) {});

@@ -150,10 +150,16 @@ impl Router for GatewayProcess {
     }
 
     async fn drained(&self, instance: &InstanceId, limit: DurationMs) {
+        let end = Instant::now() + limit.as_std();
         // A conversation of its own: it may take long, and tables must not wait for it.
-        if let Ok(mut client) = GatewayClient::connect(&self.socket).await {
-            // Whatever is left at the limit is cut by the stop that follows.
-            let _ = client.wait_drained(instance.as_str(), limit.as_std()).await;
+        while let Ok(mut client) = GatewayClient::connect(&self.socket).await {
+            let left = end.saturating_duration_since(Instant::now());
+            match client.wait_drained(instance.as_str(), left).await {
+                // Another gateway took its place meanwhile; it knows what the one before still has.
+                Err(ClientError::Broken(_)) if !left.is_zero() => sleep(START_LOOK).await,
+                // Whatever is left at the limit is cut by the stop that follows.
+                _ => return,
+            }
         }
     }
 
