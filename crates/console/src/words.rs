@@ -56,7 +56,7 @@ pub fn standing_text(standing: ReleaseStanding, clock: &Clock) -> String {
         ReleaseStanding::Active => "in force".to_owned(),
         ReleaseStanding::Warm { until } => format!("warm until {}", clock.soon(until)),
         ReleaseStanding::Kept => "kept on disk".to_owned(),
-        ReleaseStanding::Refused => "to look at only".to_owned(),
+        ReleaseStanding::Refused => "kept, was bad".to_owned(),
         ReleaseStanding::Collected => "collected".to_owned(),
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         insta::assert_snapshot!(told.join("\n"), @"
         up by root (cli), kept, collected
         deploy by ada (cli, sudo): second replica, kept, kept on disk
-        deploy by ada (console), rolled back, to look at only
+        deploy by ada (console), rolled back, kept, was bad
         up by ada (cli, sudo), kept, warm until 12:03
         deploy by root (cli), kept, in force
         ");

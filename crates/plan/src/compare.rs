@@ -1,5 +1,6 @@
 //! What differs between two releases, said so that people can read it and secrets stay secret.
 
+use crate::spec::{file_key, grants};
 use model::{Digest, Release, Service, ServiceName};
 use serde_json::Value;
 
@@ -78,28 +79,29 @@ fn fingerprint(value: &str) -> String {
     format!("({} characters, {})", value.chars().count(), &Digest::of(value.as_bytes()).hex()[..6])
 }
 
+/// Contents of configs and secrets, for each service that is given them.
 fn compare_files(before: &Release, after: &Release, found: &mut Vec<Difference>) {
     let short = |d: &Digest| d.short().to_owned();
-    for (key, digest) in &after.files {
-        let old = before.files.get(key);
-        if old != Some(digest) {
-            let difference = Difference {
-                service: None,
-                field: key.clone(),
-                before: old.map(short),
-                after: Some(short(digest)),
-            };
-            found.push(difference);
+    let keys: std::collections::BTreeSet<&String> = before.files.keys().chain(after.files.keys()).collect();
+    for key in keys {
+        let (old, new) = (before.files.get(key), after.files.get(key));
+        if old == new {
+            continue;
         }
-    }
-    for (key, digest) in before.files.iter().filter(|(k, _)| !after.files.contains_key(*k)) {
-        found.push(Difference {
-            service: None,
+        let users = users(after, key);
+        let services = if users.is_empty() { vec![None] } else { users.into_iter().map(Some).collect() };
+        found.extend(services.into_iter().map(|service| Difference {
+            service,
             field: key.clone(),
-            before: Some(short(digest)),
-            after: None,
-        });
+            before: old.map(short),
+            after: new.map(short),
+        }));
     }
+}
+
+fn users(release: &Release, key: &str) -> Vec<ServiceName> {
+    let uses = |s: &&Service| grants(s).any(|(kind, grant)| file_key(kind, grant) == key);
+    release.stack.services.values().filter(uses).map(|s| s.name.clone()).collect()
 }
 
 type Change = (String, Option<String>, Option<String>);

@@ -12,12 +12,15 @@ use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
 use model::{DurationMs, ErrorKind, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 use store::record::v1::{Difference, Event};
 use store::{Draft, Entry, HistoryQuery, VerifyReport};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Wishes and reports that may wait for the loop.
 const INBOX: usize = 1024;
+/// How long the first look at what runs is waited for.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Lines of merged logs that may wait for a reader.
 const LINES_AHEAD: usize = 256;
 
@@ -51,6 +54,12 @@ impl Controller {
             health_reports,
         )?;
         tokio::spawn(world.run(inbox, reports));
+        // Whoever asks first is told what there is, not that there is nothing.
+        let mut first = snapshot.clone();
+        let looked = first.wait_for(|snapshot| snapshot.revision > 0);
+        if tokio::time::timeout(FIRST_LOOK, looked).await.is_err() {
+            eprintln!("the first look at what runs takes long; it goes on");
+        }
         let revision = revisions(snapshot.clone());
         Ok(Arc::new(Self { parts, stories, messages, snapshot, revision, started }))
     }

@@ -107,7 +107,10 @@ fn ports(
                     address.port(),
                     other.stack.name
                 );
-                return Err(Report::environment(text).hint(format!("juchu down -p {}", other.stack.name)));
+                return Err(Report::environment(text).hint(format!(
+                    "publish another port under `ports`, or stop that one: `juchu -p {} stop`",
+                    other.stack.name
+                )));
             }
         }
         let ours = already.iter().any(|a| overlap(*a, address));

@@ -160,7 +160,8 @@ impl StackView {
             Event::ReleaseActivated { release, change, .. } => {
                 self.activate(seq, *release);
                 if let Some(pending) = self.pending.as_mut().filter(|p| p.change == *change) {
-                    pending.release = *release;
+                    // Nothing in force any more: the release that failed is still that of the change.
+                    pending.release = release.or(pending.release);
                 }
             }
             Event::GoingBack { release, change, cause, instance } => {

@@ -220,7 +220,7 @@ mod tests {
         RELEASE  MADE          VERDICT        STANDING          WHAT                                       CHANGED         REASON
         r5       11:58:30      ● kept         in force          deploy by root (cli)                       web             every service is ready
         r4       11:50:00      ● kept         warm until 12:03  up by ada (cli, sudo)                      web             every service is ready
-        r3       11:00:00      ◁ rolled back  to look at only   deploy by ada (console)                    web             web: exited with code 1
+        r3       11:00:00      ◁ rolled back  kept, was bad     deploy by ada (console)                    web             web: exited with code 1
         r2       09:58:30      ● kept         kept on disk      deploy by ada (cli, sudo): second replica  web             every service is ready
         r1       Nov 21 11:00  ● kept         collected         up by root (cli)                           cache, db, web  every service is ready
         ");
@@ -228,7 +228,7 @@ mod tests {
         RELEASE  MADE          VERDICT        STANDING          WHAT
         r5       11:58:30      ● kept         in force          deploy by root (cli)
         r4       11:50:00      ● kept         warm until 12:03  up by ada (cli, sudo)
-        r3       11:00:00      ◁ rolled back  to look at only   deploy by ada (console)
+        r3       11:00:00      ◁ rolled back  kept, was bad     deploy by ada (console)
         r2       09:58:30      ● kept         kept on disk      deploy by ada (cli, sud…
         r1       Nov 21 11:00  ● kept         collected         up by root (cli)
         ");
@@ -245,7 +245,7 @@ mod tests {
         r4       11:50:00      ● kept         warm until 12:03
           db   postgres 15.14 (9f8e7d6c5b4a)
           web  guestbook/web (00001a2b3c04)
-        r3       11:00:00      ◁ rolled back  to look at only
+        r3       11:00:00      ◁ rolled back  kept, was bad
           db   postgres 15.14 (9f8e7d6c5b4a)
           web  guestbook/web (00001a2b3c03)
         r2       09:58:30      ● kept         kept on disk

@@ -261,11 +261,13 @@ impl World {
             // The daemon was started again in the meantime.
             None => (Report::new(ErrorKind::RolledBack, going_back.cause), Vec::new()),
         };
-        let serves = state.view.active.map(|r| format!("{r} serves")).unwrap_or_default();
+        let active = state.view.active.map(|r| r.to_string()).unwrap_or_default();
         let mut report = Report { kind: ErrorKind::RolledBack, ..report };
         report.hints.push(match pending.release {
-            Some(failed) => format!("{serves}; `juchu diff {failed}` shows what {failed} changed"),
-            None => serves,
+            Some(failed) => {
+                format!("{active} serves; `juchu diff {active} {failed}` shows what {failed} changed")
+            }
+            None => format!("{active} serves"),
         });
         let conclusion = Conclusion {
             report: Some(report.clone()),

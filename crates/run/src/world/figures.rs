@@ -18,7 +18,6 @@ pub(crate) struct Figures {
 #[derive(Default)]
 struct OfService {
     begun: Option<Timestamp>,
-    started: BTreeSet<u32>,
     has_served: bool,
     idle_since: Option<Timestamp>,
     gap: DurationMs,
@@ -26,21 +25,24 @@ struct OfService {
 }
 
 impl Figures {
-    /// In the form of the journal; `ready` tells when the last replica of a service became ready.
+    /// In the form of the journal; `ready` tells when the last replica of a service became ready,
+    /// `started` how many were started for the change.
     fn record(
         &self,
         ready: impl Fn(&ServiceName) -> Option<Timestamp>,
+        started: impl Fn(&ServiceName) -> u32,
         now: Timestamp,
     ) -> Vec<ServiceFigures> {
         let touched = self.services.iter().filter(|(_, s)| s.begun.is_some() || s.swap.is_some());
         let of = |(service, one): (&ServiceName, &OfService)| {
-            let ready = ready(service);
+            // What was ready before is no achievement of this change.
+            let ready = ready(service).zip(one.begun).filter(|(ready, begun)| ready > begun);
             let open_gap = one.idle_since.map_or(DurationMs(0), |since| now.since(since));
             ServiceFigures {
                 service: service.clone(),
-                instances: one.started.len() as u32,
-                ready_ms: one.begun.and_then(|begun| Some(ready?.since(begun).0)),
-                decided_ms: one.begun.and_then(|_| Some(now.since(ready?).0)),
+                instances: started(service),
+                ready_ms: ready.map(|(ready, begun)| ready.since(begun).0),
+                decided_ms: ready.map(|(ready, _)| now.since(ready).0),
                 gap_ms: one.gap.0 + open_gap.0,
                 swap_us: one.swap.map(|swap| swap.as_micros() as u64),
             }
@@ -68,12 +70,6 @@ impl World {
             let Some(service) = step.service() else { continue };
             let one = figures.entry(service.clone()).or_default();
             one.begun.get_or_insert(now);
-            if let Step::Create(spec) = step {
-                one.started.insert(spec.slot);
-            }
-            if let Step::Start { slot, .. } = step {
-                one.started.insert(*slot);
-            }
         }
         for (service, is_idle) in idle {
             let one = figures.entry(service).or_default();
@@ -107,17 +103,36 @@ impl World {
     pub fn figures(&self, name: &StackName) -> Vec<ServiceFigures> {
         let Some(state) = self.stacks.get(name) else { return Vec::new() };
         let instances = self.instances_of(name);
+        let now = self.now();
+        let since = state.view.pending.as_ref().map_or(now, |p| p.at.min(now));
         let ready = |service: &ServiceName| last_ready(state, &instances, service);
-        state.figures.record(ready, self.now())
+        let started = |service: &ServiceName| {
+            let current = current(state, &instances, service);
+            current.filter(|i| i.running_since().is_some_and(|at| at >= since)).count() as u32
+        };
+        state.figures.record(ready, started, now)
     }
+}
+
+/// The instances of a service that are as the release in force has them.
+fn current<'a>(
+    state: &StackState,
+    instances: &'a [InstanceView],
+    service: &ServiceName,
+) -> impl Iterator<Item = &'a InstanceView> {
+    let active = state.active.as_deref();
+    let declared = active.and_then(|r| Some((r, r.stack.services.get(service)?)));
+    let hash = declared.map(|(release, service)| plan::spec::spec_hash(release, service));
+    let service = service.clone();
+    instances
+        .iter()
+        .filter(move |i| *i.service() == service && Some(&i.observed.spec.spec_hash) == hash.as_ref())
 }
 
 /// When the last replica of the release in force became ready; `None` while one is not.
 fn last_ready(state: &StackState, instances: &[InstanceView], service: &ServiceName) -> Option<Timestamp> {
-    let active = state.active.as_deref()?;
-    let hash = plan::spec::spec_hash(active, active.stack.services.get(service)?);
-    let current = instances.iter().filter(|i| i.service() == service && i.observed.spec.spec_hash == hash);
-    current.map(|i| i.ready_since).collect::<Option<Vec<_>>>()?.into_iter().max()
+    let all: Option<Vec<_>> = current(state, instances, service).map(|i| i.ready_since).collect();
+    all?.into_iter().max()
 }
 
 /// For each service in force that shall run: whether nobody of it gets traffic.

@@ -81,7 +81,9 @@ impl World {
         let before = self.published.borrow().clone();
         let same_releases = before.releases.len() == releases.len()
             && before.releases.iter().all(|(n, r)| releases.get(n).is_some_and(|o| Arc::ptr_eq(o, r)));
-        if before.stacks == stacks && same_releases && before.observed == self.observed {
+        let is_same = before.stacks == stacks && same_releases && before.observed == self.observed;
+        // The first one is waited for, even if there is nothing to see.
+        if is_same && before.revision > 0 {
             return;
         }
         let revision = before.revision + 1;

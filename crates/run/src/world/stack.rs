@@ -301,7 +301,7 @@ impl World {
         state.acted = true;
         let mut ready = Vec::with_capacity(wanted.len());
         for (index, (step, drain_limit)) in wanted.into_iter().zip(drains).enumerate() {
-            state.in_flight.insert(step.key(), in_flight(&step));
+            state.in_flight.insert(step.key(), InFlight::of(&step));
             if let Step::Stop { id, .. } = &step {
                 state.draining.insert(id.clone());
             }
@@ -422,7 +422,12 @@ impl World {
             return;
         }
         for service in release.stack.services.values() {
-            let (phase, text) = crate::status::phase_of(service, release, instances, &state.last_plan, now);
+            let (mut phase, mut text) =
+                crate::status::phase_of(service, release, instances, &state.last_plan, now);
+            let mut waiting = state.last_plan.waiting.iter();
+            if let Some(waiting) = waiting.find(|w| phase == Phase::Ready && w.service == service.name) {
+                (phase, text) = (Phase::Checking, format!("ready, waiting for {}", waiting.what));
+            }
             if phase != Phase::Waiting || state.acted {
                 self.stories.say_service(change, &service.name, phase, text, now);
             }
@@ -434,18 +439,6 @@ impl World {
             }
         }
     }
-}
-
-fn in_flight(step: &Step) -> InFlight {
-    let place = match step {
-        Step::Create(spec) => Some((spec.service.clone(), spec.slot)),
-        Step::Start { service, slot, .. }
-        | Step::Stop { service, slot, .. }
-        | Step::Remove { service, slot, .. } => Some((service.clone(), *slot)),
-        Step::EnsureNetwork(_) | Step::RemoveNetwork { .. } | Step::RemoveVolume { .. } => None,
-    };
-    let stops = if let Step::Stop { id, .. } = step { Some(id.clone()) } else { None };
-    InFlight { place, stops }
 }
 
 fn note_step_error(state: &mut StackState, key: &str, error: &EngineError, now: Timestamp) {
