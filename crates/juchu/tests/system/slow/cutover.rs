@@ -4,6 +4,7 @@
 use super::machine::Machine;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 use testkit::{free_port, wait_until};
 use traffic::clock::now_us;
@@ -16,6 +17,8 @@ const RATE: u64 = 250;
 const SECONDS: u64 = 30;
 /// Requests between two changes.
 const APART: u64 = RATE;
+/// How long anything that is waited for may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct Stack<'a> {
     machine: &'a Machine,
@@ -55,11 +58,21 @@ services:
         self.machine.must(&self.directory, arguments);
     }
 
-    fn kill_daemon(&self) {
-        assert!(self.machine.daemon().is_some(), "a daemon runs");
+    /// The daemon dies while a deploy goes on; asked again, the next one brings it to its end.
+    fn kill_daemon_within_deploy(&self, release: u32, configuration: u32) {
+        self.declare(release, configuration);
+        let mut deploying = self.machine.command(&self.directory, &["deploy", "web"]);
+        let mut deploying =
+            deploying.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        wait_until(LIMIT, "a deploy that goes on", || {
+            let status = self.machine.must(&self.directory, &["ps", "--json"]);
+            status.contains("\"pending\": \"deploy") || status.contains("\"pending\":\"deploy")
+        });
         self.machine.kill_daemon();
-        // The next command starts it again.
-        self.juchu(&["up", "-d"]);
+        deploying.wait().expect("it ends");
+        wait_until(LIMIT, "the declared state", || {
+            self.machine.run(&self.directory, &["up", "-d"]).code == 0
+        });
     }
 }
 
@@ -93,7 +106,7 @@ fn nothing_is_lost_while_everything_is_changed() {
     let mut timeline = Timeline::default();
     let mut after = APART;
     let mut change = |what: &str, make: &mut dyn FnMut()| {
-        wait_until(Duration::from_secs(60), "requests before a change", || load.progress().done >= after);
+        wait_until(LIMIT, "requests before a change", || load.progress().done >= after);
         let begun_us = now_us();
         make();
         let ended_us = now_us();
@@ -113,8 +126,8 @@ fn nothing_is_lost_while_everything_is_changed() {
         stack.declare(2, 2);
         stack.juchu(&["up", "-d"]);
     });
-    change("daemon kill", &mut || stack.kill_daemon());
-    change("deploy 3", &mut || deploy(4, 2));
+    change("daemon kill within a deploy", &mut || stack.kill_daemon_within_deploy(4, 2));
+    change("deploy 3", &mut || deploy(5, 2));
     let (report, _) = load.finish().expect("the load ends");
     for failure in &report.failures {
         eprintln!("{}", Told(failure, &timeline));
@@ -122,6 +135,6 @@ fn nothing_is_lost_while_everything_is_changed() {
     assert_eq!(report.failed, 0, "of {} requests and the streams beside them", report.requests);
     assert_eq!(report.requests, RATE * SECONDS);
     // Everything that was asked for did happen, in this order, under the load.
-    assert_eq!(report.releases, ["r1+c1", "r2+c1", "r3+c1", "r2+c2", "r4+c2"]);
+    assert_eq!(report.releases, ["r1+c1", "r2+c1", "r3+c1", "r2+c2", "r4+c2", "r5+c2"]);
     assert!(report.websockets.ended_politely > 0 && report.sessions.ended_politely > 0, "{report:?}");
 }
