@@ -1,7 +1,7 @@
 //! Addresses: the stable ones of services, kept from release to release, and those of instances.
 
-use crate::input::InstanceView;
-use model::instance::InstanceNetwork;
+use crate::input::Input;
+use model::instance::{InstanceNetwork, InstanceSpec};
 use model::release::NetworkAddresses;
 use model::service::NetworkMode;
 use model::subnet::{Cidr, Layout, SubnetError, choose_subnets};
@@ -88,6 +88,15 @@ fn seat_services(
     Ok(())
 }
 
+/// The addresses of one instance, one for each of its networks.
+pub(crate) fn addresses_of(spec: &InstanceSpec) -> impl Iterator<Item = IpAddr> {
+    let links = match &spec.network {
+        InstanceNetwork::Links { links, .. } => links.as_slice(),
+        _ => &[],
+    };
+    links.iter().map(|link| link.address)
+}
+
 /// Instance addresses in use while one plan is made.
 #[derive(Debug, Default)]
 pub struct AddressBook {
@@ -95,19 +104,15 @@ pub struct AddressBook {
 }
 
 impl AddressBook {
-    pub fn of(instances: &[InstanceView]) -> Self {
-        let links = instances.iter().filter_map(|i| match &i.observed.spec.network {
-            InstanceNetwork::Links { links, .. } => Some(links),
-            _ => None,
-        });
-        let used = links
-            .flatten()
-            .filter_map(|link| match link.address {
-                IpAddr::V4(address) => Some(address),
-                IpAddr::V6(_) => None,
-            })
-            .collect();
-        Self { used }
+    /// Those of every instance that is seen or being created.
+    pub fn of(input: &Input<'_>) -> Self {
+        let seen = input.instances.iter().flat_map(|i| addresses_of(&i.observed.spec));
+        let coming = input.in_flight.values().flat_map(|f| f.addresses.iter().copied());
+        let v4 = |address: IpAddr| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        Self { used: seen.chain(coming).filter_map(v4).collect() }
     }
 
     /// An address on each network of the service, or `None` when a network is full.

@@ -1,8 +1,11 @@
 //! What the planner is told.
 
+use crate::address::addresses_of;
+use crate::step::Step;
 use model::instance::{Health, InstanceState, NetworkSpec, Observed};
 use model::{InstanceId, Release, ServiceName, StackName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Everything a plan for one stack follows from.
@@ -59,12 +62,37 @@ pub enum Direction {
 }
 
 /// A step that was begun and has not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InFlight {
     /// The place it is about, if any.
     pub place: Option<(ServiceName, u32)>,
     /// The instance that is being stopped, if any.
     pub stops: Option<InstanceId>,
+    /// Addresses of the instance that is being created: nothing shows them yet.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl InFlight {
+    /// What is to be remembered of a step while it is under way.
+    pub fn of(step: &Step) -> Self {
+        let place = |service: &ServiceName, slot: u32| Some((service.clone(), slot));
+        match step {
+            Step::Create(spec) => Self {
+                place: place(&spec.service, spec.slot),
+                stops: None,
+                addresses: addresses_of(spec).collect(),
+            },
+            Step::Start { service, slot, .. } | Step::Remove { service, slot, .. } => {
+                Self { place: place(service, *slot), ..Self::default() }
+            }
+            Step::Stop { id, service, slot, .. } => {
+                Self { place: place(service, *slot), stops: Some(id.clone()), ..Self::default() }
+            }
+            Step::EnsureNetwork(_) | Step::RemoveNetwork { .. } | Step::RemoveVolume { .. } => {
+                Self::default()
+            }
+        }
+    }
 }
 
 /// What is the same for all stacks of this machine.

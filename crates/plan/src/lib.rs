@@ -4,6 +4,7 @@
 //! unique are arguments; no choice that matters is left to whoever carries out the steps.
 
 mod depend;
+mod holder;
 mod input;
 mod planner;
 mod ready;

@@ -1,13 +1,13 @@
 //! The plan for one stack: every service in turn, then what is no longer declared.
 
 use crate::address::AddressBook;
+use crate::holder::make_way;
 use crate::input::{Input, Phase};
 use crate::removal::{remove_stack, retire};
-use crate::slot::{Rollout, replacements_left};
-use crate::spec::{network_spec, update_order};
+use crate::slot::{Rollout, replacements};
+use crate::spec::network_spec;
 use crate::step::Step;
 use crate::takeover::Takeover;
-use model::service::UpdateOrder;
 use model::{InstanceId, Release, Service, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -65,9 +65,10 @@ impl Plan {
 
 /// Computes the next steps. Carried out or not, the next plan follows from what is seen then.
 pub fn plan(input: &Input<'_>) -> Plan {
-    let mut plan = Plan { addresses: AddressBook::of(input.instances), ..Plan::default() };
+    let mut plan = Plan { addresses: AddressBook::of(input), ..Plan::default() };
     let Some(release) = input.desired else {
         remove_stack(input, &mut plan);
+        leave_out_begun(input, &mut plan);
         return plan;
     };
     let missing = missing_networks(input, release);
@@ -77,40 +78,27 @@ pub fn plan(input: &Input<'_>) -> Plan {
     }
     retire_undeclared(input, release, &mut plan);
     if !networks_stand {
-        // Nothing starts on a network that is not there.
+        // Nothing starts on a network that is not there, and nothing is stopped for it yet.
         plan.steps.retain(|step| !matches!(step, Step::Create(_) | Step::Start { .. }));
         plan.steps.extend(missing);
     }
-    hold_back(input, release, &mut plan);
+    make_way(input, release, &mut plan);
+    leave_out_begun(input, &mut plan);
     plan
 }
 
-/// Leaves out what is under way already, and what must not begin before something under way has
-/// ended: of what can have one holder only, nothing is started while its place is being changed.
-fn hold_back(input: &Input<'_>, release: &Release, plan: &mut Plan) {
-    let is_exclusive = |name: &ServiceName| {
-        let service = release.stack.services.get(name);
-        service.is_some_and(|s| update_order(s) == UpdateOrder::StopFirst)
-    };
-    let busy = |service: &ServiceName, slot: u32| {
-        input.in_flight.values().any(|f| f.place.as_ref() == Some(&(service.clone(), slot)))
-    };
-    let mut held = Vec::new();
+/// What is under way already is not begun again.
+fn leave_out_begun(input: &Input<'_>, plan: &mut Plan) {
     plan.steps.retain(|step| {
-        let waits = match step {
-            Step::Create(spec) => is_exclusive(&spec.service) && busy(&spec.service, spec.slot),
-            Step::Start { service, slot, .. } => is_exclusive(service) && busy(service, *slot),
+        let is_created = match step {
+            // Whoever makes an instance starts it, too.
+            Step::Start { service, slot, .. } => {
+                input.in_flight.contains_key(&Step::creation_key(service, *slot))
+            }
             _ => false,
         };
-        let begun = input.in_flight.contains_key(&step.key());
-        held.extend(step.service().filter(|_| waits).cloned());
-        !waits && !begun
+        !is_created && !input.in_flight.contains_key(&step.key())
     });
-    for service in held {
-        if !plan.unsettled.contains(&service) {
-            plan.unsettled.push(service);
-        }
-    }
 }
 
 fn missing_networks(input: &Input<'_>, release: &Release) -> Vec<Step> {
@@ -120,13 +108,13 @@ fn missing_networks(input: &Input<'_>, release: &Release) -> Vec<Step> {
 
 fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &mut Plan) {
     if input.stopped.contains(&service.name) {
-        stop_service(input, service, plan);
+        stop_service(input, release, service, plan);
         return;
     }
     (plan.in_place, plan.watched) = (0, 0);
     let takeover = Takeover::of(input, release, service);
-    let replacements_left = replacements_left(input, &takeover);
-    let mut rollout = Rollout { input, release, service, plan, takeover, replacements_left };
+    let replacements = replacements(input, &takeover);
+    let mut rollout = Rollout { input, release, service, plan, takeover, replacements };
     for slot in 1..=service.replicas {
         rollout.slot(slot);
     }
@@ -146,11 +134,17 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
     }
 }
 
-/// Stopped on purpose: what runs is stopped and kept.
-fn stop_service(input: &Input<'_>, service: &Service, plan: &mut Plan) {
-    for instance in input.instances.iter().filter(|i| *i.service() == service.name && i.is_running()) {
-        retire(plan, instance, "stop was asked for");
-        plan.unsettled.push(service.name.clone());
+/// Stopped on purpose: what runs is stopped, and kept unless it was replaced.
+fn stop_service(input: &Input<'_>, release: &Release, service: &Service, plan: &mut Plan) {
+    let takeover = Takeover::of(input, release, service);
+    for instance in input.instances.iter().filter(|i| *i.service() == service.name) {
+        let may_start_again = takeover.is_current(instance) || takeover.may_return(instance);
+        if instance.is_running() {
+            retire(plan, instance, "stop was asked for");
+            plan.unsettled.push(service.name.clone());
+        } else if !may_start_again || instance.slot() > service.replicas {
+            retire(plan, instance, "replaced before");
+        }
     }
 }
 

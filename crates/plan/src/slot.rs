@@ -5,12 +5,12 @@ use crate::input::{Direction, Input, InstanceView, Phase};
 use crate::planner::{Failure, Plan, Waiting};
 use crate::ready::{Readiness, deadline, readiness};
 use crate::restart::{CRASH_LOOP, Next, after_exit, pause};
-use crate::spec::{Seat, instance_id, instance_spec, spec_hash, update_order};
+use crate::spec::{Seat, instance_id, instance_spec, spec_hash};
 use crate::step::Step;
 use crate::takeover::{Stage, Takeover};
 use crate::warm;
 use model::instance::{Exit, Health, InstanceNetwork, InstanceState};
-use model::service::{FailureAction, NetworkMode, OnUnhealthy, UpdateOrder};
+use model::service::{FailureAction, NetworkMode, OnUnhealthy};
 use model::{DurationMs, InstanceId, Release, Service, Timestamp};
 
 /// Restarts in a row for being unhealthy, after which the pause between them is at its longest.
@@ -25,8 +25,7 @@ pub(crate) struct Rollout<'a, 'p> {
     pub service: &'a Service,
     pub plan: &'p mut Plan,
     pub takeover: Takeover<'a>,
-    /// Replacements that may still be begun in this plan.
-    pub replacements_left: u32,
+    pub replacements: Replacements,
 }
 
 impl Rollout<'_, '_> {
@@ -40,34 +39,37 @@ impl Rollout<'_, '_> {
             .collect();
         let (mut current, old): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|i| self.takeover.is_current(i) && !self.joins_another(i));
-        current.sort_by_key(|i| (i.is_running(), i.observed.starts, i.observed.spec.id.clone()));
+        current.retain(|i| !self.is_leaving(i));
+        current.sort_by_key(|i| (liveliness(i), i.observed.starts, i.observed.spec.id.clone()));
         let newest = current.pop();
         self.retire(&current, "a second instance in the same place");
-        self.retire_passed_over(&old);
+        let old = self.retire_passed_over(old);
         match newest {
-            Some(instance) if !instance.is_running() && self.must_stop_first(slot, &old) => {}
             Some(instance) => self.tend(slot, instance, &old),
             None if old.is_empty() => self.create(slot),
-            None => self.replace(slot, &old),
+            None => self.replace(slot),
         }
     }
 
-    /// With an instance of the release before ready, older ones have nothing to wait for.
-    fn retire_passed_over(&mut self, old: &[&InstanceView]) {
-        let before = old.iter().any(|i| self.takeover.is_before(i) && i.ready_since.is_some());
-        let passed_over = |i: &&&InstanceView| before && !self.takeover.is_before(i);
-        let passed_over: Vec<&InstanceView> = old.iter().filter(passed_over).copied().collect();
+    /// It was to go, and its release is wanted again before it has gone: its place is filled anew.
+    fn is_leaving(&self, instance: &InstanceView) -> bool {
+        let asked = self.input.restart_before.get(&self.service.name);
+        let restarts =
+            asked.is_some_and(|before| instance.running_since().is_some_and(|since| since < *before));
+        self.is_stopping(instance) && instance.ready_since.is_some() && !restarts
+    }
+
+    /// Lets go of what nobody will need again: what has ended and is not gone back to, and, with an
+    /// instance of the release before ready, everything older. Gives those that stay.
+    fn retire_passed_over<'v>(&mut self, old: Vec<&'v InstanceView>) -> Vec<&'v InstanceView> {
+        let is_before = |i: &InstanceView| self.takeover.is_before(i);
+        let before_is_ready = old.iter().any(|i| is_before(i) && i.ready_since.is_some());
+        let stays = |i: &&InstanceView| {
+            (i.is_running() || self.takeover.may_return(i)) && (is_before(i) || !before_is_ready)
+        };
+        let (stay, passed_over): (Vec<_>, Vec<_>) = old.into_iter().partition(stays);
         self.retire(&passed_over, "replaced before");
-    }
-
-    /// What the instance of this slot may only hold alone is still held by another: stop that.
-    fn must_stop_first(&mut self, slot: u32, old: &[&InstanceView]) -> bool {
-        let running: Vec<_> = old.iter().copied().filter(|i| i.is_running()).collect();
-        let first = update_order(self.service) == UpdateOrder::StopFirst && !running.is_empty();
-        if first {
-            running.iter().for_each(|i| self.stop(slot, i, "its successor needs what it holds"));
-        }
-        first
+        stay
     }
 
     /// For `network_mode: service`: its network went away with the instance it joined.
@@ -187,6 +189,8 @@ impl Rollout<'_, '_> {
             return self.start(slot, instance, "stopped and wanted again");
         }
         let observed = &instance.observed;
+        // The engine counts a start before the program runs.
+        let ended = observed.starts - u32::from(self.is_busy(instance)).min(observed.starts);
         if observed.quick_failures >= CRASH_LOOP {
             self.fail(instance, format!("crash loop, {} starts, {}", observed.starts, exit.describe()));
         }
@@ -195,30 +199,34 @@ impl Rollout<'_, '_> {
                 self.plan.in_place += 1;
                 self.release_places(old);
             }
-            Next::StartAt(_) if self.is_on_trial() && observed.starts > TRIAL_STARTS => {
-                self.fail(
-                    instance,
-                    format!("ended {} times since its release, {}", observed.starts, exit.describe()),
-                );
-                self.wait("its restart", Some(exit.finished.plus(pause(observed.quick_failures))));
-                if self.input.now >= exit.finished.plus(pause(observed.quick_failures)) {
-                    self.start(slot, instance, &exit.describe());
-                }
-            }
             Next::Failed => self.fail(instance, exit.describe()),
-            Next::StartAt(at) if self.input.now >= at => self.start(slot, instance, &exit.describe()),
             Next::StartAt(at) => {
+                if self.is_on_trial() && ended > TRIAL_STARTS {
+                    self.fail(
+                        instance,
+                        format!("ended {ended} times since its release, {}", exit.describe()),
+                    );
+                }
+                if self.input.now >= at {
+                    return self.start(slot, instance, &exit.describe());
+                }
                 let text = format!("restart in {}, {}", at.since(self.input.now), exit.describe());
                 self.wait(text, Some(at));
             }
         }
     }
 
-    /// Its release may still be taken back, because the one before is there to go back to.
+    /// A step about it is under way.
+    fn is_busy(&self, instance: &InstanceView) -> bool {
+        self.input.in_flight.contains_key(&Step::instance_key(&instance.observed.spec.id))
+    }
+
+    /// Its release may still be taken back, because the one before is there to go back to. One that
+    /// was gone back to has stood its trial.
     fn is_on_trial(&self) -> bool {
-        let Some(fallback) = self.input.fallback.filter(|_| self.takeover.before.is_some()) else {
-            return false;
-        };
+        let differs = self.takeover.before.is_some();
+        let fallback = self.input.fallback.filter(|f| differs && f.release.id < self.release.id);
+        let Some(fallback) = fallback else { return false };
         match fallback.phase {
             Phase::TakingOver => true,
             Phase::Kept(at) => {
@@ -230,15 +238,12 @@ impl Rollout<'_, '_> {
     }
 
     /// The slot is held only by instances of another specification.
-    fn replace(&mut self, slot: u32, old: &[&InstanceView]) {
-        if self.replacements_left == 0 {
-            return self.wait("other replicas to be replaced first", None);
+    fn replace(&mut self, slot: u32) {
+        if self.replacements.left == 0 {
+            return self.wait("other replicas to be replaced first", self.replacements.again_at);
         }
-        self.replacements_left -= 1;
-        // Nothing is stopped for a successor that may not be made yet.
-        if self.gate_is_open() && !self.must_stop_first(slot, old) {
-            self.create(slot);
-        }
+        self.replacements.left -= 1;
+        self.create(slot);
     }
 
     fn gate_is_open(&mut self) -> bool {
@@ -303,10 +308,19 @@ impl Rollout<'_, '_> {
     }
 }
 
+/// Replacements that may still be begun in this plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replacements {
+    pub left: u32,
+    /// When there may be more of them.
+    pub again_at: Option<Timestamp>,
+}
+
 /// How many replicas of a service may be replaced at the same time.
-pub(crate) fn replacements_left(input: &Input<'_>, takeover: &Takeover<'_>) -> u32 {
+pub(crate) fn replacements(input: &Input<'_>, takeover: &Takeover<'_>) -> Replacements {
+    let of = |left| Replacements { left, again_at: None };
     if input.is_paused {
-        return 0;
+        return of(0);
     }
     let service = takeover.service;
     let config = takeover.config();
@@ -328,15 +342,24 @@ pub(crate) fn replacements_left(input: &Input<'_>, takeover: &Takeover<'_>) -> u
         && takeover.is_under_way()
         && input.direction == Direction::Forward;
     let newest = current().filter_map(InstanceView::running_since).max();
-    let delay = config.delay.unwrap_or(DurationMs(0));
-    if newest.is_some_and(|since| delay.0 > 0 && input.now < since.plus(delay)) {
-        return 0;
+    let delayed = newest.map(|since| since.plus(config.delay.unwrap_or_default()));
+    if let Some(again_at) = delayed.filter(|at| input.now < *at) {
+        return Replacements { left: 0, again_at: Some(again_at) };
     }
     match config.parallelism.unwrap_or(1) {
-        _ if canary_first && in_place == 0 => 1 - underway.min(1),
+        _ if canary_first && in_place == 0 => of(1 - underway.min(1)),
         // Zero means all at once.
-        0 => u32::MAX,
-        n => n.saturating_sub(underway),
+        0 => of(u32::MAX),
+        n => of(n.saturating_sub(underway)),
+    }
+}
+
+/// Which of several instances in one place is to stay.
+fn liveliness(instance: &InstanceView) -> u8 {
+    match instance.observed.state {
+        InstanceState::Running { .. } => 2,
+        InstanceState::Created | InstanceState::Lost => 1,
+        InstanceState::Exited(_) => 0,
     }
 }
 

@@ -35,15 +35,28 @@ pub enum Step {
 }
 
 impl Step {
+    /// How the key of a step begins that makes an instance.
+    pub(crate) const CREATES: &str = "slot:";
+
+    /// The key of the step that makes an instance in this place.
+    pub(crate) fn creation_key(service: &ServiceName, slot: u32) -> String {
+        format!("{}{service}/{slot}", Self::CREATES)
+    }
+
+    /// The key of a step about this instance.
+    pub(crate) fn instance_key(id: &InstanceId) -> String {
+        format!("instance:{id}")
+    }
+
     /// Two steps with the same key never run at the same time; a plan made meanwhile that wants
     /// the same again is waiting for the first.
     pub fn key(&self) -> String {
         match self {
             Step::EnsureNetwork(network) => format!("network:{}", network.bridge),
             Step::RemoveNetwork { bridge } => format!("network:{bridge}"),
-            Step::Create(spec) => format!("slot:{}/{}", spec.service, spec.slot),
+            Step::Create(spec) => Self::creation_key(&spec.service, spec.slot),
             Step::Start { id, .. } | Step::Stop { id, .. } | Step::Remove { id, .. } => {
-                format!("instance:{id}")
+                Self::instance_key(id)
             }
             Step::RemoveVolume { name } => format!("volume:{name}"),
         }

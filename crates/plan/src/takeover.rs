@@ -72,6 +72,11 @@ impl<'a> Takeover<'a> {
         self.before.as_ref() == Some(&instance.observed.spec.spec_hash)
     }
 
+    /// It has ended, but may be gone back to.
+    pub fn may_return(&self, instance: &InstanceView) -> bool {
+        self.is_taking_over && self.is_before(instance)
+    }
+
     /// A release is being rolled out in which this service differs.
     pub fn is_under_way(&self) -> bool {
         self.is_taking_over

@@ -46,13 +46,12 @@ fn a_volume_has_one_writer_at_a_time_forward_and_back() {
     let db = with_volume(published(service("db"), 5432));
     let mut world = World::of(vec![db.clone()]);
     world.settle();
-    let first = world.desired.clone();
     world.deaf.insert("db".into());
-    world.declare(vec![version(db, "2")]);
+    world.deploy(vec![version(db, "2")]);
     assert_eq!(world.settle(), ["stop db#1: its successor needs what it holds", "create db#1 r2"]);
     // It fails, and the old release is declared again.
     world.deaf.clear();
-    world.desired = first;
+    world.go_back();
     assert_eq!(
         world.settle(),
         [
