@@ -29,6 +29,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Worker threads at most.
 const MAX_THREADS: usize = 64;
+/// Control connections that wait to be accepted.
+const CONTROL_BACKLOG: i32 = 128;
 /// How long connections that are cut at the end of the grace may take to end.
 const CUT_LIMIT: Duration = Duration::from_millis(500);
 
@@ -210,6 +212,8 @@ async fn serve(
             claim(&lock, &options)?;
             controller.complete().await;
             predecessor.into_iter().for_each(|client| predecessors.add(client));
+            // Who connects from here on is told this process's number and not the predecessor's.
+            rustix::net::listen(&listener, CONTROL_BACKLOG).map_err(io::Error::from)?;
             listener.set_nonblocking(true)?;
             (lock, UnixListener::from_std(listener)?)
         }

@@ -71,6 +71,9 @@ impl World {
         let before = self.running.last().expect("one runs").id();
         eventually(|| self.status().pid != before);
         assert_eq!(self.status().pid, next.id());
+        let stream = UnixStream::connect(self.socket()).expect("it listens");
+        let peer = rustix::net::sockopt::socket_peercred(&stream).expect("a local socket");
+        assert_eq!(peer.pid.as_raw_nonzero().get() as u32, next.id(), "the kernel names the one that serves");
         self.running.push(next);
     }
 }
