@@ -47,6 +47,9 @@ pub fn arguments(
     list
 }
 
+/// How long the helper may take to end after its command was ended.
+const HELPER_LIMIT: Duration = Duration::from_secs(5);
+
 /// Runs a command to its end or its time limit; what it leaves running ends with it.
 pub async fn execute(
     executable: &Path,
@@ -78,8 +81,9 @@ pub async fn execute(
     let timed_out = status.is_none();
     if timed_out {
         end_group(instance, group).await;
-        // The helper ends with its command; if not, it is ended as well.
-        if tokio::time::timeout(DRAIN_LIMIT, helper.wait()).await.is_err() {
+        // The helper sees its command end and ends, too. Ended before that, it would leave a dead
+        // process to whoever is the first process here, and not all of them bury what they inherit.
+        if tokio::time::timeout(HELPER_LIMIT, helper.wait()).await.is_err() {
             helper.kill().await.map_err(EngineError::io(context()))?;
         }
     }
