@@ -65,22 +65,27 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
 /// What this machine lacks, asked without a daemon: by an engine over an empty directory.
 pub fn lacks(home: &Home) -> Vec<Lack> {
     let directory = home.runtime.join(format!("doctor-{}", std::process::id()));
-    let found = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
-        runtime.block_on(async {
-            let store = make_directory(&directory)
-                .and_then(|()| ImageStore::open(&directory.join("images")).map_err(|e| e.report()))?;
-            let config = HostConfig {
-                state: directory.clone(),
-                runtime: directory.join("host"),
-                layers: Arc::new(Layers(Arc::new(store))),
-                volumes: directory.join("volumes"),
-                executable: directory.clone(),
-                log_budget_bytes: LOG_BUDGET_BYTES,
-            };
-            let engine = HostEngine::open(config).await.map_err(|e| Report::environment(e.to_string()))?;
-            Ok::<_, Report>(engine.lacks().await)
+    let look = || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
+            runtime.block_on(async {
+                let store = make_directory(&directory)
+                    .and_then(|()| ImageStore::open(&directory.join("images")).map_err(|e| e.report()))?;
+                let config = HostConfig {
+                    state: directory.clone(),
+                    runtime: directory.join("host"),
+                    layers: Arc::new(Layers(Arc::new(store))),
+                    volumes: directory.join("volumes"),
+                    executable: directory.clone(),
+                    log_budget_bytes: LOG_BUDGET_BYTES,
+                };
+                let engine =
+                    HostEngine::open(config).await.map_err(|e| Report::environment(e.to_string()))?;
+                Ok::<_, Report>(engine.lacks().await)
+            })
         })
-    });
+    };
+    // A thread of its own: the command line has a runtime on this one.
+    let found = std::thread::scope(|scope| scope.spawn(look).join().expect("looking does not panic"));
     // Nothing in it is of use to anybody.
     let _ = std::fs::remove_dir_all(&directory);
     let unusable = |what: String| Lack {

@@ -81,6 +81,14 @@ fn a_crash_is_mended_and_told() {
 }
 
 #[test]
+fn the_doctor_needs_no_daemon() {
+    let Some(machine) = Machine::new("doctor") else { return };
+    let said = machine.run(machine.home(), &["doctor"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    assert!(machine.daemon().is_none(), "none was started for it");
+}
+
+#[test]
 fn a_broken_deploy_leaves_the_old_one_serving() {
     let Some(machine) = Machine::new("broken deploy") else { return };
     let port = free_port();
