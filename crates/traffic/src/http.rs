@@ -12,6 +12,8 @@ const FIELDS_LIMIT: usize = 64;
 /// Room for one read.
 const READ_BYTES: usize = 64 * 1024;
 const SMALL_READ_BYTES: usize = 4 * 1024;
+/// Longest body that is taken.
+const BODY_LIMIT: u64 = 256 * 1024 * 1024;
 /// Longest line of chunked framing or of a session.
 const LINE_LIMIT: usize = 4 * 1024;
 
@@ -176,6 +178,9 @@ impl Wire {
     }
 
     async fn bytes(&mut self, mut left: u64, each: &mut impl FnMut(&[u8])) -> Result<()> {
+        if left > BODY_LIMIT {
+            return Err(nonsense("a body beyond the limit"));
+        }
         while left > 0 {
             if self.received.is_empty() {
                 // Long bodies in long reads.
@@ -191,10 +196,12 @@ impl Wire {
     }
 
     async fn chunks(&mut self, each: &mut impl FnMut(&[u8])) -> Result<()> {
+        let mut left = BODY_LIMIT;
         loop {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(size, 16).map_err(|_| nonsense(format!("chunk size {line:?}")))?;
+            left = left.checked_sub(size).ok_or_else(|| nonsense("a body beyond the limit"))?;
             self.bytes(size, each).await?;
             let end = self.line().await?;
             if !end.trim_end().is_empty() {

@@ -136,38 +136,40 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<()> {
 #[test]
 fn each_way_to_fail_has_its_class() {
     use Kind::{Close, KeepAlive, Session, WebSocket};
+    let reset = |mut stream: TcpStream| async move {
+        read_head(&mut stream).await?;
+        stream.set_zero_linger()
+    };
+    let ends = |mut stream: TcpStream| async move {
+        read_head(&mut stream).await?;
+        stream.shutdown().await
+    };
+    let says = |text: &'static str| {
+        move |mut stream: TcpStream| async move {
+            read_head(&mut stream).await?;
+            stream.write_all(text.as_bytes()).await?;
+            stream.shutdown().await?;
+            // What is left unread would turn the end into a reset.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
+        }
+    };
+    let unavailable = says("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let half = says("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\nhalf");
+    let other = says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf");
+    let rude = says(
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    );
+    let nonsense = says("220 mail.example ESMTP\r\n");
     local(async {
-        let reset = |mut stream: TcpStream| async move {
-            read_head(&mut stream).await?;
-            stream.set_zero_linger()
-        };
-        check(reset, &[(KeepAlive, Class::ResetBeforeAnswer), (Session, Class::ResetInAnswer)]).await;
-        let ends = |mut stream: TcpStream| async move {
-            read_head(&mut stream).await?;
-            stream.shutdown().await
-        };
-        check(ends, &[(Close, Class::EndBeforeAnswer), (WebSocket, Class::EndBeforeAnswer)]).await;
-        let says = |text: &'static str| {
-            move |mut stream: TcpStream| async move {
-                read_head(&mut stream).await?;
-                stream.write_all(text.as_bytes()).await?;
-                stream.shutdown().await?;
-                // What is left unread would turn the end into a reset.
-                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
-            }
-        };
-        let unavailable = says("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
-        check(unavailable, &[(KeepAlive, Class::WrongStatus), (WebSocket, Class::WrongStatus)]).await;
-        let half = says("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\nhalf");
-        check(half, &[(KeepAlive, Class::EndInAnswer), (Close, Class::EndInAnswer)]).await;
-        let other = says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf");
-        check(other, &[(KeepAlive, Class::WrongBody), (Session, Class::WrongBody)]).await;
-        let rude = says(
-            "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        );
-        check(rude, &[(WebSocket, Class::EndWithoutClose)]).await;
-        let nonsense = says("220 mail.example ESMTP\r\n");
-        check(nonsense, &[(KeepAlive, Class::WrongForm), (WebSocket, Class::WrongForm)]).await;
+        tokio::join!(
+            check(reset, &[(KeepAlive, Class::ResetBeforeAnswer), (Session, Class::ResetInAnswer)]),
+            check(ends, &[(Close, Class::EndBeforeAnswer), (WebSocket, Class::EndBeforeAnswer)]),
+            check(unavailable, &[(KeepAlive, Class::WrongStatus), (WebSocket, Class::WrongStatus)]),
+            check(half, &[(KeepAlive, Class::EndInAnswer), (Close, Class::EndInAnswer)]),
+            check(other, &[(KeepAlive, Class::WrongBody), (Session, Class::WrongBody)]),
+            check(rude, &[(WebSocket, Class::EndWithoutClose)]),
+            check(nonsense, &[(KeepAlive, Class::WrongForm), (WebSocket, Class::WrongForm)]),
+        )
     });
 }
 

@@ -117,3 +117,18 @@ fn chosen(names: &[&str]) -> Result<Vec<&'static Bench>, Failure> {
     };
     names.iter().map(find).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_stand_among_names() {
+        let (options, names) =
+            Options::take(&["cutover", "--requests", "500", "plan", "--write"]).expect("valid");
+        assert_eq!((options.requests, options.write, names), (Some(500), true, vec!["cutover", "plan"]));
+        let failure = |arguments: &[&str]| Options::take(arguments).expect_err("not valid").to_string();
+        assert_eq!(failure(&["cutover", "--requests"]), "`--requests` needs a value");
+        assert_eq!(failure(&["cutover", "--fast"]), "no option `--fast`");
+    }
+}

@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 
 /// How long what is under way may take to finish once it was asked to stop.
 pub const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Most connections at one time; others wait to be accepted.
+const CONNECTIONS_LIMIT: usize = 10_000;
 /// How long the other side may take to close a connection after us.
 const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -63,14 +65,15 @@ impl App {
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
+            let room = connections.len() < CONNECTIONS_LIMIT;
             tokio::select! {
                 () = &mut stop => break,
-                accepted = self.http.accept() => {
+                accepted = self.http.accept(), if room => {
                     if let Some(wire) = ready(accepted).await {
                         connections.spawn_local(requests::serve(wire, self.shared.clone(), stopping.clone()));
                     }
                 }
-                accepted = self.lines.accept() => {
+                accepted = self.lines.accept(), if room => {
                     if let Some(wire) = ready(accepted).await {
                         connections.spawn_local(lines::serve(wire, stopping.clone()));
                     }

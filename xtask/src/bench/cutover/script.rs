@@ -19,6 +19,19 @@ pub enum Change {
     KillWithin,
 }
 
+impl Change {
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploys",
+            Self::Rollback => "rollbacks",
+            Self::Configure => "configuration releases",
+            Self::Upgrade => "gateway upgrades",
+            Self::Kill => "daemon kills",
+            Self::KillWithin => "daemon kills within a deploy",
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -57,7 +57,7 @@ impl<'a> Verdict<'a> {
         self.run.done.iter().for_each(|done| *counts.entry(done.change).or_default() += 1);
         let words = counts.iter().map(|(change, count)| match count {
             1 => format!("1 {change}"),
-            _ => format!("{count} {}", change.to_string().replacen(' ', "s ", 0) + "s"),
+            _ => format!("{count} {}", change.plural()),
         });
         let mut text = words.collect::<Vec<_>>().join(", ");
         let wrong = self.run.done.iter().filter(|done| done.outcome.is_err()).count();
