@@ -13,7 +13,6 @@ use std::fmt::Write as _;
 
 pub const PORT: u16 = 8080;
 const CONFIGURATION: &str = "/etc/juchu/nginx.conf";
-const START: &str = "/etc/juchu/serve-site";
 /// Sites with more files are served without entity tags, to keep nginx's table small.
 const TAGGED_FILE_LIMIT: usize = 20_000;
 /// Longer addresses get no entity tag; the table's buckets hold 1 KiB.
@@ -29,15 +28,13 @@ pub fn plan(project: &Project) -> Result<Draft, BuildError> {
     };
     let mut draft = Draft::default();
     draft.package("nginx");
-    draft.package("busybox");
     draft.exclude = vec!["iproute2".to_owned()];
     draft.add_tree(tree, directory, APP_DIRECTORY);
     let tags = entity_tags(tree, directory)?;
     let has_404 = tree.below(directory).any(|(path, _)| path == "404.html");
     draft.base_extra.push(file_with(CONFIGURATION, configuration(has_404), false));
     draft.app.push(file_with("/etc/juchu/entity-tags.map", tags, false));
-    draft.base_extra.push(file_with(START, START_SCRIPT, true));
-    draft.command = vec![START.to_owned()];
+    draft.command = ["/usr/sbin/nginx", "-e", "stderr", "-c", CONFIGURATION].map(str::to_owned).to_vec();
     draft.ports = vec![(PORT, "tcp".to_owned())];
     draft.stop_signal = Some("SIGQUIT".to_owned());
     if !directory.is_empty() {
@@ -96,16 +93,7 @@ fn configuration(has_404: bool) -> String {
     TEMPLATE.replace("    # 404\n", error_page)
 }
 
-/// nginx opens its log by name, and an unprivileged program may not open the pipe that is its
-/// standard output by name. So it writes to a pipe of its own, which is copied to standard output.
-const START_SCRIPT: &str = r#"#!/usr/bin/busybox sh
-busybox rm -f /dev/shm/access.log
-busybox mkfifo -m 600 /dev/shm/access.log
-busybox cat /dev/shm/access.log &
-exec /usr/sbin/nginx -e stderr -c /etc/juchu/nginx.conf
-"#;
-
-/// Everything it writes goes to /dev/shm, so that it also runs with a read-only root.
+/// Everything it keeps goes to /dev/shm, so that it also runs with a read-only root.
 const TEMPLATE: &str = r#"daemon off;
 pid /dev/shm/nginx.pid;
 error_log stderr warn;
@@ -115,7 +103,7 @@ http {
   include /etc/nginx/mime.types;
   default_type application/octet-stream;
   charset utf-8;
-  access_log /dev/shm/access.log;
+  access_log /dev/stdout;
   sendfile on;
   tcp_nopush on;
   server_tokens off;
@@ -174,7 +162,7 @@ mod tests {
             .file("about.html", "b")
             .file("docs/index.html", "c");
         let planned = fixture.plan().unwrap();
-        assert_eq!(planned.plan.packages, ["nginx", "busybox"]);
+        assert_eq!(planned.plan.packages, ["nginx"]);
         assert_eq!(planned.plan.config.ports, [(8080, "tcp".to_owned())]);
         let tags = content(&planned.plan.app, "/etc/juchu/entity-tags.map");
         let addresses: Vec<_> = tags.lines().map(|line| line.split('"').nth(1).unwrap()).collect();

@@ -74,6 +74,8 @@ impl Jail {
         unshare.args(&self.config.entrypoint).args(command);
         unshare.env_clear().envs(&self.environment).stdin(Stdio::null());
         let (reader, writer) = std::io::pipe().unwrap();
+        // As engines do, so that the program may open /dev/stdout by name.
+        std::os::unix::fs::fchown(&writer, user.parse().ok(), None).unwrap();
         unshare.stdout(writer.try_clone().unwrap()).stderr(writer);
         let process = ProcessGuard::spawn(&mut unshare);
         drop(unshare);
