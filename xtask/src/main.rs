@@ -32,6 +32,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["test", "--fast"] => test::run(test::Set::Fast),
         ["test", "--slow"] => test::run(test::Set::Slow),
         ["fresh"] => fresh::run_all(),
+        [fresh::HOLD] => fresh::hold(),
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}\n{}", bench::list());

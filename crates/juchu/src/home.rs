@@ -36,10 +36,7 @@ impl Home {
                 Self { runtime: named.join("run"), state: named }
             }
             None if root => Self { state: "/var/lib/juchu".into(), runtime: "/run/juchu".into() },
-            None => {
-                return Err(Report::environment("juchu needs root to run containers on this machine")
-                    .hint("put `sudo` before the command; running without root is not there yet"));
-            }
+            None => return Err(needs_root()),
         };
         home.check_length()?;
         Ok(home)
@@ -60,6 +57,14 @@ impl Home {
         Err(Report::environment(error).hint("name a shorter directory in JUCHU_HOME"))
     }
 
+    /// A daemon of somebody else would build for minutes and then run nothing.
+    pub fn check_rights() -> Result<(), Report> {
+        match rustix::process::geteuid().is_root() {
+            true => Ok(()),
+            false => Err(needs_root()),
+        }
+    }
+
     /// The socket of the API.
     pub fn socket(&self) -> PathBuf {
         self.runtime.join("api.sock")
@@ -73,6 +78,11 @@ impl Home {
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.state.join(name)
     }
+}
+
+fn needs_root() -> Report {
+    Report::environment("juchu needs root to run containers on this machine")
+        .hint("put `sudo` before the command; running without root is not there yet")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod room;
 use crate::process::{answers, read, run};
 use crate::{Outcome, packages, readme, workspace};
 use room::Room;
+pub use room::{HOLD, hold};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

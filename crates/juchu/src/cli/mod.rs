@@ -179,7 +179,9 @@ fn daemon(args: args::Daemon, hooks: &Hooks) -> Outcome<ExitCode> {
         let _ = rustix::process::setsid();
     }
     let console = (!args.no_console).then_some(args.console);
-    Ok((hooks.daemon)(DaemonOptions { home: Home::discover()?, console, detached: args.detached }))
+    let home = Home::discover()?;
+    Home::check_rights()?;
+    Ok((hooks.daemon)(DaemonOptions { home, console, detached: args.detached }))
 }
 
 fn completions(screen: &Screen, args: &Completions) -> Outcome {

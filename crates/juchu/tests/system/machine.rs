@@ -57,8 +57,13 @@ impl Machine {
 
     /// Runs a command to its end.
     pub fn run(&self, directory: &Path, arguments: &[&str]) -> Said {
-        let child = self
-            .command(directory, arguments)
+        self.finish(arguments, &mut self.command(directory, arguments))
+    }
+
+    /// Runs a command that was put together elsewhere.
+    pub fn finish(&self, arguments: &[&str], command: &mut Command) -> Said {
+        let child = command
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

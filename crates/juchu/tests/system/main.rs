@@ -12,5 +12,6 @@ mod slow {
     mod cutover;
     mod death;
     mod guestbook;
+    mod lacks;
     mod life;
 }

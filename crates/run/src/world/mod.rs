@@ -29,10 +29,10 @@ use model::{InstanceId, Report, StackName, Timestamp};
 use stack::StackState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::{Draft, Entry, Ledger};
+use store::{Draft, Entry, Ledger, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -105,7 +105,7 @@ impl World {
         let written = tokio::task::spawn_blocking(move || ledger.append(now, drafts)).await;
         written
             .expect("the journal's call does not panic")
-            .map_err(|error| Report::from_error(model::ErrorKind::Environment, &error).hint("juchu doctor"))
+            .map_err(|error| unwritten(&error, &self.parts.home))
     }
 
     /// Appends for one stack and folds the entries into its view.
@@ -209,6 +209,15 @@ impl World {
             Some(at) => at.since(self.now()).as_std().clamp(Duration::from_millis(1), look),
             None => look,
         }
+    }
+}
+
+/// Why an entry is not in the journal, and so nothing was done.
+fn unwritten(error: &StoreError, home: &Path) -> Report {
+    match error {
+        StoreError::Full => Report::environment(format!("{error}; nothing was changed"))
+            .hint(format!("make room on it; `df -h {}` shows how much there is", home.display())),
+        _ => Report::from_error(model::ErrorKind::Environment, error).hint("juchu doctor"),
     }
 }
 

@@ -320,7 +320,7 @@ impl World {
     pub fn cannot_write(&mut self, name: &StackName, report: model::Report) {
         tell(&format!("{name}: {report}"));
         let Some(state) = self.stacks.get_mut(name) else { return };
-        let text = format!("{}; nothing is changed until that is mended", report.error);
+        let text = format!("{}; it goes on when that is mended", report.error);
         if let Some(change) = state.change().filter(|_| state.warned.as_ref() != Some(&text)) {
             self.stories.say(change, Progress::Warning { text: text.clone() });
             state.warned = Some(text);
