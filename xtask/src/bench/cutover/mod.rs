@@ -60,10 +60,11 @@ fn measure(options: &Options) -> Result<Vec<Measured>, Failure> {
         return Err("`--only` is one of ours, nginx, haproxy".into());
     }
     eprint!("\n{}\n{}", verdict::details(&runs), verdict::table(&runs).to_text());
-    Ok(runs.iter().filter(|run| run.name == "ours").flat_map(promises).collect())
+    let ours = runs.iter().find(|run| run.name == "ours");
+    Ok(ours.map(|ours| promises(ours, &runs)).unwrap_or_default())
 }
 
-fn promises(run: &Run) -> Vec<Measured> {
+fn promises(run: &Run, all: &[Run]) -> Vec<Measured> {
     let verdict = verdict::Verdict::of(run);
     let valid = |kept: bool| if run.report.invalid.is_empty() { Some(kept) } else { None };
     let within = |found: Option<u64>, limit_us: u64| valid(found.is_some_and(|us| us <= limit_us));
@@ -73,8 +74,8 @@ fn promises(run: &Run) -> Vec<Measured> {
         Measured {
             number: "failed requests and streams while releases, gateway and daemon change",
             promised: "0 of 1,000,000",
-            value: format!("{} of {}, {}", run.report.failed, run.report.requests, verdict.changes()),
-            kept: valid(run.report.failed == 0),
+            value: format!("{}, {}{}", lost(run), verdict.changes(), others(run, all)),
+            kept: valid(run.report.failed == 0 && verdict.all_was_done()),
         },
         Measured {
             number: "p99 of requests during a cutover, over p99 without",
@@ -105,4 +106,41 @@ fn promises(run: &Run) -> Vec<Measured> {
             kept: within(verdict.slowest_decision_us, 3_000_000),
         },
     ]
+}
+
+/// `0 of 1,000,000`.
+fn lost(run: &Run) -> String {
+    format!("{} of {}", thousands(run.report.failed), thousands(run.report.requests))
+}
+
+/// What the others lost in the same run of the bench.
+fn others(ours: &Run, all: &[Run]) -> String {
+    let others = all.iter().filter(|run| run.name != ours.name);
+    let words = others.map(|run| {
+        let changes = run.done.len();
+        format!("; {} {} with {changes} changes", run.name, lost(run))
+    });
+    words.collect()
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn long_numbers_are_read_at_a_glance() {
+        assert_eq!([0, 999, 1000, 1_000_000].map(thousands), ["0", "999", "1,000", "1,000,000"]);
+    }
 }

@@ -51,6 +51,18 @@ impl<'a> Verdict<'a> {
         self.within.quantile_us(0.99) as f64 / self.without.quantile_us(0.99).max(1) as f64
     }
 
+    /// Every change succeeded and every release answered: where nothing changes, nothing is lost.
+    pub fn all_was_done(&self) -> bool {
+        let succeeded = self.run.done.iter().all(|done| done.outcome.is_ok());
+        succeeded && self.run.report.releases.len() == self.releases_made()
+    }
+
+    /// Releases that were made, the first one included.
+    fn releases_made(&self) -> usize {
+        let makes = |change| matches!(change, Change::Deploy | Change::Configure | Change::KillWithin);
+        1 + self.run.done.iter().filter(|done| makes(done.change)).count()
+    }
+
     /// `20 deploys, 5 rollbacks, …`, and how many of them did not succeed.
     pub fn changes(&self) -> String {
         let mut counts: BTreeMap<Change, u32> = BTreeMap::new();
@@ -90,6 +102,7 @@ pub fn table(runs: &[Run]) -> Table {
     let streams = |report: &StreamReport| format!("{} ({} crossed)", report.ended_politely, report.crossed);
     row("WebSockets ended politely", &|v| streams(&v.run.report.websockets));
     row("TCP sessions ended politely", &|v| streams(&v.run.report.sessions));
+    row("releases that answered", &|v| format!("{} of {}", v.run.report.releases.len(), v.releases_made()));
     row("changes", &|v| v.run.done.len().to_string());
     row("  that did not succeed", &|v| v.run.done.iter().filter(|d| d.outcome.is_err()).count().to_string());
     row("application has to finish what it has", &|v| if v.run.helped { "yes" } else { "no" }.to_owned());
