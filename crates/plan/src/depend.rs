@@ -2,6 +2,7 @@
 
 use crate::input::{Input, InstanceView};
 use crate::ready::{Readiness, readiness};
+use crate::replace::has_failed;
 use crate::spec::spec_hash;
 use model::instance::InstanceState;
 use model::service::{Condition, RestartPolicy};
@@ -12,15 +13,22 @@ pub enum Gate {
     Open,
     /// What is awaited.
     Waits(String),
-    /// It will never open: why.
+    /// It does not open unless something is mended: why.
     Shut(String),
 }
 
+/// How long a chain of dependencies is followed to find out why nothing comes of them.
+const CHAIN: usize = 64;
+
 /// May `service` be created now?
 pub fn gate(input: &Input<'_>, release: &Release, service: &Service) -> Gate {
+    gate_of(input, release, service, CHAIN)
+}
+
+fn gate_of(input: &Input<'_>, release: &Release, service: &Service, chain: usize) -> Gate {
     for (name, dependency) in &service.depends_on {
         let Some(target) = release.stack.services.get(name) else { continue };
-        match condition(input, release, target, dependency.condition) {
+        match condition(input, release, target, dependency.condition, chain) {
             Gate::Open => {}
             Gate::Shut(_) if !dependency.required => {}
             closed => return closed,
@@ -29,7 +37,13 @@ pub fn gate(input: &Input<'_>, release: &Release, service: &Service) -> Gate {
     Gate::Open
 }
 
-fn condition(input: &Input<'_>, release: &Release, target: &Service, condition: Condition) -> Gate {
+fn condition(
+    input: &Input<'_>,
+    release: &Release,
+    target: &Service,
+    condition: Condition,
+    chain: usize,
+) -> Gate {
     let hash = spec_hash(release, target);
     let instances: Vec<&InstanceView> = input
         .instances
@@ -56,14 +70,24 @@ fn condition(input: &Input<'_>, release: &Release, target: &Service, condition: 
         }
         _ => None,
     });
+    let all_fail = !instances.is_empty() && instances.iter().all(|i| has_failed(target, i, input.now));
     let word = match condition {
         Condition::ServiceStarted => "started",
         Condition::ServiceHealthy => "healthy",
         Condition::ServiceCompletedSuccessfully => "completed",
     };
+    let waits = || Gate::Waits(format!("{} to be {word}", target.name));
     match failed_for_good {
         Some(reason) => Gate::Shut(format!("its dependency {} {reason}", target.name)),
-        None => Gate::Waits(format!("{} to be {word}", target.name)),
+        None if input.stopped.contains(&target.name) => {
+            Gate::Shut(format!("its dependency {} is stopped", target.name))
+        }
+        None if all_fail => Gate::Shut(format!("its dependency {} does not become {word}", target.name)),
+        None if instances.is_empty() && chain > 0 => match gate_of(input, release, target, chain - 1) {
+            Gate::Shut(reason) => Gate::Shut(format!("its dependency {} waits: {reason}", target.name)),
+            _ => waits(),
+        },
+        None => waits(),
     }
 }
 

@@ -58,12 +58,14 @@ fn holders<'a>(input: &Input<'a>, release: &Release, step: &Step) -> Vec<&'a Ins
         let same_place = *i.service() == service.name && i.slot() == slot;
         same_place || takes_from(release, service, &i.observed.spec)
     };
-    let others = input.instances.iter().filter(|i| !is_itself(i) && may_run(i));
+    let others = input.instances.iter().filter(|i| !is_itself(i) && may_run(input, i));
     others.filter(is_in_the_way).collect()
 }
 
-fn may_run(instance: &InstanceView) -> bool {
-    !matches!(instance.observed.state, InstanceState::Exited(_))
+/// It runs, or may be starting.
+fn may_run(input: &Input<'_>, instance: &InstanceView) -> bool {
+    let has_ended = matches!(instance.observed.state, InstanceState::Exited(_));
+    !has_ended || input.in_flight.contains_key(&Step::instance_key(&instance.observed.spec.id))
 }
 
 /// Whether an instance of another service writes to what `service` writes to, although its own

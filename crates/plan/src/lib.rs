@@ -9,6 +9,7 @@ mod input;
 mod planner;
 mod ready;
 mod removal;
+mod replace;
 mod restart;
 mod slot;
 mod step;

@@ -4,8 +4,9 @@ use crate::address::AddressBook;
 use crate::holder::make_way;
 use crate::input::{Input, Phase};
 use crate::removal::{remove_stack, retire};
-use crate::slot::{Rollout, replacements};
-use crate::spec::network_spec;
+use crate::replace::replacements;
+use crate::slot::Rollout;
+use crate::spec::{network_spec, spec_hash};
 use crate::step::Step;
 use crate::takeover::Takeover;
 use model::{InstanceId, Release, Service, ServiceName, Timestamp};
@@ -27,6 +28,8 @@ pub struct Plan {
     /// Counts the slots found as declared while a service is looked at, and those still watched.
     pub(crate) in_place: u32,
     pub(crate) watched: u32,
+    /// Counts the slots that keep what they have, because the rollout is halted.
+    pub(crate) held: u32,
     pub(crate) addresses: AddressBook,
 }
 
@@ -111,7 +114,7 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
         stop_service(input, release, service, plan);
         return;
     }
-    (plan.in_place, plan.watched) = (0, 0);
+    (plan.in_place, plan.watched, plan.held) = (0, 0, 0);
     let takeover = Takeover::of(input, release, service);
     let replacements = replacements(input, &takeover);
     let mut rollout = Rollout { input, release, service, plan, takeover, replacements };
@@ -123,13 +126,13 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
     let of_service = input.instances.iter().filter(|i| *i.service() == service.name);
     for surplus in of_service.filter(|i| i.slot() > service.replicas) {
         // It serves until all that are declared do.
-        if complete || !is_under_way {
+        if complete || !is_under_way && surplus.ready_since.is_none() {
             retire(plan, surplus, "fewer replicas are declared");
         }
     }
     plan.in_place_of.insert(service.name.clone(), plan.in_place);
     // Once all are in their places, nobody waits for the end of what was replaced.
-    if !complete || plan.watched > 0 {
+    if plan.in_place + plan.held < service.replicas || plan.watched > 0 {
         plan.unsettled.push(service.name.clone());
     }
 }
@@ -156,7 +159,11 @@ fn retire_undeclared(input: &Input<'_>, release: &Release, plan: &mut Plan) {
         if release.stack.services.contains_key(instance.service()) {
             continue;
         }
-        let may_return = before.is_some_and(|f| f.release.stack.services.contains_key(instance.service()));
+        let service =
+            before.and_then(|f| f.release.stack.services.get(instance.service()).map(|s| (f.release, s)));
+        let may_return = service.is_some_and(|(release, service)| {
+            instance.ready_since.is_some() || spec_hash(release, service) == instance.observed.spec.spec_hash
+        });
         if is_settled || !may_return {
             retire(plan, instance, "no longer declared");
         }

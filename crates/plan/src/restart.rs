@@ -10,6 +10,8 @@ pub const FIRST_PAUSE: DurationMs = DurationMs(100);
 pub const LONGEST_PAUSE: DurationMs = DurationMs::from_secs(60);
 /// Quick failures in a row that make a crash loop.
 pub const CRASH_LOOP: u32 = 3;
+/// Starts that a program may need while the release before is still there to go back to.
+pub const TRIAL_STARTS: u32 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {

@@ -68,8 +68,8 @@ fn places<'a>(takeover: &Takeover<'_>, usable: &[&'a InstanceView]) -> Places<'a
         place(takeover, &held, &mut places);
     }
     // Places that are no longer declared serve until all others are filled anew.
-    if takeover.is_under_way() && places.new.len() < takeover.service.replicas as usize {
-        surplus.into_iter().for_each(|(_, held)| places.old.extend(best_other(takeover, &held)));
+    if places.new.len() < takeover.service.replicas as usize {
+        surplus.into_iter().for_each(|(_, held)| places.old.extend(best(takeover, &held)));
     }
     places
 }
@@ -97,6 +97,12 @@ fn place<'a>(takeover: &Takeover<'_>, held: &[&'a InstanceView], places: &mut Pl
 fn best_other<'a>(takeover: &Takeover<'_>, held: &[&'a InstanceView]) -> Option<&'a InstanceView> {
     let others = held.iter().copied().filter(|i| !takeover.is_current(i) && i.ready_since.is_some());
     others.max_by_key(|i| (takeover.is_before(i), i.observed.spec.release, &i.observed.spec.id))
+}
+
+/// The ready instance of a place that is no longer declared.
+fn best<'a>(takeover: &Takeover<'_>, held: &[&'a InstanceView]) -> Option<&'a InstanceView> {
+    let current = || held.iter().copied().find(|i| takeover.is_current(i) && i.ready_since.is_some());
+    best_other(takeover, held).or_else(current)
 }
 
 fn shares<'a>(takeover: &Takeover<'_>, places: &Places<'a>) -> Vec<Serving<'a>> {

@@ -1,22 +1,21 @@
 //! One replica's place: which instance holds it, and what is to be done with it next.
 
 use crate::depend::{Gate, gate};
-use crate::input::{Direction, Input, InstanceView, Phase};
+use crate::input::{Input, InstanceView, Phase};
 use crate::planner::{Failure, Plan, Waiting};
 use crate::ready::{Readiness, deadline, readiness};
-use crate::restart::{CRASH_LOOP, Next, after_exit, pause};
+use crate::replace::{Replacements, is_stopped};
+use crate::restart::{CRASH_LOOP, Next, TRIAL_STARTS, after_exit, pause};
 use crate::spec::{Seat, instance_id, instance_spec, spec_hash};
 use crate::step::Step;
 use crate::takeover::{Stage, Takeover};
 use crate::warm;
 use model::instance::{Exit, Health, InstanceNetwork, InstanceState};
-use model::service::{FailureAction, NetworkMode, OnUnhealthy};
+use model::service::{NetworkMode, OnUnhealthy};
 use model::{DurationMs, InstanceId, Release, Service, Timestamp};
 
 /// Restarts in a row for being unhealthy, after which the pause between them is at its longest.
 const UNHEALTHY_PAUSE_SHIFT: u32 = 6;
-/// Starts that a program may need while the release before is still there to go back to.
-const TRIAL_STARTS: u32 = 1;
 
 /// The planner's working place for one service.
 pub(crate) struct Rollout<'a, 'p> {
@@ -47,7 +46,8 @@ impl Rollout<'_, '_> {
         match newest {
             Some(instance) => self.tend(slot, instance, &old),
             None if old.is_empty() => self.create(slot),
-            None => self.replace(slot),
+            None if !self.input.is_paused && old.iter().all(|i| is_stopped(i)) => self.create(slot),
+            None => self.replace(slot, &old),
         }
     }
 
@@ -59,13 +59,15 @@ impl Rollout<'_, '_> {
         self.is_stopping(instance) && instance.ready_since.is_some() && !restarts
     }
 
-    /// Lets go of what nobody will need again: what has ended and is not gone back to, and, with an
-    /// instance of the release before ready, everything older. Gives those that stay.
+    /// Lets go of what nobody will need again: what has ended or does not work and is not gone back
+    /// to, and, with an instance of the release before ready, everything older. Gives those that stay.
     fn retire_passed_over<'v>(&mut self, old: Vec<&'v InstanceView>) -> Vec<&'v InstanceView> {
         let is_before = |i: &InstanceView| self.takeover.is_before(i);
-        let before_is_ready = old.iter().any(|i| is_before(i) && i.ready_since.is_some());
+        let is_there = |i: &InstanceView| i.ready_since.is_some() && !self.is_stopping(i);
+        let before_is_ready = old.iter().any(|i| is_before(i) && is_there(i));
+        let is_of_use = |i: &InstanceView| i.ready_since.is_some() || self.warm_until(i).is_some();
         let stays = |i: &&InstanceView| {
-            (i.is_running() || self.takeover.may_return(i)) && (is_before(i) || !before_is_ready)
+            self.takeover.may_return(i) || is_of_use(i) && (is_before(i) || !before_is_ready)
         };
         let (stay, passed_over): (Vec<_>, Vec<_>) = old.into_iter().partition(stays);
         self.retire(&passed_over, "replaced before");
@@ -238,12 +240,37 @@ impl Rollout<'_, '_> {
     }
 
     /// The slot is held only by instances of another specification.
-    fn replace(&mut self, slot: u32) {
+    fn replace(&mut self, slot: u32, old: &[&InstanceView]) {
         if self.replacements.left == 0 {
+            self.tend_before(slot, old);
             return self.wait("other replicas to be replaced first", self.replacements.again_at);
         }
         self.replacements.left -= 1;
         self.create(slot);
+    }
+
+    /// Until its turn comes, or while the rollout is halted, what has the place is looked after as its
+    /// own release declares. It decides over the new release only when that is halted.
+    fn tend_before(&mut self, slot: u32, old: &[&InstanceView]) {
+        let Some(fallback) = self.input.fallback else { return };
+        let Some(service) = fallback.release.stack.services.get(&self.service.name) else { return };
+        let stays = |i: &&InstanceView| self.takeover.is_before(i) && !self.is_stopping(i);
+        let Some(instance) = old.iter().copied().filter(stays).max_by_key(|i| liveliness(i)) else { return };
+        let (in_place, watched, failures) = (self.plan.in_place, self.plan.watched, self.plan.failures.len());
+        let takeover = Takeover::new(fallback.release, None, self.input.direction, service, self.input.now);
+        let (input, replacements) = (self.input, self.replacements);
+        let release = fallback.release;
+        Rollout { input, release, service, plan: self.plan, takeover, replacements }.tend(
+            slot,
+            instance,
+            &[],
+        );
+        if input.is_paused {
+            self.plan.held += u32::from(self.plan.in_place > in_place);
+        } else {
+            self.plan.failures.truncate(failures);
+        }
+        (self.plan.in_place, self.plan.watched) = (in_place, watched);
     }
 
     fn gate_is_open(&mut self) -> bool {
@@ -308,74 +335,11 @@ impl Rollout<'_, '_> {
     }
 }
 
-/// Replacements that may still be begun in this plan.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Replacements {
-    pub left: u32,
-    /// When there may be more of them.
-    pub again_at: Option<Timestamp>,
-}
-
-/// How many replicas of a service may be replaced at the same time.
-pub(crate) fn replacements(input: &Input<'_>, takeover: &Takeover<'_>) -> Replacements {
-    let of = |left| Replacements { left, again_at: None };
-    if input.is_paused {
-        return of(0);
-    }
-    let service = takeover.service;
-    let config = takeover.config();
-    let of_service = || input.instances.iter().filter(|i| *i.service() == service.name);
-    let current = || of_service().filter(|i| takeover.is_current(i));
-    let mut in_place = 0;
-    let mut is_done = |i: &InstanceView| {
-        let other = of_service().any(|o| o.slot() == i.slot() && !takeover.is_current(o) && o.is_running());
-        let has_place = matches!(takeover.stage(i, other, in_place == 0), Stage::InPlace { .. });
-        in_place += u32::from(has_place);
-        let given_up =
-            config.failure_action == Some(FailureAction::Continue) && has_failed(service, i, input.now);
-        !other || has_place || given_up || readiness(service, i, input.now) == Readiness::Completed
-    };
-    let mut by_slot: Vec<&InstanceView> = current().collect();
-    by_slot.sort_by_key(|i| i.slot());
-    let underway = by_slot.into_iter().filter(|i| !is_done(i)).count() as u32;
-    let canary_first = service.policy.rollout.canary.is_some()
-        && takeover.is_under_way()
-        && input.direction == Direction::Forward;
-    let newest = current().filter_map(InstanceView::running_since).max();
-    let delayed = newest.map(|since| since.plus(config.delay.unwrap_or_default()));
-    if let Some(again_at) = delayed.filter(|at| input.now < *at) {
-        return Replacements { left: 0, again_at: Some(again_at) };
-    }
-    match config.parallelism.unwrap_or(1) {
-        _ if canary_first && in_place == 0 => of(1 - underway.min(1)),
-        // Zero means all at once.
-        0 => of(u32::MAX),
-        n => of(n.saturating_sub(underway)),
-    }
-}
-
 /// Which of several instances in one place is to stay.
 fn liveliness(instance: &InstanceView) -> u8 {
     match instance.observed.state {
         InstanceState::Running { .. } => 2,
         InstanceState::Created | InstanceState::Lost => 1,
         InstanceState::Exited(_) => 0,
-    }
-}
-
-/// Waiting for it longer is of no use.
-fn has_failed(service: &Service, instance: &InstanceView, now: Timestamp) -> bool {
-    match &instance.observed.state {
-        InstanceState::Running { since, .. } => match readiness(service, instance, now) {
-            Readiness::Unhealthy => true,
-            Readiness::Pending { .. } => now >= deadline(service, instance, *since),
-            _ => false,
-        },
-        InstanceState::Exited(exit) => {
-            let observed = &instance.observed;
-            let next = after_exit(service.restart, exit, observed.starts, observed.quick_failures);
-            next == Next::Failed || observed.quick_failures >= CRASH_LOOP
-        }
-        InstanceState::Created | InstanceState::Lost => false,
     }
 }
