@@ -30,7 +30,13 @@ pub fn create<E>(
 ) -> io::Result<Result<Vec<u8>, E>> {
     let (turn, give_turn) = pipe_with(PipeFlags::CLOEXEC)?;
     let (answer, say) = pipe_with(PipeFlags::CLOEXEC)?;
+    let own = rustix::process::getpid();
     let Some(child) = sys::fork()? else {
+        // Without its caller nobody would end what it makes.
+        let bound = sys::die_with_parent();
+        if bound.is_err() || rustix::process::getppid() != Some(own) {
+            sys::exit_now(1);
+        }
         drop((give_turn, answer));
         let mut text = work(Turn(turn.into()));
         text.truncate(MAX_ANSWER);
