@@ -20,7 +20,8 @@ pub enum Consequence {
 pub fn consequence(plan: &Plan, service: &Service, config: &UpdateConfig) -> Option<Consequence> {
     let failures: Vec<&Failure> = plan.failures.iter().filter(|f| f.service == service.name).collect();
     let first = (*failures.first()?).clone();
-    let failing = failing(&failures, service.replicas);
+    let again = plan.failing_of.get(&service.name).copied().unwrap_or(0);
+    let failing = failing(&failures, service.replicas).max(again);
     let allowed = config.max_failure_ratio.unwrap_or(0.0) * f64::from(service.replicas);
     let action = config.failure_action.unwrap_or(FailureAction::Rollback);
     if action == FailureAction::Continue || f64::from(failing) <= allowed {

@@ -2,9 +2,9 @@
 
 use crate::address::AddressBook;
 use crate::holder::make_way;
-use crate::input::{Input, Phase};
+use crate::input::{Input, InstanceView, Phase};
 use crate::removal::{remove_stack, retire};
-use crate::replace::replacements;
+use crate::replace::{failing, replacements};
 use crate::slot::Rollout;
 use crate::spec::{network_spec, spec_hash};
 use crate::step::Step;
@@ -25,6 +25,8 @@ pub struct Plan {
     pub unsettled: Vec<ServiceName>,
     /// How many replicas of each service are in their place.
     pub in_place_of: BTreeMap<ServiceName, u32>,
+    /// How many replicas of each service fail, counting those that are just being tried again.
+    pub failing_of: BTreeMap<ServiceName, u32>,
     /// Counts the slots found as declared while a service is looked at, and those still watched.
     pub(crate) in_place: u32,
     pub(crate) watched: u32,
@@ -117,6 +119,7 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
     (plan.in_place, plan.watched, plan.held) = (0, 0, 0);
     let takeover = Takeover::of(input, release, service);
     let replacements = replacements(input, &takeover);
+    plan.failing_of.insert(service.name.clone(), failing(input, &takeover));
     let mut rollout = Rollout { input, release, service, plan, takeover, replacements };
     for slot in 1..=service.replicas {
         rollout.slot(slot);
@@ -140,12 +143,18 @@ fn plan_service(input: &Input<'_>, release: &Release, service: &Service, plan: &
 /// Stopped on purpose: what runs is stopped, and kept unless it was replaced.
 fn stop_service(input: &Input<'_>, release: &Release, service: &Service, plan: &mut Plan) {
     let takeover = Takeover::of(input, release, service);
-    for instance in input.instances.iter().filter(|i| *i.service() == service.name) {
+    let of_service = || input.instances.iter().filter(|i| *i.service() == service.name);
+    // A place has one instance to be started again.
+    let is_spare = |instance: &InstanceView| {
+        let mut others = of_service().filter(|o| o.slot() == instance.slot() && takeover.is_current(o));
+        takeover.is_current(instance) && others.any(|o| o.observed.spec.id > instance.observed.spec.id)
+    };
+    for instance in of_service() {
         let may_start_again = takeover.is_current(instance) || takeover.may_return(instance);
         if instance.is_running() {
             retire(plan, instance, "stop was asked for");
             plan.unsettled.push(service.name.clone());
-        } else if !may_start_again || instance.slot() > service.replicas {
+        } else if !may_start_again || is_spare(instance) || instance.slot() > service.replicas {
             retire(plan, instance, "replaced before");
         }
     }

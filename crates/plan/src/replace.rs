@@ -78,11 +78,16 @@ fn has_place_still(takeover: &Takeover<'_>, old: &InstanceView) -> bool {
 
 /// Whether the replicas that fail are few enough to go on without them.
 fn given_up(input: &Input<'_>, takeover: &Takeover<'_>, config: &UpdateConfig) -> bool {
-    let service = takeover.service;
-    let of_service = input.instances.iter().filter(|i| *i.service() == service.name);
-    let failing = of_service.filter(|i| takeover.is_current(i) && fails(input, takeover, i)).count();
-    let allowed = config.max_failure_ratio.unwrap_or(0.0) * f64::from(service.replicas);
-    config.failure_action == Some(FailureAction::Continue) || failing as f64 <= allowed
+    let allowed = config.max_failure_ratio.unwrap_or(0.0) * f64::from(takeover.service.replicas);
+    let failing = failing(input, takeover);
+    config.failure_action == Some(FailureAction::Continue) || f64::from(failing) <= allowed
+}
+
+/// How many replicas fail, counting those that are just being tried again.
+pub(crate) fn failing(input: &Input<'_>, takeover: &Takeover<'_>) -> u32 {
+    let of_service = input.instances.iter().filter(|i| *i.service() == takeover.service.name);
+    let current = of_service.filter(|i| takeover.is_current(i) && i.slot() <= takeover.service.replicas);
+    current.filter(|i| fails(input, takeover, i)).count() as u32
 }
 
 /// It fails now, or is started again and again.

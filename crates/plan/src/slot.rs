@@ -190,6 +190,9 @@ impl Rollout<'_, '_> {
         if exit.requested {
             return self.start(slot, instance, "stopped and wanted again");
         }
+        if self.input.restart_before.get(&self.service.name).is_some_and(|before| exit.finished < *before) {
+            return self.start(slot, instance, "restart was asked for");
+        }
         let observed = &instance.observed;
         // The engine counts a start before the program runs.
         let ended = observed.starts - u32::from(self.is_busy(instance)).min(observed.starts);
