@@ -1,6 +1,7 @@
 //! The load as a process of its own, started and watched from a bench or a test.
 
 use crate::report::{Failure, Report, Sample, read_samples};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::io::{BufRead as _, BufReader, Error, Result};
 use std::net::SocketAddr;
@@ -88,13 +89,16 @@ impl Load {
         Ok(load)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// As of the last second.
     pub fn progress(&self) -> Progress {
         *self.progress.lock().expect("the reader does not panic")
+    }
+
+    /// No more requests; what has begun is finished.
+    pub fn stop(&self) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a child's id is not 0");
+        // It fails when the load has ended by itself; it was not waited for, so the id is its own.
+        let _ = kill_process(pid, Signal::TERM);
     }
 
     /// Waits for the end.

@@ -22,7 +22,7 @@ fn options(http: SocketAddr, lines: SocketAddr) -> Options {
 }
 
 async fn load(options: Options) -> (Report, Vec<Sample>) {
-    run(options, |_| {}).await.expect("the load runs")
+    run(options, std::future::pending(), |_| {}).await.expect("the load runs")
 }
 
 /// The application on ports of its own; it stops when the sender says so.
@@ -80,7 +80,7 @@ fn an_application_that_is_asked_to_stop_cuts_nobody() {
         tokio::task::spawn_local(relay(Rc::clone(&http), front));
         tokio::task::spawn_local(relay(Rc::clone(&lines), back));
         let mut stop_1 = Some(stop_1);
-        let (report, _) = run(options, |news| {
+        let (report, _) = run(options, std::future::pending(), |news| {
             if let News::Second { done: 200.., .. } = news
                 && let Some(stop) = stop_1.take()
             {
@@ -170,6 +170,28 @@ fn each_way_to_fail_has_its_class() {
             check(rude, &[(WebSocket, Class::EndWithoutClose)]),
             check(nonsense, &[(KeepAlive, Class::WrongForm), (WebSocket, Class::WrongForm)]),
         )
+    });
+}
+
+#[test]
+fn an_earlier_end_finishes_what_has_begun() {
+    local(async {
+        let (http, lines, _stop, _) = app("one").await;
+        let options = Options { requests: 1_000_000, ..options(http, lines) };
+        let (now, asked) = tokio::sync::oneshot::channel();
+        let mut now = Some(now);
+        let (report, samples) = run(options, async { _ = asked.await }, |news| {
+            if let News::Second { done: 100.., .. } = news
+                && let Some(now) = now.take()
+            {
+                now.send(()).expect("the load runs");
+            }
+        })
+        .await
+        .expect("the load ends");
+        assert_eq!(report.failed, 0, "{:?}", report.failures);
+        assert_eq!(report.requests, samples.len() as u64);
+        assert!((100..10_000).contains(&report.requests), "{}", report.requests);
     });
 }
 

@@ -1,11 +1,13 @@
 //! The load: `traffic-load --http ADDRESS --lines ADDRESS --requests N --report FILE --samples FILE`.
 //!
 //! Tells on standard output, one JSON document for each line, when it started, what failed, and
-//! where it is; the report is written at the end.
+//! where it is; the report is written at the end. SIGTERM is an earlier end: what has begun is
+//! finished and reported.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 use traffic::arguments::Arguments;
 use traffic::load::{News, Options, REQUESTS_LIMIT, run};
 use traffic::report::write_samples;
@@ -43,7 +45,9 @@ async fn load() -> Result<(), String> {
     }
     let (report, samples) = (arguments.need::<PathBuf>("report")?, arguments.need::<PathBuf>("samples")?);
     allow_files()?;
-    let (told, taken) = run(options, tell).await.map_err(|e| e.to_string())?;
+    let mut asked = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let stop = async { _ = asked.recv().await };
+    let (told, taken) = run(options, stop, tell).await.map_err(|e| e.to_string())?;
     let text = serde_json::to_vec_pretty(&told).map_err(|e| e.to_string())?;
     std::fs::write(&report, text).map_err(|e| format!("{}: {e}", report.display()))?;
     let file = std::fs::File::create(&samples).map_err(|e| format!("{}: {e}", samples.display()))?;

@@ -63,14 +63,19 @@ pub enum News<'a> {
     Second { done: u64, failed: u64, in_flight: u64 },
 }
 
-/// Runs the whole load; must run on a local runtime.
-pub async fn run(options: Options, tell: impl FnMut(News<'_>)) -> io::Result<(Report, Vec<Sample>)> {
+/// Runs the load until all requests were answered, those that had begun when `stop` came; must run
+/// on a local runtime.
+pub async fn run(
+    options: Options,
+    stop: impl Future<Output = ()>,
+    tell: impl FnMut(News<'_>),
+) -> io::Result<(Report, Vec<Sample>)> {
     let record = Rc::new(RefCell::new(Record::default()));
-    let (stop, stopping) = watch::channel(false);
+    let (end, stopping) = watch::channel(false);
     let processor_us = clock::processor_us();
     let mut streams = start_streams(&options, &record, &stopping);
-    requests(&options, &record, tell).await?;
-    stop.send_replace(true);
+    requests(&options, &record, stop, tell).await?;
+    end.send_replace(true);
     while streams.join_next().await.is_some() {}
     let mut record = record.borrow_mut();
     let mut report = record.sum_up(options.rate);
@@ -99,6 +104,7 @@ fn start_streams(
 async fn requests(
     options: &Options,
     record: &Rc<RefCell<Record>>,
+    stop: impl Future<Output = ()>,
     mut tell: impl FnMut(News<'_>),
 ) -> io::Result<()> {
     let pool = Rc::new(Pool::new(options.http, record.clone()));
@@ -109,12 +115,14 @@ async fn requests(
     tell(News::Started { at_us: started_us });
     let mut under_way = JoinSet::new();
     let mut ticks = tokio::time::interval(TELL_EVERY);
-    for arrival in Arrivals::new(options.seed, options.rate, options.requests) {
+    tokio::pin!(stop);
+    'arrivals: for arrival in Arrivals::new(options.seed, options.rate, options.requests) {
         let at_us = started_us + arrival.at_us;
         loop {
             tokio::select! {
                 biased;
                 waited = pacer.until(at_us) => { waited?; break }
+                () = &mut stop => break 'arrivals,
                 _ = ticks.tick() => tell_second(record, &mut tell),
                 Some(_) = under_way.join_next() => {}
             }
@@ -164,7 +172,7 @@ fn why_invalid(report: &Report) -> Vec<String> {
         let (late, limit) = (report.pacing.p99_us as f64 / 1e3, limit as f64 / 1e3);
         why.push(format!("1 of 100 requests began {late:.2} ms late or later, over {limit:.2} ms"));
     }
-    let share = report.processor_us as f64 / (report.ended_us - report.started_us).max(1) as f64;
+    let share = report.processor_us as f64 / report.ended_us.saturating_sub(report.started_us).max(1) as f64;
     if share > PROCESSOR_LIMIT {
         why.push(format!("the load took {:.0} % of a core", share * 100.0));
     }

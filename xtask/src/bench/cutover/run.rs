@@ -167,12 +167,30 @@ impl Watch {
     }
 }
 
-/// Processor time of a process with all its threads; none once it is gone.
+/// Processor time of a process, threads that ended included; none once it is gone.
 fn processor_us(pid: u32) -> Option<u64> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let time = |task: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    Some(tasks.flatten().filter_map(time).sum::<u64>() / 1000)
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; user and system time are fields 14 and 15.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    // SAFETY: sysconf only takes a number.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Some((ticks(14)? + ticks(15)?) * 1_000_000 / u64::try_from(per_second).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processor_us;
+
+    #[test]
+    fn the_time_of_a_process_goes_on_when_its_threads_end() {
+        let me = std::process::id();
+        let before = processor_us(me).expect("this process");
+        let busy =
+            || (0..30_000_000u64).fold(0, |sum: u64, i| sum.wrapping_mul(31) ^ std::hint::black_box(i));
+        std::thread::spawn(busy).join().expect("it ends");
+        let used = processor_us(me).expect("this process") - before;
+        assert!((10_000..20_000_000).contains(&used), "{used} µs");
+        assert_eq!(processor_us(0), None);
+    }
 }

@@ -14,7 +14,8 @@ use traffic::timeline::{Event, Timeline, Told};
 
 /// Requests in a second: what a build without optimisation carries with ease.
 const RATE: u64 = 250;
-const SECONDS: u64 = 30;
+/// The load ends with the last change, however slow the machine is, or with this.
+const REQUESTS_LIMIT: u64 = 300 * RATE;
 /// Requests between two changes.
 const APART: u64 = RATE;
 /// How long anything that is waited for may take.
@@ -96,7 +97,7 @@ fn nothing_is_lost_while_everything_is_changed() {
         http: address(stack.http),
         lines: address(stack.lines),
         rate: RATE,
-        requests: RATE * SECONDS,
+        requests: REQUESTS_LIMIT,
         websockets: 20,
         sessions: 10,
         seed: 1,
@@ -128,12 +129,13 @@ fn nothing_is_lost_while_everything_is_changed() {
     });
     change("daemon kill within a deploy", &mut || stack.kill_daemon_within_deploy(4, 2));
     change("deploy 3", &mut || deploy(5, 2));
+    change("the end", &mut || load.stop());
     let (report, _) = load.finish().expect("the load ends");
     for failure in &report.failures {
         eprintln!("{}", Told(failure, &timeline));
     }
     assert_eq!(report.failed, 0, "of {} requests and the streams beside them", report.requests);
-    assert_eq!(report.requests, RATE * SECONDS);
+    assert!(report.requests < REQUESTS_LIMIT, "the load outlasted the changes");
     // Everything that was asked for did happen, in this order, under the load.
     assert_eq!(report.releases, ["r1+c1", "r2+c1", "r3+c1", "r2+c2", "r4+c2", "r5+c2"]);
     assert!(report.websockets.ended_politely > 0 && report.sessions.ended_politely > 0, "{report:?}");
