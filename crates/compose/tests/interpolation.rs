@@ -97,7 +97,9 @@ fn keys_are_not_interpolated_and_extensions_are() {
     let service = &stack.services["a"];
     assert_eq!(format!("{:?}", service.environment), r#"{"$A": "2"}"#);
     assert_eq!(format!("{:?}", service.labels), r#"{"2": "2"}"#);
-    let stack = Project::new("x-juchu: {releases: {disk_floor: $B}}\nservices: {a: {image: x}}").env("B", "2gb").clean();
+    let stack = Project::new("x-juchu: {releases: {disk_floor: $B}}\nservices: {a: {image: x}}")
+        .env("B", "2gb")
+        .clean();
     assert_eq!(stack.policy["releases"]["disk_floor"], "2gb");
 }
 

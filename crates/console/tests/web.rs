@@ -207,8 +207,7 @@ async fn one_goes_back_to_a_release_by_its_button() {
     let cookie = site.sign_in().await;
     let page = site.get("/stacks/guestbook", &cookie).await;
     assert!(page.head.len() + page.body.len() + 10_000 <= 35_000, "with its two assets: {}", page.body.len());
-    for expected in ["in force", "warm until ", "kept on disk", "kept, was bad", "collected", "rolled back"]
-    {
+    for expected in ["in force", "warm until ", "kept on disk", "kept, was bad", "collected", "rolled back"] {
         assert!(page.body.contains(expected), "{expected}");
     }
     let button =
