@@ -26,6 +26,14 @@ pub fn phase_of(
         .iter()
         .filter(|i| *i.service() == service.name && i.observed.spec.spec_hash == hash)
         .collect();
+    let is_current = |id: &model::InstanceId| current.iter().any(|i| i.observed.spec.id == *id);
+    let stopped = steps.clone().find_map(|step| match step {
+        Step::Stop { id, reason, .. } if is_current(id) => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = stopped {
+        return (Phase::Stopping, format!("stopping: {reason}"));
+    }
     let count =
         |wanted: Readiness| current.iter().filter(|i| readiness(service, i, now) == wanted).count() as u32;
     let (ready, done) = (count(Readiness::Ready), count(Readiness::Completed));
@@ -38,7 +46,7 @@ pub fn phase_of(
     }
     match steps.next() {
         Some(Step::Stop { reason, .. }) => return (Phase::Stopping, format!("stopping: {reason}")),
-        Some(Step::Remove { .. }) => return (Phase::Stopping, "removing what was replaced".to_owned()),
+        Some(Step::Remove { .. }) => return (Phase::Stopping, "removing".to_owned()),
         _ => {}
     }
     match plan.waiting.iter().find(|w| w.service == service.name) {

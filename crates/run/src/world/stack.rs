@@ -428,6 +428,17 @@ impl World {
             if let Some(waiting) = waiting.find(|w| phase == Phase::Ready && w.service == service.name) {
                 (phase, text) = (Phase::Checking, format!("ready, waiting for {}", waiting.what));
             }
+            let hash = plan::spec::spec_hash(release, service);
+            let is_ending = |i: &InstanceView| {
+                i.observed.spec.spec_hash == hash && state.draining.contains(&i.observed.spec.id)
+            };
+            if instances.iter().any(|i| *i.service() == service.name && is_ending(i)) {
+                (phase, text) = (Phase::Stopping, "stopping".to_owned());
+            }
+            let is_gone = !instances.iter().any(|i| *i.service() == service.name);
+            if state.is_being_removed() && is_gone {
+                (phase, text) = (Phase::Stopped, "removed".to_owned());
+            }
             if phase != Phase::Waiting || state.acted {
                 self.stories.say_service(change, &service.name, phase, text, now);
             }
