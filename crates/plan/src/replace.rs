@@ -46,11 +46,16 @@ pub(crate) fn replacements(input: &Input<'_>, takeover: &Takeover<'_>) -> Replac
 /// instance still runs or was stopped first.
 fn progress(input: &Input<'_>, takeover: &Takeover<'_>, config: &UpdateConfig) -> (u32, u32) {
     let service = takeover.service;
-    let given_up = given_up(input, takeover, config);
+    // What fails decides over a rollout; where none is under way, nobody waits for it.
+    let given_up = !takeover.is_under_way() || given_up(input, takeover, config);
     let (mut in_place, mut underway) = (0, 0);
     for slot in 1..=service.replicas {
         let held = input.instances.iter().filter(|i| *i.service() == service.name && i.slot() == slot);
+        let is_leaving = |i: &&InstanceView| {
+            input.in_flight.values().any(|f| f.stops.as_ref() == Some(&i.observed.spec.id))
+        };
         let (current, old): (Vec<&InstanceView>, Vec<_>) = held.partition(|i| takeover.is_current(i));
+        let current: Vec<_> = current.into_iter().filter(|i| !is_leaving(i)).collect();
         if current.is_empty() && old.iter().any(|i| has_place_still(takeover, i)) {
             continue;
         }

@@ -70,6 +70,8 @@ impl Rollout<'_, '_> {
             self.takeover.may_return(i) || is_of_use(i) && (is_before(i) || !before_is_ready)
         };
         let (stay, passed_over): (Vec<_>, Vec<_>) = old.into_iter().partition(stays);
+        let until: Vec<_> = stay.iter().filter_map(|i| self.warm_until(i)).collect();
+        until.into_iter().for_each(|until| self.plan.look_again(until));
         self.retire(&passed_over, "replaced before");
         stay
     }
@@ -255,14 +257,20 @@ impl Rollout<'_, '_> {
     /// Until its turn comes, or while the rollout is halted, what has the place is looked after as its
     /// own release declares. It decides over the new release only when that is halted.
     fn tend_before(&mut self, slot: u32, old: &[&InstanceView]) {
-        let Some(fallback) = self.input.fallback else { return };
-        let Some(service) = fallback.release.stack.services.get(&self.service.name) else { return };
+        let before = self.input.fallback;
+        let before =
+            before.and_then(|f| Some((f.release, f.release.stack.services.get(&self.service.name)?)));
+        let Some((release, service)) = before else {
+            // Nobody knows how it is declared; as long as it serves it is left alone.
+            let serves = old.iter().any(|i| i.ready_since.is_some());
+            self.plan.held += u32::from(self.input.is_paused && serves);
+            return;
+        };
         let stays = |i: &&InstanceView| self.takeover.is_before(i) && !self.is_stopping(i);
         let Some(instance) = old.iter().copied().filter(stays).max_by_key(|i| liveliness(i)) else { return };
         let (in_place, watched, failures) = (self.plan.in_place, self.plan.watched, self.plan.failures.len());
-        let takeover = Takeover::new(fallback.release, None, self.input.direction, service, self.input.now);
+        let takeover = Takeover::new(release, None, self.input.direction, service, self.input.now);
         let (input, replacements) = (self.input, self.replacements);
-        let release = fallback.release;
         Rollout { input, release, service, plan: self.plan, takeover, replacements }.tend(
             slot,
             instance,
@@ -341,7 +349,7 @@ impl Rollout<'_, '_> {
 /// Which of several instances in one place is to stay.
 fn liveliness(instance: &InstanceView) -> u8 {
     match instance.observed.state {
-        InstanceState::Running { .. } => 2,
+        InstanceState::Running { .. } => 2 + u8::from(instance.ready_since.is_some()),
         InstanceState::Created | InstanceState::Lost => 1,
         InstanceState::Exited(_) => 0,
     }
