@@ -17,6 +17,7 @@ pub enum Set {
 }
 
 const SLOW: &str = "slow::";
+const ONE_BY_ONE: &str = "--test-threads=1";
 
 pub fn run(set: Set) -> Outcome {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -45,7 +46,12 @@ fn with_nextest(set: Set, path: &OsStr) -> Outcome {
     )
 }
 
+/// Without a process for each test: one after the other, because they share more than they would.
 fn with_cargo(set: Set, path: &OsStr) -> Outcome {
+    // `cargo test` makes test programs of the examples; some tests run the examples themselves.
+    if cargo(&["build", "--workspace", "--examples"], path)?.failed {
+        return Err("an example cannot be built".into());
+    }
     let mut total = Totals::default();
     let mut failed = false;
     let mut pass = |arguments: &[&str]| -> Outcome {
@@ -57,10 +63,10 @@ fn with_cargo(set: Set, path: &OsStr) -> Outcome {
     };
     if set != Set::Slow {
         examples_in_docs(path)?;
-        pass(&["--skip", SLOW])?;
+        pass(&["--skip", SLOW, ONE_BY_ONE])?;
     }
     if set != Set::Fast {
-        pass(&[SLOW, "--test-threads=1"])?;
+        pass(&[SLOW, ONE_BY_ONE])?;
     }
     finish(failed, Some(total.line(failed)))
 }

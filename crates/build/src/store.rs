@@ -38,8 +38,6 @@ pub struct ImageStore {
     http: Http,
     limits: Limits,
     boot: String,
-    /// Of this process, to tell its temporary directories apart.
-    counter: AtomicU64,
 }
 
 /// Beside an unpacked layer. Its files are not synced one by one, which would take seconds; after
@@ -70,7 +68,6 @@ impl ImageStore {
             http: Http::new(),
             limits: Limits::default(),
             boot: boot.trim().to_owned(),
-            counter: AtomicU64::new(0),
         };
         store.empty_temporary()?;
         Ok(store)
@@ -172,7 +169,9 @@ impl ImageStore {
 
     /// An empty directory on the file system of the layers.
     pub(crate) fn new_layer(&self) -> Result<Unfinished, BuildError> {
-        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        // Of the process, not of the store: two may be open on one directory.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = self.temporary().join(format!("layer-{}-{number}", std::process::id()));
         if path.exists() {
             fs::remove_dir_all(&path).map_err(BuildError::io(format!("remove {}", path.display())))?;
