@@ -9,6 +9,7 @@ use crate::slot::Rollout;
 use crate::spec::{network_spec, spec_hash};
 use crate::step::Step;
 use crate::takeover::Takeover;
+use model::instance::InstanceState;
 use model::{InstanceId, Release, Service, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -92,17 +93,23 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
-/// What is under way already is not begun again.
+/// What is under way already is not begun again, and whoever is being made is made before it goes: it
+/// may run, and serve, by then.
 fn leave_out_begun(input: &Input<'_>, plan: &mut Plan) {
+    let is_created =
+        |service: &ServiceName, slot: u32| input.in_flight.contains_key(&Step::creation_key(service, slot));
+    let is_new = |id: &InstanceId| {
+        let mut instances = input.instances.iter();
+        let found = instances.find(|i| i.observed.spec.id == *id);
+        found.is_some_and(|i| i.observed.state == InstanceState::Created)
+    };
     plan.steps.retain(|step| {
-        let is_created = match step {
-            // Whoever makes an instance starts it, too.
-            Step::Start { service, slot, .. } => {
-                input.in_flight.contains_key(&Step::creation_key(service, *slot))
-            }
+        let is_being_made = match step {
+            Step::Start { service, slot, .. } => is_created(service, *slot),
+            Step::Remove { id, service, slot } => is_created(service, *slot) && is_new(id),
             _ => false,
         };
-        !is_created && !input.in_flight.contains_key(&step.key())
+        !is_being_made && !input.in_flight.contains_key(&step.key())
     });
 }
 

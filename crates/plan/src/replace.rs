@@ -51,11 +51,8 @@ fn progress(input: &Input<'_>, takeover: &Takeover<'_>, config: &UpdateConfig) -
     let (mut in_place, mut underway) = (0, 0);
     for slot in 1..=service.replicas {
         let held = input.instances.iter().filter(|i| *i.service() == service.name && i.slot() == slot);
-        let is_leaving = |i: &&InstanceView| {
-            input.in_flight.values().any(|f| f.stops.as_ref() == Some(&i.observed.spec.id))
-        };
-        let (current, old): (Vec<&InstanceView>, Vec<_>) = held.partition(|i| takeover.is_current(i));
-        let current: Vec<_> = current.into_iter().filter(|i| !is_leaving(i)).collect();
+        let stay = held.filter(|i| !is_stopping(input, i));
+        let (current, old): (Vec<&InstanceView>, Vec<_>) = stay.partition(|i| takeover.is_current(i));
         if current.is_empty() && old.iter().any(|i| has_place_still(takeover, i)) {
             continue;
         }
@@ -69,6 +66,11 @@ fn progress(input: &Input<'_>, takeover: &Takeover<'_>, config: &UpdateConfig) -
         underway += u32::from(!is_filled && !is_given_up);
     }
     (in_place, underway)
+}
+
+/// It is being told to go.
+pub(crate) fn is_stopping(input: &Input<'_>, instance: &InstanceView) -> bool {
+    input.in_flight.values().any(|f| f.stops.as_ref() == Some(&instance.observed.spec.id))
 }
 
 /// It was told to go: its successor comes next.

@@ -4,7 +4,7 @@ use crate::depend::{Gate, gate};
 use crate::input::{Input, InstanceView, Phase};
 use crate::planner::{Failure, Plan, Waiting};
 use crate::ready::{Readiness, deadline, readiness};
-use crate::replace::{Replacements, is_stopped};
+use crate::replace::{Replacements, is_stopped, is_stopping};
 use crate::restart::{CRASH_LOOP, Next, TRIAL_STARTS, after_exit, pause};
 use crate::spec::{Seat, instance_id, instance_spec, spec_hash};
 use crate::step::Step;
@@ -46,7 +46,9 @@ impl Rollout<'_, '_> {
         match newest {
             Some(instance) => self.tend(slot, instance, &old),
             None if old.is_empty() => self.create(slot),
-            None if !self.input.is_paused && old.iter().all(|i| is_stopped(i)) => self.create(slot),
+            None if !self.input.is_paused && old.iter().all(|i| is_stopped(i) || self.is_stopping(i)) => {
+                self.create(slot);
+            }
             None => self.replace(slot, &old),
         }
     }
@@ -147,8 +149,7 @@ impl Rollout<'_, '_> {
     }
 
     fn is_stopping(&self, instance: &InstanceView) -> bool {
-        let id = &instance.observed.spec.id;
-        self.input.in_flight.values().any(|f| f.stops.as_ref() == Some(id))
+        is_stopping(self.input, instance)
     }
 
     /// The place is filled anew: who had it is kept warm, or goes.
