@@ -84,7 +84,7 @@ impl Controller {
         view.ok_or_else(|| Report::usage(format!("the stack {stack} was removed")))
     }
 
-    /// The instances of these services, newest last.
+    /// The instances of these services, those of the release in force last.
     fn instances(
         &self,
         stack: &StackName,
@@ -99,7 +99,12 @@ impl Controller {
         }
         let of_stack = snapshot.observed.iter().filter(|o| o.spec.stack == *stack);
         let wanted = of_stack.filter(|o| services.is_empty() || services.contains(&o.spec.service));
+        let mut wanted: Vec<_> = wanted.collect();
+        let release = snapshot.releases.get(stack);
+        // Old ones that are kept warm run as well; nobody means them.
+        wanted.sort_by_key(|o| release.is_some_and(|r| in_force(r, &o.spec)));
         Ok(wanted
+            .into_iter()
             .map(|o| {
                 let running = matches!(o.state, model::instance::InstanceState::Running { .. });
                 (o.spec.id.clone(), o.spec.service.clone(), o.spec.slot, running)
@@ -110,6 +115,12 @@ impl Controller {
     fn engine_report(error: &crate::engine::EngineError) -> Report {
         Report::from_error(ErrorKind::Environment, error)
     }
+}
+
+/// Whether an instance is what the release declares now.
+fn in_force(release: &model::Release, spec: &model::instance::InstanceSpec) -> bool {
+    let declared = release.stack.services.get(&spec.service);
+    declared.is_some_and(|service| plan::spec::spec_hash(release, service) == spec.spec_hash)
 }
 
 /// The revision alone, for those who only want to know that something changed.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +21,20 @@ impl TempDir {
     #[allow(clippy::new_without_default, reason = "making a directory is not a default value")]
     pub fn new() -> Self {
         let base = std::env::temp_dir();
-        let base = if base.as_os_str().len() <= 20 { base } else { PathBuf::from("/tmp") };
+        Self::below(if base.as_os_str().len() <= 20 { base } else { PathBuf::from("/tmp") })
+    }
+
+    /// One that every user of this machine can reach, wherever `TMPDIR` is.
+    pub fn reachable() -> Self {
+        let base = std::env::temp_dir();
+        let all = |path: &Path| fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o005 == 0o005);
+        let directory = Self::below(if base.ancestors().all(all) { base } else { PathBuf::from("/tmp") });
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&directory.path, mode).expect("the directory is ours");
+        directory
+    }
+
+    fn below(base: PathBuf) -> Self {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
         for _ in 0..1000 {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);

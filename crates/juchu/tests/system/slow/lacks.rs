@@ -90,16 +90,14 @@ fn a_person_without_rights_is_told_what_to_do() {
     machine.must(&running, &["up", "-d"]);
 
     // Neither the program nor the project may be out of reach for another reason.
-    let open = TempDir::new();
+    let open = TempDir::reachable();
     let program = open.path().join("juchu");
     std::fs::copy(env!("CARGO_BIN_EXE_juchu"), &program).expect("a copy");
     open.write("compose.yaml", "name: mine\nservices:\n  web: {image: 'x:1'}\n");
     let own = open.path().join("home");
     std::fs::create_dir(&own).expect("a directory");
     chown(&own, Some(NOBODY), Some(NOBODY)).expect("root may");
-    for path in [open.path(), &program] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-    }
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
     let as_nobody = |home: Option<&Path>, arguments: &[&str]| {
         let mut command = std::process::Command::new(&program);
         command.args(arguments).current_dir(open.path()).uid(NOBODY).gid(NOBODY);
