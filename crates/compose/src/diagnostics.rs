@@ -28,6 +28,8 @@ pub(crate) struct Sink {
     seen: HashSet<(Option<Pos>, String)>,
     list: Vec<Diagnostic>,
     errors: usize,
+    /// Errors of those it was made from.
+    earlier: usize,
     full: bool,
 }
 
@@ -40,8 +42,14 @@ impl Sink {
             seen: HashSet::new(),
             list: Vec::new(),
             errors: 0,
+            earlier: 0,
             full: false,
         }
+    }
+
+    /// An empty one in which positions mean the same.
+    pub fn sibling(&self) -> Self {
+        Self { files: self.files.clone(), earlier: self.earlier + self.errors, ..Self::new(&self.root) }
     }
 
     /// The number by which positions name `path`.
@@ -65,6 +73,11 @@ impl Sink {
     /// The shown name of the file a position is in.
     pub fn file_of(&self, pos: Pos) -> String {
         self.files.get(pos.file as usize).cloned().unwrap_or_default()
+    }
+
+    /// Whether nothing at all was wrong so far.
+    pub fn is_clean(&self) -> bool {
+        self.earlier + self.errors == 0
     }
 
     pub fn errors(&self) -> usize {

@@ -26,6 +26,8 @@ mod profiles;
 mod typed;
 mod validate;
 
+mod render;
+
 mod ports;
 mod quantity;
 mod shell_words;
@@ -34,3 +36,4 @@ mod suggest;
 mod load;
 
 pub use load::{Files, Input, Loaded, load};
+pub use render::Resolved;

@@ -1,9 +1,11 @@
 //! The way from files to a [`Stack`]: the stages in their order, and the public entry point.
 
 use crate::diagnostics::Sink;
-use crate::unit::{Loader, Unit};
+use crate::project::Project;
+use crate::render::Resolved;
+use crate::unit::{Loader, Merged, Unit};
 use crate::{host_files, merge, profiles, project, resolve, schema, typed, validate};
-use model::{Diagnostic, Stack};
+use model::{Diagnostic, Stack, StackName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -37,9 +39,13 @@ pub struct Input {
 /// What came of it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// `None` when there are errors.
+    /// What the files say; `None` when there are errors in them.
+    pub resolved: Option<Resolved>,
+    /// What is run; `None` when there are errors or refusals.
     pub stack: Option<Stack>,
     pub diagnostics: Vec<Diagnostic>,
+    /// What is valid Compose and cannot be run by this program, with the reason.
+    pub refusals: Vec<Diagnostic>,
     /// Errors about paths of this host that the stack names and that are not there. They do not keep
     /// the stack from being loaded, but whoever starts it should refuse.
     pub missing: Vec<Diagnostic>,
@@ -48,20 +54,38 @@ pub struct Loaded {
 /// Loads a stack. Every problem is reported, not only the first.
 pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let mut loader = Loader::new(files, Sink::new(&input.directory));
-    let mut missing = Vec::new();
-    let stack = load_with(input, &mut loader, &mut missing);
-    let stack = stack.filter(|_| loader.sink.errors() == 0);
-    Loaded { stack, diagnostics: loader.sink.finish(), missing }
+    let Some((merged, project, name)) = read(input, &mut loader) else {
+        let diagnostics = loader.sink.finish();
+        return Loaded {
+            resolved: None,
+            stack: None,
+            diagnostics,
+            refusals: Vec::new(),
+            missing: Vec::new(),
+        };
+    };
+    // From here on an error is about what this program can run.
+    let running = loader.sink.sibling();
+    let reading = std::mem::replace(&mut loader.sink, running);
+    let resolved = (reading.errors() == 0).then(|| Resolved::new(&merged.tree));
+    schema::warn_unsupported(&merged.tree, &mut loader.sink);
+    let missing = host_files::missing(&merged.tree, &project.directory, &loader);
+    let stack = typed::stack(&merged, name, project.directory, project.files, &mut loader);
+    let stack = stack.filter(|_| resolved.is_some() && loader.sink.errors() == 0);
+    let (refusals, warnings) = loader.sink.finish().into_iter().partition(Diagnostic::is_error);
+    let diagnostics = [reading.finish(), warnings].concat();
+    Loaded { resolved, stack, diagnostics, refusals, missing }
 }
 
-fn load_with(input: &Input, loader: &mut Loader<'_>, missing: &mut Vec<Diagnostic>) -> Option<Stack> {
+/// The merged and validated tree with what surrounds it.
+fn read(input: &Input, loader: &mut Loader<'_>) -> Option<(Merged, Project, StackName)> {
     let mut project = project::find(input, loader)?;
     let name = project::name(input, &project, loader);
     if let Some(name) = &name {
         project.environment.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     }
     let active_profiles = project::profiles(input, &project.environment);
-    let environment = loader.add_environment(project.environment);
+    let environment = loader.add_environment(std::mem::take(&mut project.environment));
     let unit = Unit {
         files: project.files.iter().map(|path| (path.clone(), None)).collect(),
         directory: project.directory.clone(),
@@ -77,8 +101,5 @@ fn load_with(input: &Input, loader: &mut Loader<'_>, missing: &mut Vec<Diagnosti
     let inactive = profiles::select(&mut merged.tree, &active_profiles);
     resolve::resolve(&mut merged, loader);
     validate::validate(&mut merged.tree, &inactive, loader);
-    schema::warn_unsupported(&merged.tree, &mut loader.sink);
-    *missing = host_files::missing(&merged.tree, &project.directory, loader);
-    let name = name?;
-    typed::stack(&merged, name, project.directory, project.files, loader)
+    Some((merged, project, name?))
 }

@@ -81,7 +81,7 @@ fn native_image(stated: &Node, sink: &mut Sink) -> Option<NativeImage> {
         Ok(image) => Some(image),
         Err(error) => {
             // What the schema refuses is reported there, key by key.
-            if sink.errors() == 0 {
+            if sink.is_clean() {
                 sink.error(stated.pos, format!("`x-juchu.image`: {error}"));
             }
             None

@@ -102,7 +102,7 @@ pub fn said(loaded: &Loaded) -> String {
         let hint = diagnostic.hint.as_ref().map_or(String::new(), |hint| format!("; hint: {hint}"));
         format!("{place}: {kind}: {}{hint}", diagnostic.message)
     };
-    loaded.diagnostics.iter().map(line).collect::<Vec<_>>().join("\n")
+    loaded.diagnostics.iter().chain(&loaded.refusals).map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The only service `a` of a file that has `image: x` and these further keys.

@@ -423,8 +423,16 @@ pub struct Config {
     /// Say only whether it is valid.
     #[arg(long)]
     pub check: bool,
+    /// How it is printed.
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    pub format: ConfigFormat,
     #[command(flatten)]
     pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConfigFormat {
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use super::args::StackArgs;
 use super::screen::{Ended, Hue, Outcome, Paint, Screen, hint_line, safe};
-use compose::{Input, Loaded};
+use compose::{Input, Loaded, Resolved};
 use console::text::cut;
 use model::{Diagnostic, Report, Severity, Span, Stack};
 use std::collections::BTreeMap;
@@ -73,7 +73,8 @@ pub fn load(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outc
 
 fn understood(screen: &Screen, loaded: Loaded) -> Outcome<Stack> {
     screen.say(&show(&loaded.diagnostics, screen));
-    let mut errors = loaded.diagnostics.iter().filter(|d| d.is_error()).peekable();
+    screen.say(&show(&loaded.refusals, screen));
+    let mut errors = loaded.diagnostics.iter().chain(&loaded.refusals).filter(|d| d.is_error()).peekable();
     match loaded.stack {
         Some(stack) => Ok(stack),
         None if errors.peek().is_some() => {
@@ -84,6 +85,18 @@ fn understood(screen: &Screen, loaded: Loaded) -> Outcome<Stack> {
         }
         None => Err(Report::internal("the Compose file gave neither a stack nor an error").into()),
     }
+}
+
+/// What the files say, whether or not it can be run here; what cannot is told.
+pub fn resolved(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outcome<Resolved> {
+    let mut loaded = quietly(args, directory)?;
+    let Some(resolved) = loaded.resolved.take() else {
+        return Err(understood(screen, loaded).expect_err("nothing can be run that cannot be read"));
+    };
+    let refused = std::mem::take(&mut loaded.refusals).into_iter();
+    loaded.diagnostics.extend(refused.map(|d| Diagnostic { severity: Severity::Warning, ..d }));
+    screen.say(&show(&loaded.diagnostics, screen));
+    Ok(resolved)
 }
 
 /// The same without a word about what is wrong.

@@ -50,12 +50,13 @@ fn preview_text(preview: &Preview, paint: Paint) -> String {
 pub fn config(screen: &Screen, args: &Config, stack: &StackArgs) -> Outcome {
     let (directory, rest) = load::split_targets(&args.targets, stack);
     let directory = directory.or_else(|| rest.first().map(Into::into));
-    let stack = load::load(screen, stack, directory.as_deref())?;
     if args.check {
+        let stack = load::load(screen, stack, directory.as_deref())?;
         screen.note(format!("{} is valid: {} services", stack.name, stack.services.len()));
         return Ok(());
     }
-    screen.json(&stack)
+    let resolved = load::resolved(screen, stack, directory.as_deref())?;
+    screen.json(resolved.json())
 }
 
 #[cfg(test)]

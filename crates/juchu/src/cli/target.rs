@@ -20,7 +20,12 @@ pub async fn stack(client: &Client, args: &StackArgs) -> Result<StackName, Repor
         return Ok(stack.name);
     }
     if !args.files.is_empty() {
-        let first = loaded.diagnostics.iter().find(|d| d.is_error()).map(|d| d.message.clone());
+        let first = loaded
+            .diagnostics
+            .iter()
+            .chain(&loaded.refusals)
+            .find(|d| d.is_error())
+            .map(|d| d.message.clone());
         return Err(Report::usage(first.unwrap_or_else(|| "the Compose file cannot be read".to_owned()))
             .hint("`juchu config` shows every problem; `-p NAME` names the stack without its file"));
     }
