@@ -23,6 +23,7 @@ mod schema;
 
 mod host_files;
 mod profiles;
+mod runnable;
 mod typed;
 mod validate;
 

@@ -4,7 +4,7 @@ use crate::diagnostics::Sink;
 use crate::project::Project;
 use crate::render::Resolved;
 use crate::unit::{Loader, Merged, Unit};
-use crate::{host_files, merge, profiles, project, resolve, schema, typed, validate};
+use crate::{host_files, merge, profiles, project, resolve, runnable, schema, typed, validate};
 use model::{Diagnostic, Stack, StackName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ pub struct Loaded {
 /// Loads a stack. Every problem is reported, not only the first.
 pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let mut loader = Loader::new(files, Sink::new(&input.directory));
-    let Some((merged, project, name)) = read(input, &mut loader) else {
+    let Some(Read { merged, project, name, inactive }) = read(input, &mut loader) else {
         let diagnostics = loader.sink.finish();
         return Loaded {
             resolved: None,
@@ -69,6 +69,7 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let reading = std::mem::replace(&mut loader.sink, running);
     let resolved = (reading.errors() == 0).then(|| Resolved::new(&merged.tree));
     schema::warn_unsupported(&merged.tree, &mut loader.sink);
+    runnable::check(&merged.tree, inactive, &mut loader.sink);
     let missing = host_files::missing(&merged.tree, &project.directory, &loader);
     let stack = typed::stack(&merged, name, project.directory, project.files, &mut loader);
     let stack = stack.filter(|_| resolved.is_some() && loader.sink.errors() == 0);
@@ -78,7 +79,15 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
 }
 
 /// The merged and validated tree with what surrounds it.
-fn read(input: &Input, loader: &mut Loader<'_>) -> Option<(Merged, Project, StackName)> {
+struct Read {
+    merged: Merged,
+    project: Project,
+    name: StackName,
+    /// Services left out because of their profiles.
+    inactive: usize,
+}
+
+fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
     let mut project = project::find(input, loader)?;
     let name = project::name(input, &project, loader);
     if let Some(name) = &name {
@@ -101,5 +110,5 @@ fn read(input: &Input, loader: &mut Loader<'_>) -> Option<(Merged, Project, Stac
     let inactive = profiles::select(&mut merged.tree, &active_profiles);
     resolve::resolve(&mut merged, loader);
     validate::validate(&mut merged.tree, &inactive, loader);
-    Some((merged, project, name?))
+    Some(Read { merged, project, name: name?, inactive: inactive.len() })
 }

@@ -4,7 +4,7 @@ use crate::diagnostics::{Pos, Sink};
 use crate::suggest;
 use crate::tree::{Entry, Map, Node};
 use crate::unit::Loader;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Checks the merged tree; `inactive` are services whose profile is not active.
 pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>, loader: &mut Loader<'_>) {
@@ -13,23 +13,13 @@ pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>
     drop_optional_dependencies(root, inactive);
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
-    if services.is_empty() && inactive.is_empty() && !root.get("services").is_some_and(|node| node.is_given())
-    {
-        sink.error_hint(
-            root.pos,
-            "the file declares no services",
-            "add `services:` with at least one service",
-        );
-    }
     for (name, entry) in services.iter().filter(|(_, entry)| entry.node.as_map().is_some()) {
         let mut service = Service { name, entry, root, inactive, sink };
-        service.name_is_valid();
         service.has_an_image();
         service.dependencies_exist();
         service.resources_exist();
         service.keys_fit_together();
     }
-    unique_container_names(services, sink);
     circles(services, sink);
     resources_have_a_source(root, sink);
 }
@@ -47,16 +37,12 @@ impl Service<'_> {
         &self.entry.node
     }
 
-    fn name_is_valid(&mut self) {
-        if let Err(error) = model::ServiceName::new(self.name) {
-            self.sink.error(self.entry.key, error.to_string());
-        }
-    }
-
     fn has_an_image(&mut self) {
         let policy = self.entry.node.get("x-juchu");
         let stated = policy.is_some_and(|policy| policy.has("component") || policy.has("image"));
-        if !stated && !self.node().has("image") && !self.node().has("build") {
+        let image = self.node().get("image").and_then(Node::as_text).is_none_or(|image| !image.is_empty());
+        let image = image && self.node().has("image");
+        if !stated && !image && !self.node().has("build") && !self.node().has("provider") {
             self.sink.error_hint(
                 self.entry.key,
                 format!("the service `{}` has neither `image`, `build` nor `x-juchu.component`", self.name),
@@ -158,6 +144,21 @@ impl Service<'_> {
         self.distinct("mem_reservation", &["deploy", "resources", "reservations", "memory"]);
         self.distinct("pids_limit", &["deploy", "resources", "limits", "pids"]);
         self.container_name_with_replicas();
+        self.platform_is_built();
+    }
+
+    /// What is built for some platforms must be built for the one that is run.
+    fn platform_is_built(&mut self) {
+        let platform = self.entry.node.get("platform");
+        let platforms = self.entry.node.get("build").and_then(|build| build.get("platforms"));
+        let (Some(platform), Some(platforms)) = (platform, platforms) else { return };
+        let Some(text) = platform.as_text().filter(|text| !text.is_empty()) else { return };
+        if platforms.items().is_empty() || platforms.items().iter().any(|item| item.as_text() == Some(text)) {
+            return;
+        }
+        let message =
+            format!("the platform `{text}` of the service `{}` is not in `build.platforms`", self.name);
+        self.sink.error_hint(platform.pos, message, "add it there, or change `platform`");
     }
 
     /// Two keys that say the same thing must say the same value.
@@ -241,19 +242,6 @@ fn drop_optional_dependencies(root: &mut Node, inactive: &BTreeMap<String, Vec<S
             let required = dependency.node.get("required").and_then(Node::as_bool).unwrap_or(true);
             required || (known.contains(name) && !inactive.contains_key(name))
         });
-    }
-}
-
-fn unique_container_names(services: &Map, sink: &mut Sink) {
-    let mut seen: HashMap<&str, &str> = HashMap::new();
-    for (name, entry) in services {
-        let Some(node) = entry.node.get("container_name") else { continue };
-        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else { continue };
-        if let Some(other) = seen.insert(text, name) {
-            let message =
-                format!("the services `{other}` and `{name}` have the same `container_name` `{text}`");
-            sink.error_hint(node.pos, message, "give each its own, or remove the key");
-        }
     }
 }
 

@@ -332,7 +332,7 @@ fn wrong_volumes() {
     check_keys(
         "volumes: [{type: npipe, target: /x}]",
         &[
-            "4:22: error: `services.a.volumes[0].type` cannot be `npipe`; hint: use one of `bind`, `volume`, `tmpfs`",
+            "4:22: error: volumes of the type `npipe` are not supported; hint: use `bind`, `volume` or `tmpfs`",
         ],
     );
     check_keys(

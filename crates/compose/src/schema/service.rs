@@ -203,7 +203,7 @@ static ULIMIT: Object = object_with(&[on("soft", Int), on("hard", Int)], &["soft
 
 static VOLUME: Object = object_with(
     &[
-        on("type", Word(&["bind", "volume", "tmpfs"])),
+        on("type", Word(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"])),
         on("source", Text),
         on("target", Text),
         on("read_only", Bool),

@@ -109,7 +109,7 @@ impl<'a> Builder<'a> {
                 self.count(1, pos)?;
                 let tag = tag.as_deref();
                 let node = Node { pos, tag: merge_tag(tag), value: scalar_value(&text, style, tag) };
-                let is_merge_key = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
+                let is_merge_key = text == "<<" && is_merge(style, tag);
                 self.add(node, anchor, 1, is_merge_key)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -260,6 +260,14 @@ fn depth(node: &Node) -> usize {
         Value::List(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
         Value::Map(map) => 1 + map.values().map(|entry| depth(&entry.node)).max().unwrap_or(0),
         _ => 0,
+    }
+}
+
+/// Whether `<<` merges rather than names a key: written plainly, or under `!!merge`.
+fn is_merge(style: ScalarStyle, tag: Option<&saphyr_parser::Tag>) -> bool {
+    match tag {
+        None => style == ScalarStyle::Plain,
+        Some(tag) => tag.is_yaml_core_schema() && tag.suffix == "merge",
     }
 }
 

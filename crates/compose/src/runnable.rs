@@ -1,0 +1,50 @@
+//! What is valid Compose and cannot be run by this program whatever the rest says: refusals of the
+//! second stage that need no types.
+
+use crate::diagnostics::Sink;
+use crate::tree::{Map, Node};
+use std::collections::HashMap;
+
+/// Puts a refusal into the sink for each reason not to run what `root` says.
+pub(crate) fn check(root: &Node, inactive: usize, sink: &mut Sink) {
+    let empty = Map::new();
+    let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
+    if services.is_empty() && inactive == 0 {
+        let hint = "add `services:` with at least one service";
+        sink.error_hint(root.pos, "the file declares no services", hint);
+    }
+    for (name, entry) in services {
+        if let Err(error) = model::ServiceName::new(name.as_str()) {
+            sink.error(entry.key, error.to_string());
+        }
+        if let Some(provider) = entry.node.get("provider") {
+            let message = format!("the service `{name}` is run by a provider, which is not supported");
+            sink.error_hint(provider.pos, message, "remove the service, or give it an image");
+        }
+        for volume in entry.node.get("volumes").map(Node::items).unwrap_or_default() {
+            volume_type(volume, sink);
+        }
+    }
+    unique_container_names(services, sink);
+}
+
+fn volume_type(volume: &Node, sink: &mut Sink) {
+    let Some(kind) = volume.get("type") else { return };
+    if let Some(text @ ("cluster" | "npipe" | "image")) = kind.as_text() {
+        let message = format!("volumes of the type `{text}` are not supported");
+        sink.error_hint(kind.pos, message, "use `bind`, `volume` or `tmpfs`");
+    }
+}
+
+fn unique_container_names(services: &Map, sink: &mut Sink) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (name, entry) in services {
+        let Some(node) = entry.node.get("container_name") else { continue };
+        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else { continue };
+        if let Some(other) = seen.insert(text, name) {
+            let message =
+                format!("the services `{other}` and `{name}` have the same `container_name` `{text}`");
+            sink.error_hint(node.pos, message, "give each its own, or remove the key");
+        }
+    }
+}
