@@ -292,7 +292,8 @@ impl World {
                 daemon.draining.insert(id.clone());
             }
         }
-        self.watch.accepted(self.now, steps, &self.machine)
+        let Some(daemon) = &self.daemon else { return Ok(()) };
+        self.watch.accepted(self.now, daemon, steps, &self.machine)
     }
 
     /// The whole table anew, handed to the gateway at once.

@@ -51,6 +51,11 @@ impl Machine {
         self.position(id).map(|at| &self.truths[at])
     }
 
+    /// Its program does its work, as far as anybody knows.
+    pub fn is_good(&self, id: &InstanceId) -> bool {
+        self.truth(id).is_none_or(|t| t.program.is_good())
+    }
+
     pub fn truth_mut(&mut self, id: &InstanceId) -> Option<&mut Truth> {
         self.position(id).map(|at| &mut self.truths[at])
     }

@@ -42,6 +42,8 @@ type Place = (ServiceName, u32);
 #[derive(Default)]
 pub struct Watch {
     places: BTreeMap<Place, Vec<Served>>,
+    /// Places whose working instance was told to go before its successor came.
+    emptied: BTreeMap<Place, InstanceId>,
     ports: BTreeMap<SocketAddr, Vec<Served>>,
     /// Creations of a place since the release in force was put in force.
     creations: BTreeMap<String, u64>,
@@ -117,7 +119,14 @@ impl Watch {
     }
 
     /// A plan is written down.
-    pub fn accepted(&mut self, now: Timestamp, steps: &[Step], machine: &Machine) -> Result<(), Violation> {
+    pub fn accepted(
+        &mut self,
+        now: Timestamp,
+        daemon: &Daemon,
+        steps: &[Step],
+        machine: &Machine,
+    ) -> Result<(), Violation> {
+        self.empty(daemon, steps, machine)?;
         for step in steps {
             self.steps += 1;
             let (id, allowed) = match step {
@@ -137,9 +146,46 @@ impl Watch {
             if !allowed {
                 return Err(Violation::new("nothing is done over and over", step.describe()));
             }
-            let is_good = machine.truth(id).is_none_or(|t| t.program.is_good());
+            let is_good = machine.is_good(id);
             if is_good {
                 self.last_step = Some((now, step.describe()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of what is stopped before its successor starts, no more places are empty at a time than was
+    /// declared; one whose successor fails is no longer waited for.
+    fn empty(&mut self, daemon: &Daemon, steps: &[Step], machine: &Machine) -> Result<(), Violation> {
+        let Some(active) = daemon.active.as_deref() else { return Ok(()) };
+        let works = |v: &InstanceView| v.is_running() && v.ready_since.is_some();
+        let at = |place: &Place| {
+            let (service, slot) = place.clone();
+            machine.views.iter().filter(move |v| *v.service() == service && v.slot() == slot)
+        };
+        self.emptied.retain(|place, _| !at(place).any(works));
+        for step in steps {
+            let Step::Stop { id, service, slot, reason, .. } = step else { continue };
+            let place = (service.clone(), *slot);
+            let others = at(&place).any(|v| v.observed.spec.id != *id && works(v));
+            if machine.view(id).is_some_and(works) && !others && reason != "restart was asked for" {
+                self.emptied.insert(place, id.clone());
+            }
+        }
+        for service in active.stack.services.values() {
+            let limit = plan::config(service, daemon.direction()).parallelism.unwrap_or(1) as usize;
+            let is_first = plan::spec::update_order(service) == UpdateOrder::StopFirst;
+            let is_waited_for = |(place, gone): &(&Place, &InstanceId)| {
+                let mut successors = at(place).filter(|v| v.observed.spec.id != **gone);
+                let fails = |v: &InstanceView| v.observed.starts > 1 || !machine.is_good(&v.observed.spec.id);
+                place.0 == service.name && place.1 <= service.replicas && !successors.any(fails)
+            };
+            let empty: Vec<&Place> =
+                self.emptied.iter().filter(is_waited_for).map(|(place, _)| place).collect();
+            let is_stopped = daemon.view.stopped.contains(&service.name);
+            if is_first && !is_stopped && limit > 0 && empty.len() > limit {
+                let text = format!("{empty:?} with a parallelism of {limit}: {}", told(steps));
+                return Err(Violation::new("no more at a time than declared", text));
             }
         }
         Ok(())
@@ -190,6 +236,11 @@ impl Watch {
             return Ok(());
         };
         let look = Look { now, daemon, machine, table, active };
+        let is_declared = |(name, slot): &Place, _: &mut InstanceId| {
+            let service = active.stack.services.get(name);
+            service.is_some_and(|s| *slot <= s.replicas && !daemon.view.stopped.contains(name))
+        };
+        self.emptied.retain(is_declared);
         let before = std::mem::take(&mut self.places);
         for service in active.stack.services.values() {
             let is_watched = !daemon.view.stopped.contains(&service.name) && !shop::is_job(&service.name);
