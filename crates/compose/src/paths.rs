@@ -104,6 +104,10 @@ fn service(service: &mut Node, base: &Base<'_>) {
         base.rewrite(extends.get_mut("file"));
     }
     base.rewrite_all(service.get_mut("label_file"));
+    let rules = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
+    if let Some(Node { value: Value::List(rules), .. }) = rules {
+        rules.iter_mut().for_each(|rule| base.rewrite(rule.get_mut("path")));
+    }
     if let Some(Node { value: Value::List(files), .. }) = service.get_mut("env_file") {
         files.iter_mut().for_each(|file| base.rewrite(file.get_mut("path")));
     }

@@ -145,6 +145,7 @@ impl Service<'_> {
         self.distinct("pids_limit", &["deploy", "resources", "limits", "pids"]);
         self.container_name_with_replicas();
         self.platform_is_built();
+        self.watch_rules();
     }
 
     /// What is built for some platforms must be built for the one that is run.
@@ -169,6 +170,25 @@ impl Service<'_> {
         if short.node.scalar_text() != other.scalar_text() && short.node.is_given() {
             let message = format!("`{key}` and `{}` of the service `{}` differ", long.join("."), self.name);
             self.sink.error_hint(short.key, message, "keep one of the two");
+        }
+    }
+
+    /// What the shape of a rule does not say.
+    fn watch_rules(&mut self) {
+        let develop = self.entry.node.get("develop");
+        for rule in develop.and_then(|develop| develop.get("watch")).map(Node::items).unwrap_or_default() {
+            let text = |key| rule.get(key).and_then(Node::as_text);
+            if let Some(path) = rule.get("path").filter(|path| path.as_text() == Some("")) {
+                let message = format!("the `path` of a watch rule of the service `{}` is empty", self.name);
+                self.sink.error_hint(path.pos, message, "`path: .` is the whole directory");
+            }
+            let action = text("action").filter(|action| action.starts_with("sync"));
+            if let Some(action) = action.filter(|_| text("target").is_none_or(str::is_empty)) {
+                let message =
+                    format!("a watch rule of `{}` with `action: {action}` has no `target`", self.name);
+                let hint = "say where the files are inside the instance: `target: /app`";
+                self.sink.error_hint(rule.pos, message, hint);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ pub mod route;
 pub mod service;
 pub mod stack;
 pub mod subnet;
+pub mod watch;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use id::{Digest, IdError, InstanceId, NetworkName, ReleaseId, ServiceName, StackName, VolumeName};

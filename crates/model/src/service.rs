@@ -3,6 +3,7 @@
 
 use crate::image::ImageSource;
 use crate::mount::{FileGrant, Mount};
+use crate::watch::WatchRule;
 use crate::{Bytes, Cpus, DurationMs, NetworkName, Percent, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,6 +64,10 @@ pub struct Service {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub policy: ServicePolicy,
+    /// `develop.watch`. It is read by the command that watches, where the files are: what runs does
+    /// not depend on it, so it is neither sent to the daemon nor kept in the journal.
+    #[serde(skip)]
+    pub watch: Vec<WatchRule>,
 }
 
 /// What the kernel is asked for when the program starts.

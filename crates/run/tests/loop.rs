@@ -55,6 +55,7 @@ fn service(text: &str, tag: &str) -> Service {
             rollout: RolloutPolicy { min_healthy: Some(DurationMs(20)), ..RolloutPolicy::default() },
             ..ServicePolicy::default()
         },
+        watch: Vec::new(),
     }
 }
 

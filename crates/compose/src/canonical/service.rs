@@ -43,6 +43,20 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
     extra_hosts(service.get_mut("extra_hosts"), sink);
     ulimits(service.get_mut("ulimits"));
     health_test(service.get_mut("healthcheck").and_then(|check| check.get_mut("test")));
+    each_item(service.get_mut("develop").and_then(|develop| develop.get_mut("watch")), |rule| {
+        vec![watch_rule(rule, sink)]
+    });
+}
+
+fn watch_rule(mut rule: Node, sink: &mut Sink) -> Node {
+    for key in ["ignore", "include"] {
+        to_list(rule.get_mut(key));
+    }
+    if let Some(exec) = rule.get_mut("exec") {
+        command(exec.get_mut("command"), "command", sink);
+        pairs(exec.get_mut("environment"), false);
+    }
+    rule
 }
 
 fn wrapped(key: &'static str) -> impl FnMut(Node) -> Vec<Node> {

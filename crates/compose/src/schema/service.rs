@@ -41,7 +41,7 @@ pub(super) static SERVICE: Object = object(&[
     off("credential_spec", Any, ""),
     on("depends_on", Either(&[List(&Text), Named(&Shape::Object(&DEPENDENCY))])),
     on("deploy", Nullable(&Shape::Object(&DEPLOY))),
-    off("develop", Any, ""),
+    on("develop", Nullable(&Shape::Object(&DEVELOP))),
     off("device_cgroup_rules", List(&Text), ""),
     on("devices", List(&Either(&[Text, Shape::Object(&DEVICE)]))),
     on("dns", texts()),
@@ -150,6 +150,33 @@ static DEPENDENCY: Object = object_with(
         on("restart", Bool),
     ],
     &["condition"],
+);
+
+static DEVELOP: Object = object(&[on("watch", List(&Shape::Object(&WATCH_RULE)))]);
+
+static WATCH_RULE: Object = object_with(
+    &[
+        on("path", Text),
+        on("action", Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"])),
+        on("target", Text),
+        on("ignore", texts()),
+        on("include", texts()),
+        on("initial_sync", Bool),
+        on("exec", Shape::Object(&HOOK)),
+    ],
+    &["path", "action"],
+);
+
+/// A command that is run inside an instance.
+static HOOK: Object = object_with(
+    &[
+        on("command", command()),
+        on("user", Text),
+        on("privileged", Bool),
+        on("working_dir", Text),
+        on("environment", Pairs),
+    ],
+    &["command"],
 );
 
 static EXTENDS: Object = object_with(&[on("service", Text), on("file", Text)], &["service"]);

@@ -8,6 +8,7 @@ mod process;
 mod resources;
 mod rollout;
 mod service;
+mod watch;
 
 use crate::diagnostics::{Pos, Sink};
 use crate::tree::{Node, Value};

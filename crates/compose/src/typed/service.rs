@@ -2,7 +2,7 @@
 
 use super::{
     count, duration, flag, health, image, mounts, network, process, resources, rollout, text_list, texts_of,
-    word,
+    watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -66,6 +66,7 @@ pub(super) fn service(
         stop_signal: word(node, "stop_signal"),
         labels: texts_of(node.get("labels")),
         policy: policy(node, sink),
+        watch: watch::rules(node),
     })
 }
 

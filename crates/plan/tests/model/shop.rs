@@ -99,6 +99,7 @@ fn service(random: &mut Random, name: &ServiceName, others: &Declared) -> Servic
         stop_signal: None,
         labels: BTreeMap::new(),
         policy: Default::default(),
+        watch: Default::default(),
     };
     match kind {
         Kind::Web => {

@@ -71,6 +71,7 @@ pub fn service(text: &str) -> Service {
         stop_signal: None,
         labels: BTreeMap::new(),
         policy: Default::default(),
+        watch: Default::default(),
     }
 }
 
