@@ -67,12 +67,14 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     // From here on an error is about what this program can run.
     let running = loader.sink.sibling();
     let reading = std::mem::replace(&mut loader.sink, running);
-    let resolved = (reading.errors() == 0).then(|| Resolved::new(&merged.tree));
+    let readable = reading.errors() == 0;
+    let project_name = name.to_string();
     schema::warn_unsupported(&merged.tree, &mut loader.sink);
     runnable::check(&merged.tree, inactive, &mut loader.sink);
     let missing = host_files::missing(&merged.tree, &project.directory, &loader);
     let stack = typed::stack(&merged, name, project.directory, project.files, &mut loader);
-    let stack = stack.filter(|_| resolved.is_some() && loader.sink.errors() == 0);
+    let stack = stack.filter(|_| readable && loader.sink.errors() == 0);
+    let resolved = readable.then(|| Resolved::new(merged.tree, &project_name));
     let (refusals, warnings) = loader.sink.finish().into_iter().partition(Diagnostic::is_error);
     let diagnostics = [reading.finish(), warnings].concat();
     Loaded { resolved, stack, diagnostics, refusals, missing }

@@ -33,12 +33,8 @@ fn environment_of(service: &mut Node, outer: &BTreeMap<String, String>, loader: 
     for (name, entry) in declared.iter().flat_map(Node::entries) {
         let mut entry = entry.clone();
         if entry.node.is_null() {
-            match outer.get(name) {
-                Some(value) => entry.node.value = Value::Text(value.clone()),
-                None => {
-                    values.shift_remove(name);
-                    continue;
-                }
+            if let Some(value) = outer.get(name) {
+                entry.node.value = Value::Text(value.clone());
             }
         }
         values.insert(name.clone(), entry);

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>, loader: &mut Loader<'_>) {
     let sink = &mut loader.sink;
     imply_dependencies(root);
-    drop_optional_dependencies(root, inactive);
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
     for (name, entry) in services.iter().filter(|(_, entry)| entry.node.as_map().is_some()) {
@@ -62,6 +61,11 @@ impl Service<'_> {
     fn dependencies_exist(&mut self) {
         let entry = self.entry;
         for (name, dependency) in entry.node.get("depends_on").into_iter().flat_map(Node::entries) {
+            let required = dependency.node.get("required").and_then(Node::as_bool).unwrap_or(true);
+            let services = self.root.get("services").and_then(Node::as_map);
+            if !required && !services.is_some_and(|services| services.contains_key(name)) {
+                continue;
+            }
             if name == self.name {
                 let message = format!("the service `{name}` depends on itself");
                 self.sink.error_hint(
@@ -250,19 +254,6 @@ fn implied(service: &Node) -> Vec<Implied> {
         }
     }
     all
-}
-
-/// A dependency with `required: false` on a service that does not take part goes.
-fn drop_optional_dependencies(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>) {
-    let Some(services) = root.get_mut("services") else { return };
-    let known: Vec<String> = services.entries().map(|(name, _)| name.clone()).collect();
-    for (_, entry) in services.entries_mut() {
-        let Some(map) = entry.node.get_mut("depends_on").and_then(Node::as_map_mut) else { continue };
-        map.retain(|name, dependency| {
-            let required = dependency.node.get("required").and_then(Node::as_bool).unwrap_or(true);
-            required || (known.contains(name) && !inactive.contains_key(name))
-        });
-    }
 }
 
 /// Reports each circle of `depends_on` once. The stack is explicit: files choose its depth.

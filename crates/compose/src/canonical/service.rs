@@ -41,7 +41,6 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
     each_item(service.get_mut("volumes"), |item| vec![mounts::volume(item, sink)]);
     each_item(service.get_mut("devices"), |item| vec![mounts::device(item, sink)]);
     extra_hosts(service.get_mut("extra_hosts"), sink);
-    ulimits(service.get_mut("ulimits"));
     health_test(service.get_mut("healthcheck").and_then(|check| check.get_mut("test")));
     each_item(service.get_mut("develop").and_then(|develop| develop.get_mut("watch")), |rule| {
         vec![watch_rule(rule, sink)]
@@ -151,16 +150,6 @@ fn extra_hosts(node: Option<&mut Node>, sink: &mut Sink) {
         }
     }
     node.value = Value::Map(map);
-}
-
-fn ulimits(node: Option<&mut Node>) {
-    for (_, entry) in node.into_iter().flat_map(Node::entries_mut) {
-        let node = &mut entry.node;
-        if node.as_int().is_some() {
-            let both = [("soft", node.clone()), ("hard", node.clone())];
-            node.value = Node::map(node.pos, both).value;
-        }
-    }
 }
 
 fn health_test(node: Option<&mut Node>) {

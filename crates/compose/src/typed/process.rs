@@ -87,7 +87,8 @@ fn ulimits(node: &Node, sink: &mut Sink) -> BTreeMap<String, (i64, i64)> {
     ];
     let mut limits = BTreeMap::new();
     for (name, entry) in node.get("ulimits").into_iter().flat_map(Node::entries) {
-        let value = |key: &str| entry.node.get(key).and_then(Node::as_int);
+        let both = entry.node.as_int();
+        let value = |key: &str| both.or_else(|| entry.node.get(key).and_then(Node::as_int));
         let (Some(soft), Some(hard)) = (value("soft"), value("hard")) else { continue };
         if !NAMES.contains(&name.as_str()) {
             let hint = crate::suggest::hint(name, NAMES)

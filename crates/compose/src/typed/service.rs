@@ -52,7 +52,7 @@ pub(super) fn service(
         mounts,
         configs,
         secrets,
-        depends_on: dependencies(node),
+        depends_on: dependencies(node, root),
         healthcheck,
         network_mode,
         networks,
@@ -91,7 +91,8 @@ fn replicas(node: &Node, sink: &mut Sink) -> u32 {
     declared.or_else(|| count(node, "scale", sink)).unwrap_or(1)
 }
 
-fn dependencies(node: &Node) -> BTreeMap<ServiceName, Dependency> {
+/// A dependency with `required: false` on a service that does not take part is none.
+fn dependencies(node: &Node, root: &Node) -> BTreeMap<ServiceName, Dependency> {
     let mut all = BTreeMap::new();
     for (name, entry) in node.get("depends_on").into_iter().flat_map(Node::entries) {
         let Ok(name) = ServiceName::new(name.as_str()) else { continue };
@@ -101,6 +102,9 @@ fn dependencies(node: &Node) -> BTreeMap<ServiceName, Dependency> {
             _ => Condition::ServiceStarted,
         };
         let required = entry.node.get("required").and_then(Node::as_bool).unwrap_or(true);
+        if !required && !root.get("services").is_some_and(|services| services.has(name.as_str())) {
+            continue;
+        }
         all.insert(name, Dependency { condition, required, restart: flag(&entry.node, "restart") });
     }
     all

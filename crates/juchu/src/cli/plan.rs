@@ -56,7 +56,7 @@ pub fn config(screen: &Screen, args: &Config, stack: &StackArgs) -> Outcome {
         return Ok(());
     }
     let resolved = load::resolved(screen, stack, directory.as_deref())?;
-    screen.json(resolved.json())
+    screen.print(&format!("{}\n", resolved.json_text()))
 }
 
 #[cfg(test)]
