@@ -31,6 +31,8 @@ pub(crate) struct Sink {
     /// Errors of those it was made from.
     earlier: usize,
     full: bool,
+    /// Whose keys are looked at.
+    owner: String,
 }
 
 impl Sink {
@@ -44,6 +46,7 @@ impl Sink {
             errors: 0,
             earlier: 0,
             full: false,
+            owner: String::new(),
         }
     }
 
@@ -112,6 +115,23 @@ impl Sink {
     ) {
         let at = at.into();
         self.push(at, Diagnostic::warning(message, self.span(at)).hint(hint));
+    }
+
+    /// A valid key, or a value of one, that is not acted on. Whose it is was said by
+    /// [`Sink::about`].
+    pub fn no_effect(&mut self, at: impl Into<Option<Pos>>, key: &str, why: &str) {
+        let at = at.into();
+        self.push(at, Diagnostic::no_effect(key, &self.owner, why, self.span(at)));
+    }
+
+    /// From here on it is about this service, network or the like; nothing: about the file.
+    pub fn about(&mut self, owner: &str) {
+        owner.clone_into(&mut self.owner);
+    }
+
+    /// What is looked at now.
+    pub fn owner(&self) -> &str {
+        &self.owner
     }
 
     /// Everything said, in the order of the files, lines and columns.

@@ -69,7 +69,7 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let reading = std::mem::replace(&mut loader.sink, running);
     let readable = reading.errors() == 0;
     let project_name = name.to_string();
-    schema::warn_unsupported(&merged.tree, &mut loader.sink);
+    schema::report_support(&merged.tree, &mut loader.sink);
     runnable::check(&merged.tree, inactive, &mut loader.sink);
     let missing = host_files::missing(&merged.tree, &project.directory, &loader);
     let stack = typed::stack(&merged, name, project.directory, project.files, &mut loader);

@@ -17,10 +17,6 @@ pub(crate) fn check(root: &Node, inactive: usize, sink: &mut Sink) {
         if let Err(error) = model::ServiceName::new(name.as_str()) {
             sink.error(entry.key, error.to_string());
         }
-        if let Some(provider) = entry.node.get("provider") {
-            let message = format!("the service `{name}` is run by a provider, which is not supported");
-            sink.error_hint(provider.pos, message, "remove the service, or give it an image");
-        }
         for volume in entry.node.get("volumes").map(Node::items).unwrap_or_default() {
             volume_type(volume, sink);
         }

@@ -527,16 +527,16 @@ fn all_problems_are_reported_at_once() {
 fn what_has_no_effect_is_a_warning_with_its_place() {
     let warned = |keys: &str| with_keys(keys).warned().1;
     assert_eq!(
-        warned("mac_address: aa"),
-        "compose.yaml:4:5: warning: `services.a.mac_address` is not supported and has no effect"
+        warned("annotations: {a: b}"),
+        "compose.yaml:4:5: warning: `annotations` of `a` has no effect: nothing here reads annotations; use `labels`"
     );
     assert_eq!(
-        warned("cpu_quota: 5"),
-        "compose.yaml:4:5: warning: `services.a.cpu_quota` is not supported and has no effect; hint: use `cpus`"
+        warned("isolation: process"),
+        "compose.yaml:4:5: warning: `isolation` of `a` has no effect: a key of Windows"
     );
     assert!(
         warned("build: {context: ., ssh: [default]}")
-            .contains("4:25: warning: `services.a.build.ssh` is not supported")
+            .contains("4:25: warning: `build.ssh` of `a` has no effect")
     );
     assert!(
         warned("x-juchu: {zzz: 1}").contains("4:15: warning: `services.a.x-juchu` has an unknown key `zzz`")
@@ -544,16 +544,16 @@ fn what_has_no_effect_is_a_warning_with_its_place() {
     assert!(warned("x-juchu: {directt: true}").contains("hint: did you mean `direct`?"));
     assert!(
         warned("security_opt: [label:disable]")
-            .contains("4:20: warning: `security_opt: label:disable` is not supported")
+            .contains("4:20: warning: `security_opt: label:disable` of `a` has no effect")
     );
     assert!(
         warned("init: yes").contains("4:11: warning: `yes` is not a boolean of YAML 1.2; hint: write `true`")
     );
     assert!(
         warned("links: [a2:db]\ndepends_on: {a2: {condition: service_started, required: false}}")
-            .contains("the alias `db` of the link to `a2`")
+            .contains("`links: a2:db` of `a` has no effect")
     );
-    assert!(warned("logging: {driver: syslog}").contains("`logging.driver: syslog` is not supported"));
+    assert!(warned("logging: {driver: syslog}").contains("`logging.driver: syslog` of `a` has no effect"));
     assert!(warned("healthcheck: {interval: 5s}").contains("a health check without `test` has no effect"));
     assert!(warned("x-other: {anything: 1}").is_empty());
     let (_, said) = Project::new("version: '3'\nservices: {a: {image: x}}").warned();
@@ -567,8 +567,26 @@ fn what_has_no_effect_is_a_warning_with_its_place() {
     .warned();
     assert_eq!(
         said,
-        "compose.yaml:2:16: warning: `networks.n.driver` is not supported and has no effect; hint: every network is a bridge of its own on this host"
+        "compose.yaml:2:16: warning: `networks.driver` of `n` has no effect: every network is a bridge of its own on this host"
     );
+}
+
+#[test]
+fn what_is_not_here_is_refused_although_the_file_is_valid() {
+    let refused = |yaml: &str| {
+        let loaded = Project::new(yaml).load();
+        assert!(loaded.resolved.is_some() && loaded.stack.is_none(), "{yaml}");
+        loaded.refusals.into_iter().map(|d| format!("{}: {}", d.span.expect("a place"), d.message)).collect()
+    };
+    let said: Vec<String> =
+        refused("services:\n  a:\n    image: x\n    secrets: [s]\nsecrets: {s: {external: true}}");
+    let wanted =
+        "compose.yaml:5:25: the secret `s` is external, and there is no store of secrets on this host";
+    assert_eq!(said, [wanted]);
+    let said: Vec<String> = refused("services:\n  a:\n    image: x\n    provider: {type: p}\n");
+    assert_eq!(said, ["compose.yaml:4:5: `provider` of `a` cannot be honoured"]);
+    // What no service uses is nobody's business.
+    Project::new("services: {a: {image: x}}\nsecrets: {s: {external: true}}").clean();
 }
 
 #[test]

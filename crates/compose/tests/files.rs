@@ -330,9 +330,9 @@ fn host_names_of_networks_and_volumes() {
 fn configs_and_secrets() {
     let stack = Project::new(
         "services:\n  a:\n    image: x\n    configs: [c, {source: d, target: /etc/d, mode: 0440, uid: '5', gid: 6}]\n    \
-         secrets: [s, {source: t, target: short, mode: '0400'}, e]\n\
+         secrets: [s, {source: t, target: short, mode: '0400'}]\n\
          configs: {c: {file: ./c.txt}, d: {content: \"hi $$X $X\"}, unused: {file: ./u}}\n\
-         secrets: {s: {environment: TOKEN}, t: {file: ~/t}, e: {external: true, name: there}}\n",
+         secrets: {s: {environment: TOKEN}, t: {file: ~/t}}\n",
     )
     .env("X", "1")
     .env("TOKEN", "secret")
@@ -350,15 +350,13 @@ fn configs_and_secrets() {
             "c>/c None None None",
             "d>/etc/d Some(5) Some(6) Some(288)",
             "s>/run/secrets/s None None None",
-            "t>/run/secrets/short None None Some(256)",
-            "e>/run/secrets/e None None None"
+            "t>/run/secrets/short None None Some(256)"
         ]
     );
     assert_eq!(stack.configs["c"], FileSource::File("/p/app/c.txt".into()));
     assert_eq!(stack.configs["d"], FileSource::Inline("hi $X 1".into()));
     assert_eq!(stack.secrets["s"], FileSource::Inline("secret".into()));
     assert_eq!(stack.secrets["t"], FileSource::File("/home/me/t".into()));
-    assert_eq!(stack.secrets["e"], FileSource::External("there".into()));
     assert!(!stack.configs.contains_key("unused"));
 }
 

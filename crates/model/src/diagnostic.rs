@@ -25,14 +25,34 @@ pub struct Diagnostic {
     pub message: String,
     pub span: Option<Span>,
     pub hint: Option<String>,
+    /// Set where something valid is not acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_effect: Option<NoEffect>,
+}
+
+/// Something valid that is not acted on: enough to say what is alike once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoEffect {
+    /// The key without whose it is, such as `deploy.placement`.
+    pub key: String,
+    /// Whose it is, such as the service `web`; empty for the file itself.
+    pub owner: String,
+    pub why: String,
 }
 
 impl Diagnostic {
     pub fn error(message: impl Into<String>, span: Option<Span>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), span, hint: None }
+        Self { severity: Severity::Error, message: message.into(), span, hint: None, no_effect: None }
     }
     pub fn warning(message: impl Into<String>, span: Option<Span>) -> Self {
-        Self { severity: Severity::Warning, message: message.into(), span, hint: None }
+        Self { severity: Severity::Warning, message: message.into(), span, hint: None, no_effect: None }
+    }
+    /// Warns that a valid key or value is not acted on, and why.
+    pub fn no_effect(key: &str, owner: &str, why: &str, span: Option<Span>) -> Self {
+        let whose = if owner.is_empty() { String::new() } else { format!(" of `{owner}`") };
+        let no_effect = NoEffect { key: key.to_owned(), owner: owner.to_owned(), why: why.to_owned() };
+        let warning = Self::warning(format!("`{key}`{whose} has no effect: {why}"), span);
+        Self { no_effect: Some(no_effect), ..warning }
     }
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -8,7 +8,7 @@ mod support;
 mod xjuchu;
 
 pub(crate) use check::check;
-pub(crate) use support::warn_unsupported;
+pub(crate) use support::report as report_support;
 
 /// What a value may be.
 pub(crate) enum Shape {
@@ -61,25 +61,16 @@ pub(crate) enum Unknown {
 pub(crate) struct Field {
     pub key: &'static str,
     pub shape: Shape,
-    pub support: Support,
 }
 
-/// Whether a valid key has an effect.
-#[derive(Clone, Copy)]
-pub(crate) enum Support {
-    Honoured,
-    /// Without effect; the text says what to do or why, where there is something to say.
-    Ignored(&'static str),
-}
-
-/// A key that has an effect.
+/// A key. What is done with it stands in `support/table.rs`.
 pub(crate) const fn on(key: &'static str, shape: Shape) -> Field {
-    Field { key, shape, support: Support::Honoured }
+    Field { key, shape }
 }
 
-/// A valid key without effect.
-pub(crate) const fn off(key: &'static str, shape: Shape, why: &'static str) -> Field {
-    Field { key, shape, support: Support::Ignored(why) }
+/// The same; the text is for whoever reads the schema.
+pub(crate) const fn off(key: &'static str, shape: Shape, _why: &'static str) -> Field {
+    Field { key, shape }
 }
 
 /// A mapping of the specification.

@@ -112,10 +112,7 @@ fn pull_policy(node: &Node, key: Pos, sink: &mut Sink) -> PullPolicy {
 
 fn refreshed(found: &Node, sink: &mut Sink) -> PullPolicy {
     let text = found.as_text().unwrap_or_default();
-    sink.warning_hint(
-        found.pos,
-        format!("`pull_policy: {text}` is not supported; the image is pulled when it is missing"),
-        "use `always` to look for a newer image at every deploy",
-    );
+    let why = "the image is pulled when it is missing; use `always` to look at every deploy";
+    sink.no_effect(found.pos, &format!("pull_policy: {text}"), why);
     PullPolicy::Missing
 }

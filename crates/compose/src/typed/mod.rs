@@ -38,6 +38,7 @@ pub(crate) fn stack(
             services.insert(key, service);
         }
     }
+    loader.sink.about("");
     one_service_per_host_port(root, &services, &mut loader.sink);
     let used = Used::by(&services);
     let networks = networks(root, &name, &used, &mut loader.sink);
@@ -155,7 +156,7 @@ fn file_sources(
         }
         let origin = merged.origins.get(&format!("{section}/{key}")).copied().unwrap_or(0);
         let environment = loader.environment(origin);
-        if let Some(source) = file_source(key, &entry.node, &environment, &mut loader.sink) {
+        if let Some(source) = file_source(section, key, &entry.node, &environment, &mut loader.sink) {
             sources.insert(key.clone(), source);
         }
     }
@@ -163,6 +164,7 @@ fn file_sources(
 }
 
 fn file_source(
+    section: &str,
     key: &str,
     node: &Node,
     environment: &BTreeMap<String, String>,
@@ -170,8 +172,15 @@ fn file_source(
 ) -> Option<FileSource> {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
     if flag(node, "external") {
-        let name = text("name").unwrap_or(key);
-        return Some(FileSource::External(name.to_owned()));
+        let what = section.trim_end_matches('s');
+        let message =
+            format!("the {what} `{key}` is external, and there is no store of {section} on this host");
+        sink.error_hint(
+            node.get("external").map(|node| node.pos),
+            message,
+            "give its content by `file` or `environment`",
+        );
+        return None;
     }
     if let Some(file) = text("file") {
         return Some(FileSource::File(PathBuf::from(file)));

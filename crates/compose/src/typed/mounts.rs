@@ -122,9 +122,7 @@ fn short_tmpfs(node: &Node, sink: &mut Sink) -> Option<Mount> {
             None if option == "ro" => read_only = true,
             None if matches!(option, "rw" | "nosuid" | "nodev" | "noexec" | "noatime" | "relatime") => {}
             _ => {
-                let message =
-                    format!("the option `{option}` of the tmpfs `{path}` is not supported and has no effect");
-                sink.warning(node.pos, message);
+                sink.no_effect(node.pos, &format!("tmpfs: {option}"), "no such option is known here");
             }
         }
     }

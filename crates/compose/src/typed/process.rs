@@ -55,12 +55,8 @@ fn security(node: &Node, sink: &mut Sink) -> Security {
             ("no-new-privileges", "false") => security.no_new_privileges = false,
             ("seccomp", "unconfined") => security.seccomp_unconfined = true,
             _ => {
-                let message = format!("`security_opt: {text}` is not supported and has no effect");
-                sink.warning_hint(
-                    item.pos,
-                    message,
-                    "no-new-privileges and seccomp=unconfined are supported",
-                );
+                let why = "no-new-privileges and seccomp=unconfined are supported";
+                sink.no_effect(item.pos, &format!("security_opt: {text}"), why);
             }
         }
     }
@@ -165,8 +161,8 @@ fn shares_host(node: &Node, key: &str, sink: &mut Sink) -> bool {
         "host" => true,
         "" | "private" | "none" | "shareable" => false,
         other => {
-            let message = format!("`{key}: {other}` is not supported and has no effect");
-            sink.warning_hint(found.pos, message, format!("`{key}: host` is supported"));
+            let why = format!("`{key}: host` is supported");
+            sink.no_effect(found.pos, &format!("{key}: {other}"), &why);
             false
         }
     }

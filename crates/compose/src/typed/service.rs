@@ -26,6 +26,7 @@ pub(super) fn service(
     sink: &mut Sink,
 ) -> Option<Service> {
     let node = &entry.node;
+    sink.about(name.as_str());
     let protocol = protocol(node);
     // Every part is typed before the image is looked at, so that all problems are reported.
     let process = process::process(node, sink);
@@ -84,8 +85,7 @@ fn replicas(node: &Node, sink: &mut Sink) -> u32 {
         && mode.as_text() != Some("replicated")
     {
         let shown = mode.as_text().unwrap_or_default();
-        let message = format!("`deploy.mode: {shown}` is not supported; the service is replicated");
-        sink.warning(mode.pos, message);
+        sink.no_effect(mode.pos, &format!("deploy.mode: {shown}"), "the service is replicated");
     }
     let declared = deploy.and_then(|deploy| count(deploy, "replicas", sink));
     declared.or_else(|| count(node, "scale", sink)).unwrap_or(1)
@@ -116,13 +116,8 @@ fn links(node: &Node, sink: &mut Sink) {
         if let Some((name, alias)) = link.as_text().and_then(|text| text.split_once(':'))
             && name != alias
         {
-            let message =
-                format!("the alias `{alias}` of the link to `{name}` is not supported and has no effect");
-            sink.warning_hint(
-                link.pos,
-                message,
-                format!("give `{name}` the alias: `networks: {{default: {{aliases: [{alias}]}}}}`"),
-            );
+            let why = format!("give `{name}` the alias: `networks: {{default: {{aliases: [{alias}]}}}}`");
+            sink.no_effect(link.pos, &format!("links: {name}:{alias}"), &why);
         }
     }
 }
@@ -216,25 +211,18 @@ fn size(node: &Node, key: &str) -> Option<Bytes> {
 }
 
 fn driver_caps(logging: &Node, sink: &mut Sink) -> LogPolicy {
-    let hint = "output is kept on this host; set `x-juchu: {log: {max_size: 10m, max_files: 3}}`";
+    let why = "output is kept on this host; set `x-juchu: {log: {max_size: 10m, max_files: 3}}`";
     if let Some(driver) = logging.get("driver")
         && !matches!(driver.as_text(), Some("json-file" | "local" | ""))
     {
-        let message = format!(
-            "`logging.driver: {}` is not supported and has no effect",
-            driver.as_text().unwrap_or_default()
-        );
-        sink.warning_hint(driver.pos, message, hint);
+        let shown = driver.as_text().unwrap_or_default();
+        sink.no_effect(driver.pos, &format!("logging.driver: {shown}"), why);
         return LogPolicy::default();
     }
     let options = logging.get("options");
     for (key, entry) in options.into_iter().flat_map(Node::entries) {
         if !matches!(key.as_str(), "max-size" | "max-file") {
-            sink.warning_hint(
-                entry.key,
-                format!("`logging.options.{key}` is not supported and has no effect"),
-                hint,
-            );
+            sink.no_effect(entry.key, &format!("logging.options.{key}"), why);
         }
     }
     let Some(options) = options else { return LogPolicy::default() };

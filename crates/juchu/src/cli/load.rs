@@ -131,8 +131,9 @@ fn environment() -> BTreeMap<String, String> {
 fn show(diagnostics: &[Diagnostic], screen: &Screen) -> String {
     let mut sources = Sources::default();
     let wanted = |d: &&Diagnostic| d.is_error() || !screen.quiet;
-    let wanted: Vec<_> = diagnostics.iter().filter(wanted).collect();
-    let mut text = String::new();
+    let (idle, wanted): (Vec<_>, Vec<_>) =
+        diagnostics.iter().filter(wanted).partition(|d| d.no_effect.is_some() && !d.is_error());
+    let mut text = super::no_effect::text(&idle, screen.err);
     for diagnostic in wanted.iter().take(SHOWN_MAX) {
         text.push_str(&diagnostic_text(diagnostic, &mut sources, screen.err));
     }

@@ -4,6 +4,7 @@ pub mod args;
 mod screen;
 
 mod load;
+mod no_effect;
 mod reach;
 mod signals;
 mod target;
