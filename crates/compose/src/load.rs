@@ -14,6 +14,10 @@ pub trait Files {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
     fn is_dir(&self, path: &Path) -> bool;
     fn exists(&self, path: &Path) -> bool;
+    /// The path with its first symbolic link, if it has one, replaced by what it leads to.
+    fn follow(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
 }
 
 /// What to load, and everything around it that has a say.

@@ -1,5 +1,6 @@
 //! Makes every path of a file absolute, against the directory that the specification names.
 
+use crate::load::Files;
 use crate::tree::{Node, Value};
 use std::path::{Component, Path, PathBuf};
 
@@ -7,37 +8,58 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) struct Base<'a> {
     pub directory: &'a Path,
     pub home: Option<&'a str>,
+    pub files: &'a dyn Files,
 }
 
 impl Base<'_> {
-    /// `text` as an absolute path without `.` and `..`.
-    pub fn absolute(&self, text: &str) -> PathBuf {
-        let path = match (text.strip_prefix('~'), self.home) {
-            (Some(""), Some(home)) => PathBuf::from(home),
-            (Some(rest), Some(home)) if rest.starts_with('/') => Path::new(home).join(&rest[1..]),
-            _ => self.directory.join(text),
-        };
-        clean(&path)
+    /// `text` as an absolute path; one that is absolute already stays as it was written.
+    fn absolute(&self, text: &str) -> PathBuf {
+        match (text.strip_prefix('~'), self.home) {
+            (Some(rest), Some(home)) => clean(&Path::new(home).join(rest.trim_start_matches('/'))),
+            _ if text.starts_with('/') || is_windows(text) => PathBuf::from(text),
+            _ => clean(&self.directory.join(text)),
+        }
     }
 
     fn rewrite(&self, node: Option<&mut Node>) {
-        if let Some(node) = node
-            && let Value::Text(text) = &node.value
-            && !text.is_empty()
-        {
-            node.value = Value::Text(self.absolute(text).to_string_lossy().into_owned());
-        }
+        self.rewrite_as(node, |text| (!text.is_empty()).then(|| self.absolute(text)));
     }
 
-    /// A text, or each text of a list.
-    fn rewrite_all(&self, node: Option<&mut Node>) {
-        match node {
-            Some(Node { value: Value::List(list), .. }) => {
-                list.iter_mut().for_each(|n| self.rewrite(Some(n)))
+    /// For files that are told apart by their paths: without `.` and `..`.
+    fn rewrite_file(&self, node: Option<&mut Node>) {
+        self.rewrite_as(node, |text| (!text.is_empty()).then(|| clean(&self.absolute(text))));
+    }
+
+    /// The same where an empty path is the directory itself.
+    fn rewrite_source(&self, node: Option<&mut Node>) {
+        self.rewrite_as(node, |text| Some(self.absolute(text)));
+    }
+
+    fn rewrite_as(&self, node: Option<&mut Node>, path: impl Fn(&str) -> Option<PathBuf>) {
+        for node in items(node) {
+            if let Value::Text(text) = &node.value
+                && let Some(path) = path(text)
+            {
+                node.value = Value::Text(path.to_string_lossy().into_owned());
             }
-            other => self.rewrite(other),
         }
     }
+}
+
+/// The items of a list, or the node itself.
+fn items(node: Option<&mut Node>) -> impl Iterator<Item = &mut Node> {
+    match node {
+        Some(Node { value: Value::List(list), .. }) => list.iter_mut(),
+        Some(node) => std::slice::from_mut(node).iter_mut(),
+        None => [].iter_mut(),
+    }
+}
+
+/// A path with a drive or a share: means nothing here and is left alone.
+fn is_windows(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let drive = bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':';
+    text.starts_with("\\\\") || (drive && matches!(bytes[2], b'/' | b'\\'))
 }
 
 /// Removes `.` and resolves `..` by name.
@@ -57,19 +79,8 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
 
 /// Whether a build context is something to fetch rather than a directory.
 pub(crate) fn is_remote(context: &str) -> bool {
-    [
-        "https://",
-        "http://",
-        "git://",
-        "ssh://",
-        "git@",
-        "github.com/",
-        "docker-image://",
-        "oci-layout://",
-        "service:",
-    ]
-    .iter()
-    .any(|prefix| context.starts_with(prefix))
+    let prefixes = ["git@", "github.com/", "service:"];
+    context.contains("://") || prefixes.iter().any(|prefix| context.starts_with(prefix))
 }
 
 /// Rewrites the paths of one canonical file.
@@ -79,7 +90,7 @@ pub(crate) fn resolve(root: &mut Node, base: &Base<'_>) {
     }
     for section in ["configs", "secrets"] {
         if let Some(section) = root.get_mut(section) {
-            section.entries_mut().for_each(|(_, entry)| base.rewrite(entry.node.get_mut("file")));
+            section.entries_mut().for_each(|(_, entry)| base.rewrite_source(entry.node.get_mut("file")));
         }
     }
     if let Some(volumes) = root.get_mut("volumes") {
@@ -88,43 +99,51 @@ pub(crate) fn resolve(root: &mut Node, base: &Base<'_>) {
     if let Some(Node { value: Value::List(includes), .. }) = root.get_mut("include") {
         for include in includes {
             for key in ["path", "project_directory", "env_file"] {
-                base.rewrite_all(include.get_mut(key));
+                base.rewrite_file(include.get_mut(key));
             }
         }
     }
 }
 
 fn service(service: &mut Node, base: &Base<'_>) {
-    if let Some(build) = service.get_mut("build")
-        && !build.get("context").and_then(Node::as_text).is_some_and(is_remote)
-    {
-        base.rewrite(build.get_mut("context"));
+    if let Some(build) = service.get_mut("build") {
+        context(build.get_mut("context"), base);
+        for (_, entry) in build.get_mut("additional_contexts").into_iter().flat_map(Node::entries_mut) {
+            context(Some(&mut entry.node), base);
+        }
+        for (_, entry) in build.get_mut("ssh").into_iter().flat_map(Node::entries_mut) {
+            base.rewrite_source(Some(&mut entry.node));
+        }
     }
     if let Some(extends) = service.get_mut("extends") {
-        base.rewrite(extends.get_mut("file"));
+        base.rewrite_file(extends.get_mut("file"));
     }
-    base.rewrite_all(service.get_mut("label_file"));
-    let rules = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
-    if let Some(Node { value: Value::List(rules), .. }) = rules {
-        rules.iter_mut().for_each(|rule| base.rewrite(rule.get_mut("path")));
+    base.rewrite_file(service.get_mut("label_file"));
+    for file in items(service.get_mut("env_file")) {
+        base.rewrite_file(file.get_mut("path"));
     }
-    if let Some(Node { value: Value::List(files), .. }) = service.get_mut("env_file") {
-        files.iter_mut().for_each(|file| base.rewrite(file.get_mut("path")));
+    for rule in items(service.get_mut("develop").and_then(|develop| develop.get_mut("watch"))) {
+        let followed = |text: &str| base.files.follow(&base.absolute(text));
+        base.rewrite_as(rule.get_mut("path"), |text| (!text.is_empty()).then(|| followed(text)));
     }
-    if let Some(Node { value: Value::List(volumes), .. }) = service.get_mut("volumes") {
-        for volume in volumes {
-            if volume.get("type").and_then(Node::as_text) == Some("bind") {
-                base.rewrite(volume.get_mut("source"));
-            }
+    for volume in items(service.get_mut("volumes")) {
+        if volume.get("type").and_then(Node::as_text) == Some("bind") {
+            base.rewrite_source(volume.get_mut("source"));
         }
     }
 }
 
+fn context(node: Option<&mut Node>, base: &Base<'_>) {
+    let remote = node.as_ref().and_then(|node| node.as_text()).is_some_and(is_remote);
+    base.rewrite(node.filter(|_| !remote));
+}
+
 /// A local volume that binds a directory: `driver_opts: {o: bind, device: ./data}`.
 fn bind_volume(volume: &mut Node, base: &Base<'_>) {
-    let Some(options) = volume.get_mut("driver_opts") else { return };
-    let is_bind = options.get("o").and_then(Node::as_text).is_some_and(|o| o.split(',').any(|o| o == "bind"));
-    if is_bind {
-        base.rewrite(options.get_mut("device"));
+    let text = |node: &Node, key: &str| node.get(key).and_then(Node::as_text).unwrap_or_default().to_owned();
+    let is_local = text(volume, "driver") == "local";
+    let Some(options) = volume.get_mut("driver_opts").filter(|_| is_local) else { return };
+    if text(options, "o") == "bind" {
+        base.rewrite_source(options.get_mut("device"));
     }
 }

@@ -128,7 +128,8 @@ impl<'a> Loader<'a> {
         self.version(&mut root);
         schema::check(&mut root, &schema::ROOT, &mut self.sink);
         canonical::canonical(&mut root, &mut self.sink);
-        let base = Base { directory, home: environment.get("HOME").map(String::as_str) };
+        let home = environment.get("HOME").map(String::as_str);
+        let base = Base { directory, home, files: self.files };
         paths::resolve(&mut root, &base);
         Some(root)
     }
@@ -159,6 +160,9 @@ impl<'a> Loader<'a> {
                 }
             }
         }
+        for (_, entry) in merged.tree.get_mut("services").into_iter().flat_map(Node::entries_mut) {
+            default_context(&mut entry.node, &unit.directory);
+        }
         merged
     }
 
@@ -187,5 +191,14 @@ impl<'a> Loader<'a> {
         let message = format!("files include each other: {}", circle.join(" → "));
         self.sink.error_hint(at, message, "remove one of these `include` entries");
         true
+    }
+}
+
+/// A build without a context has the directory of its files as one.
+fn default_context(service: &mut Node, directory: &Path) {
+    if let Some(build) = service.get_mut("build")
+        && build.as_map().is_some_and(|map| !map.contains_key("context"))
+    {
+        build.set("context", Node::text(build.pos, directory.to_string_lossy()));
     }
 }

@@ -315,8 +315,8 @@ fn wrong_volumes() {
         &[&format!("4:15: error: the volume `:/c` is not valid: a part is empty; {form}")],
     );
     check_keys(
-        "volumes: ['a:/b:ro:z']",
-        &[&format!("4:15: error: the volume `a:/b:ro:z` is not valid: it has too many colons; {form}")],
+        "volumes: ['aa:/b:ro:z']",
+        &[&format!("4:15: error: the volume `aa:/b:ro:z` is not valid: it has too many colons; {form}")],
     );
     check_keys(
         "volumes: [relative]",

@@ -304,10 +304,10 @@ fn profiles_choose_services() {
 fn host_names_of_networks_and_volumes() {
     let stack = Project::new(
         "services:\n  a:\n    image: x\n    networks: {n: {aliases: [b, c], ipv4_address: 10.0.0.3}, own: , out: }\n    \
-         volumes: ['v:/v', 'own:/o', 'out:/p']\n\
+         volumes: ['vol:/v', 'own:/o', 'out:/p']\n\
          networks:\n  n: {ipam: {config: [{subnet: 10.0.0.0/24}]}, internal: true, labels: [l]}\n  own: {name: mine}\n  \
          out: {external: true}\n  unused: {}\n\
-         volumes:\n  v: {driver: local, driver_opts: {type: none, o: bind, device: ./d}}\n  own: {name: mine}\n  \
+         volumes:\n  vol: {driver: local, driver_opts: {type: none, o: bind, device: ./d}}\n  own: {name: mine}\n  \
          out: {external: true, name: there}\n  unused: {}\n",
     )
     .clean();
@@ -322,8 +322,8 @@ fn host_names_of_networks_and_volumes() {
     assert_eq!((n.aliases.len(), n.ipv4_address.unwrap().to_string().as_str()), (2, "10.0.0.3"));
     let volumes: Vec<String> =
         stack.volumes.iter().map(|(key, v)| format!("{key}={} {}", v.name, v.external)).collect();
-    assert_eq!(volumes, ["out=there true", "own=mine false", "v=app_v false"]);
-    assert_eq!(stack.volumes["v"].options["device"], "/p/app/d");
+    assert_eq!(volumes, ["out=there true", "own=mine false", "vol=app_vol false"]);
+    assert_eq!(stack.volumes["vol"].options["device"], "/p/app/d");
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn configs_and_secrets() {
 #[test]
 fn the_stack_survives_its_own_serialisation() {
     let stack =
-        Project::new("services: {a: {build: ., ports: ['80:80'], volumes: ['v:/v']}}\nvolumes: {v: }")
+        Project::new("services: {a: {build: ., ports: ['80:80'], volumes: ['vol:/v']}}\nvolumes: {vol: }")
             .clean();
     let text = serde_json::to_string(&stack).unwrap();
     assert_eq!(serde_json::from_str::<Stack>(&text).unwrap(), stack);

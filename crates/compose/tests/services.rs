@@ -91,7 +91,7 @@ fn mounts(service: &Service) -> String {
 
 fn with_volumes(keys: &str) -> String {
     let yaml = format!(
-        "services:\n  a:\n    image: x\n    {keys}\nvolumes: {{v: , w: {{name: own}}, e: {{external: true}}}}\n"
+        "services:\n  a:\n    image: x\n    {keys}\nvolumes: {{vol: , owned: {{name: own}}, ext: {{external: true}}}}\n"
     );
     let (stack, said) = Project::new(&yaml).warned();
     assert!(!said.contains("error"), "{said}");
@@ -107,9 +107,9 @@ fn volumes_in_the_short_form() {
         ("/abs/./a/../b:/y", "/abs/b+>/y"),
         ("~/a:/b", "/home/me/a+>/b"),
         ("~:/b", "/home/me+>/b"),
-        ("v:/data", "@app_v>/data"),
-        ("w:/data:ro", "@own>/data ro"),
-        ("e:/data:nocopy", "@e!>/data"),
+        ("vol:/data", "@app_vol>/data"),
+        ("owned:/data:ro", "@own>/data ro"),
+        ("ext:/data:nocopy", "@ext!>/data"),
         ("/anonymous", "anonymous>/anonymous"),
         ("./x:/y:ro,z", "/p/app/x+>/y ro"),
     ] {
@@ -125,7 +125,7 @@ fn volumes_in_the_long_form() {
             "{type: bind, source: ./q, target: /q, read_only: true, bind: {create_host_path: true}}",
             "/p/app/q+>/q ro",
         ),
-        ("{type: volume, source: v, target: /v, volume: {nocopy: true, subpath: s}}", "@app_v!s>/v"),
+        ("{type: volume, source: vol, target: /v, volume: {nocopy: true, subpath: s}}", "@app_vol!s>/v"),
         ("{type: volume, target: /v}", "anonymous>/v"),
         ("{type: tmpfs, target: /t, tmpfs: {size: 64m, mode: 0755}}", "tmpfs Some(67108864) Some(493)>/t"),
         ("{type: tmpfs, target: /t, tmpfs: {size: 1024, mode: '1777'}}", "tmpfs Some(1024) Some(1023)>/t"),

@@ -11,7 +11,7 @@ pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
         sink.error_hint(pos, message, "write [SOURCE:]TARGET[:ro|rw]");
         Node::new(pos, Value::Invalid)
     };
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts = sections(text);
     if parts.iter().any(|part| part.is_empty()) {
         return fail(sink, "a part is empty");
     }
@@ -29,19 +29,18 @@ pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
         node.set("source", node_text(source));
     }
     let flag = || Node::new(pos, Value::Bool(true));
-    let mut detail = Node::map(pos, []);
+    node.set(kind, Node::map(pos, []));
     if is_bind {
-        detail.set("create_host_path", flag());
+        set_in(&mut node, "bind", "create_host_path", flag());
     }
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => node.set("read_only", flag()),
             "rw" => {}
-            "z" | "Z" if is_bind => detail.set("selinux", node_text(option)),
-            "z" | "Z" => {}
-            "nocopy" if !is_bind => detail.set("nocopy", flag()),
-            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" if is_bind => {
-                detail.set("propagation", node_text(option));
+            "z" | "Z" => set_in(&mut node, "bind", "selinux", node_text(option)),
+            "nocopy" => set_in(&mut node, "volume", "nocopy", flag()),
+            "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
+                set_in(&mut node, "bind", "propagation", node_text(option));
             }
             other => {
                 sink.warning(
@@ -51,12 +50,34 @@ pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
             }
         }
     }
-    node.set(kind_key(kind), detail);
     node
 }
 
-fn kind_key(kind: &str) -> &'static str {
-    if kind == "bind" { "bind" } else { "volume" }
+/// What stands between the colons. A colon after a single letter is that of a drive, as in the
+/// reference implementation, wherever it stands.
+fn sections(text: &str) -> Vec<&str> {
+    let mut sections = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(':') {
+        let section = &text[start..at];
+        if section.chars().count() == 1 && section.chars().all(char::is_alphabetic) {
+            continue;
+        }
+        sections.push(section);
+        start = at + 1;
+    }
+    sections.push(&text[start..]);
+    sections
+}
+
+/// Sets a key of a mapping below `node`, which is made where it is missing.
+fn set_in(node: &mut Node, key: &str, inner: &str, value: Node) {
+    if node.get(key).is_none() {
+        node.set(key, Node::map(value.pos, []));
+    }
+    if let Some(map) = node.get_mut(key) {
+        map.set(inner, value);
+    }
 }
 
 /// A source that starts like a path is one; anything else names a volume.

@@ -14,6 +14,10 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
         wrap_text(build, "context");
         pairs(build.get_mut("args"), false);
         pairs(build.get_mut("labels"), true);
+        for key in ["additional_contexts", "ssh"] {
+            pairs(build.get_mut(key), false);
+        }
+        each_item(build.get_mut("secrets"), wrapped("source"));
     }
     if let Some(extends) = service.get_mut("extends") {
         wrap_text(extends, "service");
@@ -29,6 +33,7 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
         to_list(service.get_mut(key));
     }
     names_to_map(service.get_mut("networks"), Node::null);
+    names_to_map(service.get_mut("models"), Node::null);
     names_to_map(service.get_mut("depends_on"), |pos| {
         Node::map(pos, [("condition", Node::text(pos, "service_started"))])
     });
@@ -41,6 +46,13 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
     each_item(service.get_mut("volumes"), |item| vec![mounts::volume(item, sink)]);
     each_item(service.get_mut("devices"), |item| vec![mounts::device(item, sink)]);
     extra_hosts(service.get_mut("extra_hosts"), sink);
+    for key in ["post_start", "pre_stop"] {
+        each_item(service.get_mut(key), |mut hook| {
+            command(hook.get_mut("command"), key, sink);
+            vec![hook]
+        });
+    }
+    gpus(service.get_mut("gpus"));
     health_test(service.get_mut("healthcheck").and_then(|check| check.get_mut("test")));
     each_item(service.get_mut("develop").and_then(|develop| develop.get_mut("watch")), |rule| {
         vec![watch_rule(rule, sink)]
@@ -97,7 +109,11 @@ fn names_to_map(node: Option<&mut Node>, value: impl Fn(crate::diagnostics::Pos)
 fn port(item: Node, sink: &mut Sink) -> Vec<Node> {
     let Some(text) = item.as_text() else { return vec![item] };
     match ports::parse(text.trim()) {
-        Ok(ports) => ports.into_iter().map(|port| port_node(&item, port)).collect(),
+        Ok(mut ports) => {
+            // The order in which the reference implementation takes a range apart.
+            ports.sort_by_cached_key(|port| format!("{}/{}", port.target, port.protocol));
+            ports.into_iter().map(|port| port_node(&item, port)).collect()
+        }
         Err(reason) => {
             let message = format!("the port `{text}` is not valid: {reason}");
             sink.error_hint(item.pos, message, "write [HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]");
@@ -150,6 +166,16 @@ fn extra_hosts(node: Option<&mut Node>, sink: &mut Sink) {
         }
     }
     node.value = Value::Map(map);
+}
+
+/// `all` → a list of one request for every device.
+fn gpus(node: Option<&mut Node>) {
+    if let Some(node) = node
+        && let Value::Text(_) = node.value
+    {
+        let request = Node::map(node.pos, [("count", Node::text(node.pos, "all"))]);
+        node.value = Value::List(vec![request]);
+    }
 }
 
 fn health_test(node: Option<&mut Node>) {

@@ -61,6 +61,11 @@ fn member(node: Option<&Node>, form: Form) -> Option<(Printed, Shown)> {
             let says = entries.iter().any(|entry| entry.shown != Shown::Json);
             Some((Printed::Record(entries), if says { Shown::Both } else { Shown::Json }))
         }
+        Form::NamedAlways(form) => {
+            let map =
+                given.map_or_else(|| Printed::Named(BTreeMap::new()), |node| by_name(node, *form, false));
+            Some((map, Shown::Both))
+        }
         Form::Command if given.is_none() => Some((Printed::Null, Shown::Json)),
         form => value(given?, form).map(|value| (value, Shown::Both)),
     }
@@ -98,7 +103,7 @@ pub(super) fn value(node: &Node, form: Form) -> Option<Printed> {
         Form::Each(form) => {
             filled(Printed::List(node.items().iter().filter_map(|item| value(item, *form)).collect()))
         }
-        Form::Named(form) => filled(by_name(node, *form, false)),
+        Form::Named(form) | Form::NamedAlways(form) => filled(by_name(node, *form, false)),
         Form::NamedOrNull(form) => filled(by_name(node, *form, true)),
     }
 }

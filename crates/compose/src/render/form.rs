@@ -51,6 +51,8 @@ pub(super) enum Form {
     Each(&'static Form),
     /// A mapping from names to these, left out when empty; null is an empty one.
     Named(&'static Form),
+    /// The same, there even when empty.
+    NamedAlways(&'static Form),
     /// The same where null stays null.
     NamedOrNull(&'static Form),
 }

@@ -2,11 +2,11 @@
 
 use super::form::{Field, Form, field, flag, int, pairs, text, texts};
 use super::service_keys::SERVICE;
-use Form::{Each, FlagGiven, Named, Part};
+use Form::{Each, FlagGiven, Named, NamedAlways, Part};
 
 pub(super) static PROJECT: &[Field] = &[
     text("name"),
-    field("services", Named(&Part(SERVICE))),
+    field("services", NamedAlways(&Part(SERVICE))),
     field("networks", Named(&Part(NETWORK))),
     field("volumes", Named(&Part(VOLUME))),
     field("secrets", Named(&Part(FILE_OBJECT))),

@@ -60,7 +60,12 @@ fn target(node: &Node, sink: &mut Sink) -> Option<String> {
 fn absolute(text: &str, pos: Pos, what: &str, sink: &mut Sink) -> Option<String> {
     let path = crate::paths::clean(std::path::Path::new(text));
     if !text.starts_with('/') {
-        let hint = format!("write `/{}`", text.trim_start_matches("./"));
+        let hint = match text.as_bytes() {
+            [letter, b':', ..] if letter.is_ascii_alphabetic() => {
+                "use a name of two letters or more: a single one is read as a drive".to_owned()
+            }
+            _ => format!("write `/{}`", text.trim_start_matches("./")),
+        };
         sink.error_hint(pos, format!("{what} must be an absolute path, `{text}` is not"), hint);
         return None;
     }
@@ -81,7 +86,8 @@ fn bind(node: &Node, source: Option<String>, sink: &mut Sink) -> Option<MountSou
     let recursive = options.and_then(|options| text(options, "recursive"));
     // Compose binds what is mounted below as well unless told otherwise.
     let recursive = recursive.as_deref() != Some("disabled");
-    Some(MountSource::Bind { path: PathBuf::from(source), create, recursive })
+    let path = crate::paths::clean(&PathBuf::from(source));
+    Some(MountSource::Bind { path, create, recursive })
 }
 
 fn named(node: &Node, name: &model::VolumeName) -> MountSource {

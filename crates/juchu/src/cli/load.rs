@@ -49,6 +49,17 @@ impl compose::Files for Disk {
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }
+
+    fn follow(&self, path: &Path) -> PathBuf {
+        let link = path.ancestors().filter(|part| part.is_symlink()).last();
+        let followed =
+            link.and_then(|link| Some((fs::canonicalize(link).ok()?, path.strip_prefix(link).ok()?)));
+        match followed {
+            Some((target, rest)) if rest.as_os_str().is_empty() => target,
+            Some((target, rest)) => target.join(rest),
+            None => path.to_owned(),
+        }
+    }
 }
 
 /// The stack that the arguments and the place where they were typed mean, with everything that it
