@@ -1,5 +1,5 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, fresh, test};
+use xtask::{Outcome, bench, check, fresh, oracle, test};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -9,6 +9,13 @@ cargo xtask test --slow         only those inside modules named `slow`, one at a
 cargo xtask bench NAME…|all     measures and prints a table; `--write` puts it into SPECIFICATION.md
 cargo xtask bench cutover --requests 60000 [--only ours|nginx|haproxy] [--program PATH]
                                 a shorter load; one side alone; another build of juchu
+cargo xtask oracle [AREA[/NAME]…]
+                                asks Docker Compose about the cases of crates/compose/tests/corpus and
+                                stores what it says; fetches the program (`--reference PATH`: another)
+cargo xtask oracle --unpack AREA/NAME
+                                writes the files of a case out, for trying things
+cargo xtask oracle --compare DIR|FILE… [--program PATH]
+                                where `docker-compose config` and `juchu config` differ over these files
 cargo xtask fresh               both commands of the README on a bare Debian 12 with Rust (root, half an hour)
 cargo xtask help                this text, and the list of benches
 ";
@@ -34,6 +41,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["fresh"] => fresh::run_all(),
         [fresh::HOLD] => fresh::hold(),
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),
+        ["oracle", arguments @ ..] => oracle::run(arguments),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}\n{}", bench::list());
             Ok(())

@@ -31,7 +31,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     // development only
     ("testkit", &[]),
     ("traffic", &[]),
-    ("xtask", &["model", "traffic"]),
+    ("xtask", &["model", "traffic", "testkit"]),
 ];
 
 /// What tests may use beside the arrows of their crate (and the crate itself, with other features).

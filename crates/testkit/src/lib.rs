@@ -2,6 +2,8 @@
 //! clean up after themselves, even when they fail.
 
 mod busybox;
+pub mod corpus;
+pub mod json;
 mod needs;
 mod netns;
 mod process;
