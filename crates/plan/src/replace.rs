@@ -53,7 +53,8 @@ fn progress(input: &Input<'_>, takeover: &Takeover<'_>, config: &UpdateConfig) -
         let held = input.instances.iter().filter(|i| *i.service() == service.name && i.slot() == slot);
         let stay = held.filter(|i| !is_stopping(input, i));
         let (current, old): (Vec<&InstanceView>, Vec<_>) = stay.partition(|i| takeover.is_current(i));
-        if current.is_empty() && old.iter().any(|i| has_place_still(takeover, i)) {
+        let begun = !current.is_empty() && !takeover.is_under_way() || current.iter().any(|i| !is_stopped(i));
+        if !begun && old.iter().any(|i| has_place_still(takeover, i)) {
             continue;
         }
         let other = old.iter().any(|i| i.ready_since.is_some());
@@ -79,7 +80,7 @@ pub(crate) fn is_stopped(instance: &InstanceView) -> bool {
 }
 
 /// An instance of another release has the place until its turn comes: it serves, or is started again.
-fn has_place_still(takeover: &Takeover<'_>, old: &InstanceView) -> bool {
+pub(crate) fn has_place_still(takeover: &Takeover<'_>, old: &InstanceView) -> bool {
     !is_stopped(old) && (old.ready_since.is_some() || takeover.may_return(old))
 }
 

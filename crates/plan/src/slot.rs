@@ -4,7 +4,7 @@ use crate::depend::{Gate, gate};
 use crate::input::{Input, InstanceView, Phase};
 use crate::planner::{Failure, Plan, Waiting};
 use crate::ready::{Readiness, deadline, readiness};
-use crate::replace::{Replacements, is_stopped, is_stopping};
+use crate::replace::{Replacements, has_place_still, is_stopped, is_stopping};
 use crate::restart::{CRASH_LOOP, Next, TRIAL_STARTS, after_exit, pause};
 use crate::spec::{Seat, instance_id, instance_spec, spec_hash};
 use crate::step::Step;
@@ -44,13 +44,22 @@ impl Rollout<'_, '_> {
         self.retire(&current, "a second instance in the same place");
         let old = self.retire_passed_over(old);
         match newest {
+            Some(instance) if is_stopped(instance) && self.has_place_still(&old) => {
+                self.begin(slot, &old, |rollout| rollout.tend(slot, instance, &old));
+            }
             Some(instance) => self.tend(slot, instance, &old),
             None if old.is_empty() => self.create(slot),
             None if !self.input.is_paused && old.iter().all(|i| is_stopped(i) || self.is_stopping(i)) => {
                 self.create(slot);
             }
-            None => self.replace(slot, &old),
+            None => self.begin(slot, &old, |rollout| rollout.create(slot)),
         }
+    }
+
+    /// In a rollout one of `old` serves, or is started again, until its turn to be replaced comes.
+    fn has_place_still(&self, old: &[&InstanceView]) -> bool {
+        self.takeover.is_under_way()
+            && old.iter().any(|i| !self.is_stopping(i) && has_place_still(&self.takeover, i))
     }
 
     /// It was to go, and its release is wanted again before it has gone: its place is filled anew.
@@ -245,14 +254,14 @@ impl Rollout<'_, '_> {
         }
     }
 
-    /// The slot is held only by instances of another specification.
-    fn replace(&mut self, slot: u32, old: &[&InstanceView]) {
+    /// Fills a place that instances of another specification hold, if it may be begun now.
+    fn begin(&mut self, slot: u32, old: &[&InstanceView], fill: impl FnOnce(&mut Self)) {
         if self.replacements.left == 0 {
             self.tend_before(slot, old);
             return self.wait("other replicas to be replaced first", self.replacements.again_at);
         }
         self.replacements.left -= 1;
-        self.create(slot);
+        fill(self);
     }
 
     /// Until its turn comes, or while the rollout is halted, what has the place is looked after as its

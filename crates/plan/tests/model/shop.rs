@@ -210,7 +210,7 @@ fn update(random: &mut Random, kind: Kind) -> UpdateConfig {
         _ => random.weighted(&[
             (7, None),
             (2, Some(UpdateOrder::StartFirst)),
-            (1, Some(UpdateOrder::StopFirst)),
+            (3, Some(UpdateOrder::StopFirst)),
         ]),
     };
     let delay = random.between(500, 5_000);

@@ -163,16 +163,19 @@ impl Watch {
             let (service, slot) = place.clone();
             machine.views.iter().filter(move |v| *v.service() == service && v.slot() == slot)
         };
-        self.emptied.retain(|place, _| !at(place).any(works));
+        let stays = |v: &InstanceView| works(v) && !daemon.draining.contains(&v.observed.spec.id);
+        self.emptied.retain(|place, _| !at(place).any(stays));
+        let mut emptying = BTreeSet::new();
         for step in steps {
             let Step::Stop { id, service, slot, reason, .. } = step else { continue };
             let place = (service.clone(), *slot);
-            let others = at(&place).any(|v| v.observed.spec.id != *id && works(v));
+            let others = at(&place).any(|v| v.observed.spec.id != *id && stays(v));
             if machine.view(id).is_some_and(works) && !others && reason != "restart was asked for" {
+                emptying.insert(service);
                 self.emptied.insert(place, id.clone());
             }
         }
-        for service in active.stack.services.values() {
+        for service in active.stack.services.values().filter(|s| emptying.contains(&s.name)) {
             let limit = plan::config(service, daemon.direction()).parallelism.unwrap_or(1) as usize;
             let is_first = plan::spec::update_order(service) == UpdateOrder::StopFirst;
             let is_waited_for = |(place, gone): &(&Place, &InstanceId)| {
