@@ -88,7 +88,7 @@ fn every_case_has_the_result_of_the_reference() {
 fn the_corpus_is_large_and_shows_both_answers() {
     let cases = corpus();
     let refused = cases.iter().filter(|case| matches!(case.golden, Some(Golden::Refused(_)))).count();
-    assert!(cases.len() >= 200, "{} cases", cases.len());
+    assert!(cases.len() >= 800, "{} cases", cases.len());
     assert!(refused >= cases.len() / 5, "{refused} of {} are refused", cases.len());
 }
 
