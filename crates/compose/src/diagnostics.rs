@@ -73,6 +73,11 @@ impl Sink {
         }
     }
 
+    /// A place in words, for messages about another one.
+    pub fn place(&self, pos: Pos) -> String {
+        format!("in {} on line {}", self.file_of(pos), pos.line.max(1))
+    }
+
     /// The shown name of the file a position is in.
     pub fn file_of(&self, pos: Pos) -> String {
         self.files.get(pos.file as usize).cloned().unwrap_or_default()

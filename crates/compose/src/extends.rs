@@ -1,10 +1,11 @@
 //! `extends`: a service laid over another one of the same or another file.
 
 use crate::diagnostics::Pos;
-use crate::merge;
 use crate::suggest;
+use crate::tags::Tags;
 use crate::tree::{Map, Node, Value};
 use crate::unit::{Loader, Unit};
+use crate::{canonical, merge, unique};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,15 +17,17 @@ pub(crate) const MAX_EXTENDS: usize = 32;
 struct Scope {
     path: PathBuf,
     services: Map,
+    /// What its file takes away from services that are extended.
+    tags: Tags,
 }
 
 /// What one resolution of a file remembers.
 struct Extender<'l, 'a> {
     loader: &'l mut Loader<'a>,
+    /// What relative paths of the first file mean.
+    directory: &'l Path,
     /// Index of the environment files are read with.
     environment: usize,
-    /// Services of the files before this one, already extended.
-    before: Option<&'l Node>,
     scopes: HashMap<PathBuf, Option<Rc<Scope>>>,
     done: HashMap<(PathBuf, String), Option<Node>>,
     chain: Vec<(PathBuf, String)>,
@@ -32,22 +35,23 @@ struct Extender<'l, 'a> {
 
 impl Loader<'_> {
     /// Replaces each service of `root` that extends another one.
-    pub fn extends(&mut self, root: &mut Node, before: &Node, path: &Path, unit: &Unit) {
+    pub fn extends(&mut self, root: &mut Node, tags: &Tags, path: &Path, unit: &Unit) {
         let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) else { return };
-        if !services.values().any(|entry| entry.node.get("extends").is_some()) {
+        if !services.values().any(|entry| extends_of(&entry.node).is_some()) {
             return;
         }
-        let scope = Rc::new(Scope { path: path.to_owned(), services: services.clone() });
+        let tags = tags.child("services").cloned().unwrap_or_default();
+        let scope = Rc::new(Scope { path: path.to_owned(), services: services.clone(), tags });
         let mut extender = Extender {
             loader: self,
+            directory: &unit.directory,
             environment: unit.environment,
-            before: before.get("services"),
             scopes: HashMap::from([(path.to_owned(), Some(Rc::clone(&scope)))]),
             done: HashMap::new(),
             chain: Vec::new(),
         };
         for (name, entry) in services.iter_mut() {
-            if entry.node.get("extends").is_none() {
+            if extends_of(&entry.node).is_none() {
                 continue;
             }
             if let Some(node) = extender.service(&scope, name) {
@@ -70,7 +74,7 @@ impl Extender<'_, '_> {
             return done.clone();
         }
         let node = scope.services.get(name)?.node.clone();
-        let Some(extends) = node.get("extends") else { return Some(node) };
+        let Some(extends) = extends_of(&node) else { return Some(node) };
         if !self.may_enter(&id, extends.pos) {
             return None;
         }
@@ -81,7 +85,10 @@ impl Extender<'_, '_> {
                 map.shift_remove("extends");
             }
             let pos = own.pos;
-            merge::merge_service(&mut base, own);
+            if let Some(tags) = scope.tags.child(name) {
+                tags.apply(&mut base);
+            }
+            merge::merge_service(&mut base, own, &mut self.loader.sink);
             Node { pos, ..base }
         });
         self.chain.pop();
@@ -107,18 +114,21 @@ impl Extender<'_, '_> {
 
     /// The service that `extends` names.
     fn base(&mut self, scope: &Rc<Scope>, extends: &Node) -> Option<Node> {
-        let service = extends.get("service")?;
-        let name = service.as_text()?;
+        let service = match extends.value {
+            Value::Map(_) => extends.get("service"),
+            _ => Some(extends),
+        };
+        let Some((service, name)) = service.and_then(|node| Some((node, node.as_text()?))) else {
+            let hint = "write `extends: {service: NAME}`";
+            self.loader.sink.error_hint(extends.pos, "`extends` names no service", hint);
+            return None;
+        };
         let scope = match extends.get("file") {
-            Some(file) => self.scope(Path::new(file.as_text()?), file.pos)?,
+            Some(file) => self.other_file(file)?,
             None => Rc::clone(scope),
         };
         if scope.services.contains_key(name) {
             return self.service(&scope, name);
-        }
-        let before = self.before.filter(|_| extends.get("file").is_none());
-        if let Some(node) = before.and_then(|services| services.get(name)) {
-            return Some(node.clone());
         }
         let shown = self.loader.sink.show(&scope.path);
         let message = format!("the extended service `{name}` is not in {shown}");
@@ -127,6 +137,35 @@ impl Extender<'_, '_> {
             None => self.loader.sink.error_hint(service.pos, message, format!("declare `{name}` in {shown}")),
         }
         None
+    }
+
+    fn other_file(&mut self, file: &Node) -> Option<Rc<Scope>> {
+        let Some(text) = file.as_text() else {
+            let message = format!("`extends.file` must be text, this is {}", file.kind());
+            self.loader.sink.error(file.pos, message);
+            return None;
+        };
+        // In another file it is resolved already, against the directory of that file.
+        let path = self.loader.absolute(text, self.directory, self.environment);
+        self.scope(&path, file.pos)
+    }
+
+    fn forms(&mut self, name: &str, service: &Node) {
+        for (key, text, list, map) in FORMS {
+            let Some(entry) = service.as_map().and_then(|keys| keys.get(key)) else { continue };
+            let fits = match entry.node.value {
+                Value::Text(_) => text,
+                Value::List(_) => list,
+                Value::Map(_) => map,
+                Value::Null => !matches!(key, "build" | "depends_on" | "env_file" | "ports"),
+                Value::Invalid => true,
+                _ => false,
+            };
+            if !fits {
+                let message = format!("`services.{name}.{key}` cannot be {}", entry.node.kind());
+                self.loader.sink.error(entry.node.pos, message);
+            }
+        }
     }
 
     /// The services of another file, its paths resolved against its own directory.
@@ -143,11 +182,39 @@ impl Extender<'_, '_> {
         let documents = self.loader.documents(path, Some(at))?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         let mut all = Node::new(Pos::default(), Value::Map(Map::new()));
-        for document in documents.iter().filter(|document| !document.is_null()) {
-            let root = self.loader.prepared(document, directory, self.environment)?;
-            merge::merge(&mut all, root);
+        let mut all_tags = Tags::default();
+        for document in documents.iter() {
+            let (root, tags) = self.loader.interpolated(document, self.environment)?;
+            all_tags = tags.child("services").cloned().unwrap_or_default();
+            merge::merge(&mut all, root, &mut self.loader.sink);
+            unique::unify(&mut all, &mut self.loader.sink);
+            canonical::canonical(&mut all, &mut self.loader.sink);
+            unique::unify(&mut all, &mut self.loader.sink);
         }
+        for (name, entry) in all.get("services").into_iter().flat_map(Node::entries) {
+            self.forms(name, &entry.node);
+        }
+        self.loader.resolve_paths(&mut all, directory, self.environment);
         let services = all.get("services").and_then(Node::as_map).cloned().unwrap_or_default();
-        Some(Scope { path: path.to_owned(), services })
+        Some(Scope { path: path.to_owned(), services, tags: all_tags })
     }
+}
+
+/// Keys of a service that must be of some kind even where the service is not the extended one.
+const FORMS: [(&str, bool, bool, bool); 9] = [
+    // Key, text, list, mapping.
+    ("build", true, false, true),
+    ("configs", false, true, false),
+    ("depends_on", false, true, true),
+    ("devices", false, true, false),
+    ("env_file", true, true, false),
+    ("ports", false, true, false),
+    ("secrets", false, true, false),
+    ("ulimits", false, false, true),
+    ("volumes", false, true, false),
+];
+
+/// What a service says under `extends`, if only that it says nothing.
+fn extends_of(service: &Node) -> Option<&Node> {
+    service.as_map()?.get("extends").map(|entry| &entry.node)
 }

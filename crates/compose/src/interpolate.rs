@@ -2,8 +2,11 @@
 //! and `$$` for a dollar sign. Works on text and on whole trees; keys are never interpolated.
 
 use crate::diagnostics::{Pos, Sink};
+use crate::quantity;
+use crate::rules::Rules;
 use crate::tree::{Node, Value};
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 /// Substitutions within the default of a substitution.
 pub(crate) const MAX_NESTING: usize = 16;
@@ -64,9 +67,13 @@ impl<'a> Expander<'a> {
         }
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
+        // `${NAME:-…}` may reach up to the last brace of its line; found once for each line.
+        let mut line = Line::default();
         while let Some(at) = rest.find('$') {
             out.push_str(&rest[..at]);
-            rest = self.dollar(&rest[at + 1..], text, nesting, &mut out)?;
+            let start = text.len() - rest.len() + at;
+            line.advance(text, start);
+            rest = self.dollar(text, start + 1, line.last_brace, nesting, &mut out)?;
             if out.len() > MAX_VALUE_BYTES {
                 return Err(TemplateError::TooLong);
             }
@@ -75,21 +82,33 @@ impl<'a> Expander<'a> {
         Ok(out)
     }
 
-    /// Expands what follows a dollar sign and returns what is left.
+    /// Expands what follows the dollar sign before `start` and returns what is left.
     fn dollar<'t>(
         &self,
-        rest: &'t str,
-        whole: &str,
+        text: &'t str,
+        start: usize,
+        last_brace: Option<usize>,
         nesting: usize,
         out: &mut String,
     ) -> Result<&'t str, TemplateError> {
+        let rest = &text[start..];
         if let Some(rest) = rest.strip_prefix('$') {
             out.push('$');
             return Ok(rest);
         }
         if let Some(inner) = rest.strip_prefix('{') {
-            let end = closing_brace(inner).ok_or_else(|| TemplateError::Syntax(excerpt(whole)))?;
-            out.push_str(&self.braced(&inner[..end], whole, nesting)?);
+            let (name, operation) = split_name(inner);
+            let end = match operation.chars().next() {
+                _ if name.is_empty() => None,
+                Some('}') => Some(name.len()),
+                Some(':' | '-' | '+' | '?') => last_brace
+                    .and_then(|brace| brace.checked_sub(start + 1))
+                    .filter(|last| *last >= name.len())
+                    .map(|last| closing_brace(&inner[..=last]).unwrap_or(last)),
+                _ => None,
+            };
+            let end = end.ok_or_else(|| TemplateError::Syntax(excerpt(text)))?;
+            out.push_str(&self.braced(name, &inner[name.len()..end], text, nesting)?);
             return Ok(&inner[end + 1..]);
         }
         let (name, rest) = split_name(rest);
@@ -100,38 +119,37 @@ impl<'a> Expander<'a> {
         Ok(rest)
     }
 
-    fn braced(&self, inner: &str, whole: &str, nesting: usize) -> Result<String, TemplateError> {
-        let (name, operation) = split_name(inner);
-        if name.is_empty() {
-            return Err(TemplateError::Syntax(excerpt(whole)));
-        }
-        let value = (self.lookup)(name);
-        let filled = value.clone().filter(|value| !value.is_empty());
-        let word = |word: &str| self.expand_at(word, nesting + 1);
-        let required =
-            |message: &str| TemplateError::Required { name: name.to_owned(), message: message.to_owned() };
+    /// The word of an operation is expanded even where it is not needed, as the reference
+    /// implementation does: what it requires is required.
+    fn braced(
+        &self,
+        name: &str,
+        operation: &str,
+        whole: &str,
+        nesting: usize,
+    ) -> Result<String, TemplateError> {
         if operation.is_empty() {
             return Ok(self.value_or_empty(name));
         }
-        if let Some(default) = operation.strip_prefix(":-") {
-            return filled.map_or_else(|| word(default), Ok);
+        let (colon, after) = match operation.strip_prefix(':') {
+            Some(after) => (true, after),
+            None => (false, operation),
+        };
+        let mut chars = after.chars();
+        let operator = chars.next().filter(|c| matches!(c, '-' | '+' | '?'));
+        let Some(operator) = operator else { return Err(TemplateError::Syntax(excerpt(whole))) };
+        let word = self.expand_at(chars.as_str(), nesting + 1).map_err(|error| match error {
+            TemplateError::Syntax(_) => TemplateError::Syntax(excerpt(whole)),
+            other => other,
+        })?;
+        let value = (self.lookup)(name).filter(|value| !colon || !value.is_empty());
+        match (operator, value) {
+            ('-', value) => Ok(value.unwrap_or(word)),
+            ('+', Some(_)) => Ok(word),
+            ('+', None) => Ok(String::new()),
+            (_, Some(value)) => Ok(value),
+            (_, None) => Err(TemplateError::Required { name: name.to_owned(), message: word }),
         }
-        if let Some(default) = operation.strip_prefix('-') {
-            return value.map_or_else(|| word(default), Ok);
-        }
-        if let Some(message) = operation.strip_prefix(":?") {
-            return filled.map_or_else(|| Err(required(&word(message)?)), Ok);
-        }
-        if let Some(message) = operation.strip_prefix('?') {
-            return value.map_or_else(|| Err(required(&word(message)?)), Ok);
-        }
-        if let Some(replacement) = operation.strip_prefix(":+") {
-            return filled.map_or_else(|| Ok(String::new()), |_| word(replacement));
-        }
-        if let Some(replacement) = operation.strip_prefix('+') {
-            return value.map_or_else(|| Ok(String::new()), |_| word(replacement));
-        }
-        Err(TemplateError::Syntax(excerpt(whole)))
     }
 
     fn value_or_empty(&self, name: &str) -> String {
@@ -152,19 +170,42 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-/// Where the brace opened before `text` closes; `${` inside opens another.
+/// The line a walk is in.
+#[derive(Default)]
+struct Line {
+    end: usize,
+    /// The last closing brace of it.
+    last_brace: Option<usize>,
+}
+
+impl Line {
+    fn advance(&mut self, text: &str, at: usize) {
+        if at >= self.end {
+            self.end = text[at..].find('\n').map_or(text.len(), |end| at + end + 1);
+            self.last_brace = text[at..self.end].rfind('}').map(|brace| at + brace);
+        }
+    }
+}
+
+/// Where the brace opened before `text` closes. A brace counts wherever it stands, except right
+/// after an opening one.
 fn closing_brace(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    let mut open = 0usize;
-    let mut at = 0;
+    let mut open = 1usize;
+    // The first character after the opening brace is not looked at.
+    let mut at = 1;
     while at < bytes.len() {
         match bytes[at] {
-            b'$' if bytes.get(at + 1) == Some(&b'{') => {
+            b'}' => {
+                open -= 1;
+                if open == 0 {
+                    return Some(at);
+                }
+            }
+            b'{' => {
                 open += 1;
                 at += 1;
             }
-            b'}' if open == 0 => return Some(at),
-            b'}' => open -= 1,
             _ => {}
         }
         at += 1;
@@ -180,31 +221,152 @@ fn split_name(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Expands every value of a tree in place.
-pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, sink: &mut Sink) {
-    walk(node, &Expander::new(lookup), sink);
+/// What a text becomes at some places, so that a variable may stand where a number is wanted.
+#[derive(Clone, Copy)]
+enum Cast {
+    Int,
+    Number,
+    Bool,
 }
 
-fn walk(node: &mut Node, expander: &Expander<'_>, sink: &mut Sink) {
-    let pos = node.pos;
-    match &mut node.value {
-        Value::Text(text) if text.contains('$') => match expander.expand(text) {
-            Ok(expanded) => *text = expanded,
-            Err(error) => {
-                report(&error, pos, sink);
-                node.value = Value::Invalid;
+static CASTS: LazyLock<Rules<Cast>> = LazyLock::new(|| {
+    let ints = [
+        "services.*.cpu_count",
+        "services.*.cpu_period",
+        "services.*.cpu_quota",
+        "services.*.cpu_rt_period",
+        "services.*.cpu_rt_runtime",
+        "services.*.cpu_shares",
+        "services.*.deploy.replicas",
+        "services.*.deploy.update_config.parallelism",
+        "services.*.deploy.rollback_config.parallelism",
+        "services.*.deploy.restart_policy.max_attempts",
+        "services.*.deploy.placement.max_replicas_per_node",
+        "services.*.healthcheck.retries",
+        "services.*.oom_score_adj",
+        "services.*.pids_limit",
+        "services.*.ports.*.target",
+        "services.*.scale",
+        "services.*.ulimits.*",
+        "services.*.ulimits.*.hard",
+        "services.*.ulimits.*.soft",
+    ];
+    let numbers = [
+        "services.*.cpu_percent",
+        "services.*.cpus",
+        "services.*.deploy.update_config.max_failure_ratio",
+        "services.*.deploy.rollback_config.max_failure_ratio",
+    ];
+    let flags = [
+        "services.*.init",
+        "services.*.healthcheck.disable",
+        "services.*.oom_kill_disable",
+        "services.*.privileged",
+        "services.*.read_only",
+        "services.*.stdin_open",
+        "services.*.tty",
+        "services.*.volumes.*.read_only",
+        "services.*.volumes.*.volume.nocopy",
+        "networks.*.external",
+        "networks.*.internal",
+        "networks.*.attachable",
+        "networks.*.enable_ipv4",
+        "networks.*.enable_ipv6",
+        "volumes.*.external",
+        "secrets.*.external",
+        "configs.*.external",
+    ];
+    let ints = ints.map(|place| (place, Cast::Int));
+    let numbers = numbers.map(|place| (place, Cast::Number));
+    let flags = flags.map(|place| (place, Cast::Bool));
+    Rules::new(ints.into_iter().chain(numbers).chain(flags))
+});
+
+/// Expands every value of a tree in place.
+pub(crate) fn tree(node: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, sink: &mut Sink) {
+    let mut walk = Walk { expander: Expander::new(lookup), sink, path: String::new() };
+    walk.node(node, Some(&CASTS));
+}
+
+struct Walk<'a> {
+    expander: Expander<'a>,
+    sink: &'a mut Sink,
+    /// For messages.
+    path: String,
+}
+
+impl Walk<'_> {
+    fn node(&mut self, node: &mut Node, rules: Option<&Rules<Cast>>) {
+        match &mut node.value {
+            Value::Text(_) => self.text(node, rules.and_then(|rules| rules.rule)),
+            Value::List(list) => {
+                let rules = rules.and_then(Rules::item);
+                for (index, item) in list.iter_mut().enumerate() {
+                    self.within(&format!("[{index}]"), |walk| walk.node(item, rules));
+                }
             }
-        },
-        Value::List(list) => list.iter_mut().for_each(|item| walk(item, expander, sink)),
-        Value::Map(map) => map.values_mut().for_each(|entry| walk(&mut entry.node, expander, sink)),
-        _ => {}
+            Value::Map(map) => {
+                for (key, entry) in map.iter_mut() {
+                    let rules = rules.and_then(|rules| rules.child(key));
+                    self.within(key, |walk| walk.node(&mut entry.node, rules));
+                }
+            }
+            _ => {}
+        }
     }
-    for name in expander.take_unset() {
-        sink.warning_hint(
-            pos,
-            format!("the variable {name} is not set, an empty text is used"),
-            format!("set {name} in the environment or in .env, or give a default: ${{{name}:-value}}"),
-        );
+
+    fn text(&mut self, node: &mut Node, cast: Option<Cast>) {
+        let Value::Text(text) = &mut node.value else { return };
+        if text.contains('$') {
+            match self.expander.expand(text) {
+                Ok(expanded) => *text = expanded,
+                Err(error) => {
+                    report(&error, node.pos, self.sink);
+                    node.value = Value::Invalid;
+                }
+            }
+            self.unset(node.pos);
+        }
+        if let (Some(cast), Value::Text(text)) = (cast, &node.value) {
+            let text = text.clone();
+            node.value = self.cast(&text, cast, node.pos);
+        }
+    }
+
+    fn cast(&mut self, text: &str, cast: Cast, pos: Pos) -> Value {
+        let (value, wanted) = match cast {
+            Cast::Int => (text.parse().ok().map(Value::Int), "a whole number"),
+            Cast::Number => {
+                (text.parse().ok().filter(|value: &f64| value.is_finite()).map(Value::Float), "a number")
+            }
+            Cast::Bool => (quantity::flag(text, pos, self.sink).map(Value::Bool), "`true` or `false`"),
+        };
+        value.unwrap_or_else(|| {
+            let message =
+                format!("`{}` must be {wanted}, `{text}` is not", self.path.trim_start_matches('.'));
+            self.sink.error(pos, message);
+            Value::Invalid
+        })
+    }
+
+    fn unset(&mut self, pos: Pos) {
+        for name in self.expander.take_unset() {
+            self.sink.warning_hint(
+                pos,
+                format!("the variable {name} is not set, an empty text is used"),
+                format!("set {name} in the environment or in .env, or give a default: ${{{name}:-value}}"),
+            );
+        }
+    }
+
+    fn within(&mut self, step: &str, walk: impl FnOnce(&mut Self)) {
+        let length = self.path.len();
+        if !step.starts_with('[') {
+            self.path.push('.');
+        }
+        self.path.push_str(step);
+        walk(self);
+        self.path.truncate(length);
     }
 }
 

@@ -19,7 +19,10 @@ mod include;
 mod merge;
 mod paths;
 mod resolve;
+mod rules;
 mod schema;
+mod tags;
+mod unique;
 
 mod host_files;
 mod profiles;

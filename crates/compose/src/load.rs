@@ -4,7 +4,7 @@ use crate::diagnostics::Sink;
 use crate::project::Project;
 use crate::render::Resolved;
 use crate::unit::{Loader, Merged, Unit};
-use crate::{host_files, merge, profiles, project, resolve, runnable, schema, typed, validate};
+use crate::{canonical, host_files, profiles, project, resolve, runnable, schema, typed, validate};
 use model::{Diagnostic, Stack, StackName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -79,8 +79,12 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let stack = typed::stack(&merged, name, project.directory, project.files, &mut loader);
     let stack = stack.filter(|_| readable && loader.sink.errors() == 0);
     let resolved = readable.then(|| Resolved::new(merged.tree, &project_name));
-    let (refusals, warnings) = loader.sink.finish().into_iter().partition(Diagnostic::is_error);
-    let diagnostics = [reading.finish(), warnings].concat();
+    let (mut refusals, warnings): (Vec<_>, Vec<_>) =
+        loader.sink.finish().into_iter().partition(Diagnostic::is_error);
+    let reading = reading.finish();
+    // What could not be read there cannot be run either, which need not be said.
+    refusals.retain(|refusal| !reading.iter().any(|error| error.is_error() && error.span == refusal.span));
+    let diagnostics = [reading, warnings].concat();
     Loaded { resolved, stack, diagnostics, refusals, missing }
 }
 
@@ -112,7 +116,12 @@ fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
     if loader.broken {
         return None;
     }
-    merge::finish(&mut merged.tree);
+    if merged.tree.as_map().is_none_or(|map| map.is_empty()) {
+        let hint = "start it with `services:`";
+        loader.sink.error_hint(merged.tree.pos, "the Compose file says nothing", hint);
+    }
+    canonical::settle(&mut merged.tree, &mut loader.sink);
+    schema::settle(&mut merged.tree, &schema::ROOT, &mut loader.sink);
     let inactive = profiles::select(&mut merged.tree, &active_profiles);
     resolve::resolve(&mut merged, loader);
     validate::validate(&mut merged.tree, &inactive, loader);

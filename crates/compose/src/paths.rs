@@ -13,7 +13,7 @@ pub(crate) struct Base<'a> {
 
 impl Base<'_> {
     /// `text` as an absolute path; one that is absolute already stays as it was written.
-    fn absolute(&self, text: &str) -> PathBuf {
+    pub fn absolute(&self, text: &str) -> PathBuf {
         match (text.strip_prefix('~'), self.home) {
             (Some(rest), Some(home)) => clean(&Path::new(home).join(rest.trim_start_matches('/'))),
             _ if text.starts_with('/') || is_windows(text) => PathBuf::from(text),
@@ -77,6 +77,31 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
     out
 }
 
+/// `.` and `..` of a path inside a container, by name.
+pub(crate) fn clean_text(target: &str) -> String {
+    if target.is_empty() {
+        return String::new();
+    }
+    let rooted = target.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
+}
+
 /// Whether a build context is something to fetch rather than a directory.
 pub(crate) fn is_remote(context: &str) -> bool {
     let prefixes = ["git@", "github.com/", "service:"];
@@ -95,13 +120,6 @@ pub(crate) fn resolve(root: &mut Node, base: &Base<'_>) {
     }
     if let Some(volumes) = root.get_mut("volumes") {
         volumes.entries_mut().for_each(|(_, entry)| bind_volume(&mut entry.node, base));
-    }
-    if let Some(Node { value: Value::List(includes), .. }) = root.get_mut("include") {
-        for include in includes {
-            for key in ["path", "project_directory", "env_file"] {
-                base.rewrite_file(include.get_mut(key));
-            }
-        }
     }
 }
 

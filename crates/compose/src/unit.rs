@@ -4,8 +4,9 @@
 use crate::diagnostics::{Pos, Sink};
 use crate::load::Files;
 use crate::paths::Base;
+use crate::tags::Tags;
 use crate::tree::{Map, Node, Value};
-use crate::{canonical, interpolate, merge, paths, project, schema, tree};
+use crate::{canonical, interpolate, merge, paths, project, resolve, schema, tree, unique, validate};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -114,8 +115,8 @@ impl<'a> Loader<'a> {
         Some(documents)
     }
 
-    /// One document after the stages that concern it alone.
-    pub fn prepared(&mut self, document: &Node, directory: &Path, environment: usize) -> Option<Node> {
+    /// One document with its variables replaced; its tags apart.
+    pub fn interpolated(&mut self, document: &Node, environment: usize) -> Option<(Node, Tags)> {
         let mut root = document.clone();
         if root.as_map().is_none() {
             let message = format!("a Compose file must be a mapping, this is {}", root.kind());
@@ -123,15 +124,24 @@ impl<'a> Loader<'a> {
             self.broken = true;
             return None;
         }
+        let tags = Tags::take(&mut root);
         let environment = self.environment(environment);
         interpolate::tree(&mut root, &|name| environment.get(name).cloned(), &mut self.sink);
-        self.version(&mut root);
-        schema::check(&mut root, &schema::ROOT, &mut self.sink);
-        canonical::canonical(&mut root, &mut self.sink);
+        Some((root, tags))
+    }
+
+    /// A path of a file as it is looked for.
+    pub fn absolute(&self, text: &str, directory: &Path, environment: usize) -> PathBuf {
+        let environment = self.environment(environment);
         let home = environment.get("HOME").map(String::as_str);
-        let base = Base { directory, home, files: self.files };
-        paths::resolve(&mut root, &base);
-        Some(root)
+        paths::clean(&Base { directory, home, files: self.files }.absolute(text))
+    }
+
+    /// Makes the relative paths of a tree mean the same everywhere.
+    pub fn resolve_paths(&self, root: &mut Node, directory: &Path, environment: usize) {
+        let environment = self.environment(environment);
+        let home = environment.get("HOME").map(String::as_str);
+        paths::resolve(root, &Base { directory, home, files: self.files });
     }
 
     fn version(&mut self, root: &mut Node) {
@@ -154,25 +164,28 @@ impl<'a> Loader<'a> {
                 continue;
             }
             let Some(documents) = self.documents(path, *at) else { continue };
-            for document in documents.iter().filter(|document| !project::is_empty(document)) {
-                if let Some(root) = self.prepared(document, &unit.directory, unit.environment) {
-                    self.lay(root, path, unit, &mut merged);
-                }
+            for document in documents.iter() {
+                self.lay(document, path, unit, &mut merged);
             }
         }
         for (_, entry) in merged.tree.get_mut("services").into_iter().flat_map(Node::entries_mut) {
             default_context(&mut entry.node, &unit.directory);
         }
+        validate::unit(&merged.tree, &mut self.sink);
+        self.resolve_paths(&mut merged.tree, &unit.directory, unit.environment);
+        resolve::listed(&mut merged.tree, &self.environment(unit.environment));
         merged
     }
 
-    /// Lays one prepared document onto what is there: first what it includes, then itself.
-    fn lay(&mut self, mut root: Node, path: &Path, unit: &Unit, merged: &mut Merged) {
+    /// Lays one document onto what is there, completed by what it extends and includes.
+    fn lay(&mut self, document: &Node, path: &Path, unit: &Unit, merged: &mut Merged) {
+        let Some((mut root, tags)) = self.interpolated(document, unit.environment) else { return };
+        self.extends(&mut root, &tags, path, unit);
+        tags.apply(&mut merged.tree);
         let includes = root.as_map_mut().and_then(|map| map.shift_remove("include"));
         if let Some(includes) = includes {
-            self.include(&includes.node, &root, path, unit, merged);
+            self.include(&includes.node, &mut root, path, unit, merged);
         }
-        self.extends(&mut root, &merged.tree, path, unit);
         for section in ["services", "networks", "volumes", "configs", "secrets"] {
             for (name, _) in root.get(section).into_iter().flat_map(Node::entries) {
                 merged.origins.entry(format!("{section}/{name}")).or_insert(unit.environment);
@@ -181,7 +194,12 @@ impl<'a> Loader<'a> {
         if merged.tree.pos == Pos::default() {
             merged.tree.pos = root.pos;
         }
-        merge::merge(&mut merged.tree, root);
+        merge::merge(&mut merged.tree, root, &mut self.sink);
+        unique::unify(&mut merged.tree, &mut self.sink);
+        schema::check(&mut merged.tree, &schema::ROOT, &mut self.sink);
+        self.version(&mut merged.tree);
+        canonical::canonical(&mut merged.tree, &mut self.sink);
+        unique::unify(&mut merged.tree, &mut self.sink);
     }
 
     fn is_include_cycle(&mut self, path: &Path, at: Option<Pos>, unit: &Unit) -> bool {

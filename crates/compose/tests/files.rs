@@ -329,7 +329,7 @@ fn host_names_of_networks_and_volumes() {
 #[test]
 fn configs_and_secrets() {
     let stack = Project::new(
-        "services:\n  a:\n    image: x\n    configs: [c, {source: d, target: /etc/d, mode: 0440, uid: '5', gid: 6}]\n    \
+        "services:\n  a:\n    image: x\n    configs: [c, {source: d, target: /etc/d, mode: 0440, uid: '5', gid: '6'}]\n    \
          secrets: [s, {source: t, target: short, mode: '0400'}]\n\
          configs: {c: {file: ./c.txt}, d: {content: \"hi $$X $X\"}, unused: {file: ./u}}\n\
          secrets: {s: {environment: TOKEN}, t: {file: ~/t}}\n",

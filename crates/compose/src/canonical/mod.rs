@@ -1,13 +1,15 @@
-//! Short forms → long forms, file by file, before anything is merged: afterwards every key has one
-//! form, and merging needs no special cases for strings against lists.
+//! Short forms → long forms. Some while files are laid over each other, because the rules of merging
+//! count on them; the rest once everything is one tree ([`settle`]).
 
 mod mounts;
 mod service;
 
+pub(crate) use mounts::target as volume_target;
+
 use crate::diagnostics::Sink;
 use crate::tree::{Entry, Map, Node, Tag, Value};
 
-/// Rewrites one checked file.
+/// Rewrites what was laid over each other so far.
 pub(crate) fn canonical(root: &mut Node, sink: &mut Sink) {
     if let Some(services) = root.get_mut("services") {
         for (_, entry) in services.entries_mut() {
@@ -19,25 +21,35 @@ pub(crate) fn canonical(root: &mut Node, sink: &mut Sink) {
             section.entries_mut().for_each(|(_, entry)| resource(&mut entry.node, sink));
         }
     }
-    if let Some(Node { value: Value::List(includes), .. }) = root.get_mut("include") {
-        includes.iter_mut().for_each(|include| wrap_text(include, "path"));
-        includes.iter_mut().for_each(|include| {
-            ["path", "env_file"].into_iter().for_each(|key| to_list(include.get_mut(key)));
-        });
+}
+
+/// Brings the merged tree to one form for each key.
+pub(crate) fn settle(root: &mut Node, sink: &mut Sink) {
+    if let Some(services) = root.get_mut("services") {
+        for (_, entry) in services.entries_mut() {
+            service::settle(&mut entry.node, sink);
+        }
+    }
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        if let Some(section) = root.get_mut(section) {
+            section.entries_mut().for_each(|(_, entry)| pairs(entry.node.get_mut("labels"), true));
+        }
     }
 }
 
 /// A network, volume, config or secret: `external: {name}` → `external: true` and `name`.
 fn resource(node: &mut Node, sink: &mut Sink) {
-    pairs(node.get_mut("labels"), true);
-    let Some(external) = node.get("external") else { return };
-    if external.as_map().is_none() {
-        return;
-    }
+    let Some(external) = node.get("external").filter(|external| external.as_map().is_some()) else { return };
     let (pos, name) = (external.pos, external.get("name").cloned());
-    sink.warning_hint(pos, "`external: {name: …}` is obsolete", "write `external: true` and `name: …`");
     node.set("external", Node::new(pos, Value::Bool(true)));
-    if let Some(name) = name {
+    let Some(name) = name else { return };
+    sink.warning_hint(pos, "`external: {name: …}` is obsolete", "write `external: true` and `name: …`");
+    if let Some(own) = node.get("name")
+        && own.as_text() != name.as_text()
+    {
+        let message = "`name` and `external.name` differ";
+        sink.error_hint(name.pos, message, "write `external: true` and one `name`");
+    } else {
         node.set("name", name);
     }
 }

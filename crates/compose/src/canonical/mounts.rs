@@ -1,7 +1,16 @@
 //! Short forms of volumes (`[SOURCE:]TARGET[:OPTIONS]`) and devices (`SOURCE[:TARGET[:MODE]]`).
 
 use crate::diagnostics::Sink;
+use crate::paths::clean_text;
 use crate::tree::{Node, Value};
+
+/// The place a volume in the short form is mounted at.
+pub(crate) fn target(text: &str) -> Option<String> {
+    match sections(text)[..] {
+        [target] | [_, target, ..] => Some(target.to_owned()),
+        [] => None,
+    }
+}
 
 pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
     let Some(text) = item.as_text() else { return item };
@@ -24,19 +33,22 @@ pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
     let node_text = |text: &str| Node::text(pos, text);
     let is_bind = source.is_some_and(is_path);
     let kind = if is_bind { "bind" } else { "volume" };
-    let mut node = Node::map(pos, [("type", node_text(kind)), ("target", node_text(target))]);
+    let mut node = Node::map(pos, [("type", node_text(kind)), ("target", node_text(&clean_text(target)))]);
     if let Some(source) = source {
         node.set("source", node_text(source));
     }
     let flag = || Node::new(pos, Value::Bool(true));
-    node.set(kind, Node::map(pos, []));
+    // The reference implementation takes so short a text as it is.
+    if text.len() > 2 {
+        node.set(kind, Node::map(pos, []));
+    }
     if is_bind {
         set_in(&mut node, "bind", "create_host_path", flag());
     }
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => node.set("read_only", flag()),
-            "rw" => {}
+            "rw" => node.set("read_only", Node::new(pos, Value::Bool(false))),
             "z" | "Z" => set_in(&mut node, "bind", "selinux", node_text(option)),
             "nocopy" => set_in(&mut node, "volume", "nocopy", flag()),
             "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
@@ -80,9 +92,11 @@ fn set_in(node: &mut Node, key: &str, inner: &str, value: Node) {
     }
 }
 
-/// A source that starts like a path is one; anything else names a volume.
+/// A source that starts like a path, or a drive, is one; anything else names a volume.
 fn is_path(source: &str) -> bool {
-    source.starts_with(['.', '/', '~'])
+    let mut chars = source.chars();
+    let drive = chars.next().is_some_and(char::is_alphabetic) && chars.next() == Some(':');
+    drive || source.starts_with(['.', '/', '~']) || source.starts_with("\\\\")
 }
 
 pub(super) fn device(item: Node, sink: &mut Sink) -> Node {

@@ -1,6 +1,7 @@
 //! What the reference implementation adds to a project before it prints it, and what it leaves
 //! out: names, the default network, defaults of keys; resources that no active service uses.
 
+use crate::paths::clean_text;
 use crate::tree::{Map, Node, Value};
 use std::collections::HashSet;
 
@@ -49,7 +50,7 @@ fn service(node: &mut Node) {
     }
     for mount in items_mut(node.get_mut("volumes")) {
         if let Some(Node { value: Value::Text(target), .. }) = mount.get_mut("target") {
-            *target = clean(target);
+            *target = clean_text(target);
         }
     }
     for (_, entry) in node.get_mut("depends_on").into_iter().flat_map(Node::entries_mut) {
@@ -87,31 +88,6 @@ fn device_count(device: &mut Node) {
     let given = |key: &str| device.as_map().is_some_and(|map| map.contains_key(key));
     if !given("count") && !given("device_ids") {
         default_text(device, "count", "all");
-    }
-}
-
-/// `.` and `..` of a path inside a container, by name.
-fn clean(target: &str) -> String {
-    if target.is_empty() {
-        return String::new();
-    }
-    let rooted = target.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
     }
 }
 

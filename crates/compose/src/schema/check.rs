@@ -1,26 +1,34 @@
-//! Checks a tree against its shape and converts scalars to the type the shape asks for, so that
-//! later stages meet one type per key: `"true"`, `yes` and `true` all become a boolean.
+//! Checks a tree against its shape, twice: what was written, after each file, as the specification's
+//! schema does; and, once everything is merged, that each value can become what its key needs.
 
-use super::{Object, Shape, Unknown};
+use super::{Keys, Object, Pattern, Shape, Unknown};
 use crate::diagnostics::Sink;
 use crate::quantity;
 use crate::suggest;
-use crate::tree::{Entry, Node, Tag, Value};
-use model::{Bytes, DurationMs};
+use crate::tree::{Entry, Node, Value};
+use std::collections::HashSet;
 
-/// Reports everything in `node` that `shape` does not allow; `path` names it in messages.
+/// Reports everything in what was written that `shape` does not allow.
 pub(crate) fn check(node: &mut Node, shape: &'static Shape, sink: &mut Sink) {
-    Checker { sink, path: String::new() }.value(node, shape);
+    Checker { sink, path: String::new(), settle: false }.value(node, shape);
+}
+
+/// Converts scalars to the type the shape asks for, so that later stages meet one type for each key,
+/// and reports what cannot be converted.
+pub(crate) fn settle(node: &mut Node, shape: &'static Shape, sink: &mut Sink) {
+    Checker { sink, path: String::new(), settle: true }.value(node, shape);
 }
 
 struct Checker<'a> {
     sink: &'a mut Sink,
+    /// For messages.
     path: String,
+    settle: bool,
 }
 
 impl Checker<'_> {
     fn value(&mut self, node: &mut Node, shape: &'static Shape) {
-        if node.tag == Tag::Reset || matches!(node.value, Value::Invalid) {
+        if matches!(node.value, Value::Invalid) {
             return;
         }
         match shape {
@@ -33,7 +41,14 @@ impl Checker<'_> {
             },
             _ if !accepts(shape, node) => self.wrong_kind(node, shape),
             Shape::List(item) => self.list(node, item),
+            Shape::Unique(item) => {
+                self.list(node, item);
+                if !self.settle {
+                    self.repeated(node);
+                }
+            }
             Shape::Named(item) => self.named(node, item),
+            Shape::Keyed(keys, item) => self.keyed(node, *keys, item),
             Shape::Pairs => self.pairs(node),
             Shape::Object(object) => self.object(node, object),
             scalar => self.scalar(node, scalar),
@@ -47,6 +62,23 @@ impl Checker<'_> {
         }
     }
 
+    /// Items of most lists must differ.
+    fn repeated(&mut self, node: &Node) {
+        let mut seen = HashSet::new();
+        for item in node.items() {
+            let again = match &item.value {
+                Value::Text(text) => !seen.insert(format!("t{text}")),
+                Value::List(_) | Value::Map(_) => !seen.insert(item.to_json().to_string()),
+                _ => item.scalar_text().is_some_and(|text| !seen.insert(format!("n{text}"))),
+            };
+            if again {
+                let shown = item.scalar_text().map_or("an item".to_owned(), |text| format!("`{text}`"));
+                let message = format!("{shown} stands in {} twice", self.shown());
+                self.sink.error_hint(item.pos, message, "keep one of the two");
+            }
+        }
+    }
+
     fn named(&mut self, node: &mut Node, item: &'static Shape) {
         for (key, entry) in node.entries_mut() {
             let key = format!(".{key}");
@@ -54,10 +86,31 @@ impl Checker<'_> {
         }
     }
 
+    /// Keys are names of a form. Where others may stand beside them, those are not looked at.
+    fn keyed(&mut self, node: &mut Node, keys: Keys, item: &'static Shape) {
+        for (key, entry) in node.entries_mut() {
+            if keys.allows(key) {
+                let key = format!(".{key}");
+                self.within(&key, |checker| checker.value(&mut entry.node, item));
+            } else if keys.strict() && !self.settle {
+                let message = format!("`{key}` cannot be a name in {}", self.shown());
+                self.sink.error_hint(entry.key, message, keys.hint());
+                entry.node.value = Value::Invalid;
+            }
+        }
+    }
+
     fn pairs(&mut self, node: &mut Node) {
         match node.value {
-            Value::List(_) => self.list(node, &Shape::Text),
-            _ => self.named(node, &Shape::Scalar),
+            Value::List(_) => self.value(node, &Shape::Unique(&Shape::Text)),
+            _ => {
+                if let Some((_, entry)) = node.entries().find(|(key, _)| key.is_empty())
+                    && !self.settle
+                {
+                    self.sink.error(entry.key, format!("a name in {} is empty", self.shown()));
+                }
+                self.named(node, &Shape::Scalar);
+            }
         }
     }
 
@@ -65,7 +118,7 @@ impl Checker<'_> {
         let pos = node.pos;
         let missing =
             object.required.iter().filter(|key| node.as_map().is_some_and(|map| !map.contains_key(**key)));
-        for key in missing {
+        for key in missing.filter(|_| !self.settle) {
             self.sink.error(pos, format!("{} needs `{key}`", self.shown()));
         }
         for (key, entry) in node.entries_mut() {
@@ -75,6 +128,7 @@ impl Checker<'_> {
                     self.within(&path, |checker| checker.value(&mut entry.node, &field.shape));
                 }
                 None if object.extensible && key.starts_with("x-") => {}
+                None if self.settle || object.unknown == Unknown::Allowed => {}
                 None => self.unknown_key(key, entry, object),
             }
         }
@@ -92,60 +146,88 @@ impl Checker<'_> {
             (Unknown::Error, None) => self.sink.error(entry.key, message),
             (Unknown::Warning, Some(hint)) => self.sink.warning_hint(entry.key, message, hint),
             (Unknown::Warning, None) => self.sink.warning(entry.key, message),
+            (Unknown::Allowed, _) => {}
         }
     }
 
     fn scalar(&mut self, node: &mut Node, shape: &'static Shape) {
         match shape {
+            Shape::Word(words) => self.word(node, words),
+            Shape::Pattern(pattern) => self.pattern(node, *pattern),
+            Shape::IntIn(low, high) => self.range(node, *low, *high),
+            Shape::SizeFromZero => self.range(node, 0, i64::MAX),
+            _ => {}
+        }
+        if self.settle {
+            self.convert(node, shape);
+        }
+    }
+
+    fn convert(&mut self, node: &mut Node, shape: &'static Shape) {
+        match shape {
             Shape::Bool => self.bool(node),
-            Shape::Int => self.int(node),
+            Shape::Int | Shape::IntIn(..) => self.int(node),
+            Shape::Count => self.count(node),
             Shape::Number => self.number(node),
             Shape::Mode => self.mode(node),
             Shape::TextOrNumber | Shape::Scalar => self.make_text(node),
-            Shape::Word(words) => self.word(node, words),
-            Shape::Duration => self.unit(node, |text| DurationMs::parse(text).map(drop)),
-            Shape::Size => {
-                self.make_text(node);
-                let unlimited = self.path.ends_with("_limit");
-                self.unit(node, |text| match text {
-                    "-1" if unlimited => Ok(()),
-                    text => Bytes::parse(text).map(drop),
-                });
-            }
+            Shape::Duration => self.duration(node),
+            Shape::Size | Shape::WholeSize | Shape::SizeFromZero => self.size(node),
+            Shape::Bare => self.bare(node),
             _ => {}
         }
     }
 
+    fn range(&mut self, node: &mut Node, low: i64, high: i64) {
+        let Value::Int(value) = node.value else { return };
+        if !(low..=high).contains(&value) {
+            let limits = match high {
+                i64::MAX => format!("at least {low}"),
+                high => format!("from {low} to {high}"),
+            };
+            self.wrong_text(node, &value.to_string(), &limits);
+        }
+    }
+
+    fn pattern(&mut self, node: &mut Node, pattern: Pattern) {
+        let Some(text) = node.as_text().filter(|text| !pattern.matches(text)) else { return };
+        let message = format!("{} cannot be `{text}`", self.shown());
+        self.sink.error_hint(node.pos, message, pattern.hint());
+        node.value = Value::Invalid;
+    }
+
     fn bool(&mut self, node: &mut Node) {
         let Value::Text(text) = &node.value else { return };
-        match quantity::boolean(text) {
-            Some((value, old)) => {
-                if old {
-                    let message = format!("`{text}` is not a boolean of YAML 1.2");
-                    self.sink.warning_hint(node.pos, message, format!("write `{value}`"));
-                }
-                node.value = Value::Bool(value);
-            }
+        match quantity::flag(text, node.pos, self.sink) {
+            Some(value) => node.value = Value::Bool(value),
             None => self.wrong_text(node, &text.clone(), "`true` or `false`"),
         }
     }
 
     fn int(&mut self, node: &mut Node) {
         match &node.value {
-            Value::Text(text) => match text.trim().parse() {
+            Value::Text(text) => match text.parse() {
                 Ok(value) => node.value = Value::Int(value),
                 Err(_) => self.wrong_text(node, &text.clone(), "a whole number"),
             },
-            Value::Float(value) => {
-                self.wrong_text(node, &crate::tree::go_float(*value), "a whole number");
-            }
+            // What stands behind the point is dropped, as in the reference implementation.
+            Value::Float(value) => node.value = Value::Int(*value as i64),
             _ => {}
+        }
+    }
+
+    fn count(&mut self, node: &mut Node) {
+        self.int(node);
+        if let Value::Int(value) = node.value
+            && value < 0
+        {
+            self.wrong_text(node, &value.to_string(), "at least 0");
         }
     }
 
     fn number(&mut self, node: &mut Node) {
         let Value::Text(text) = &node.value else { return };
-        match text.trim().parse::<f64>() {
+        match text.parse::<f64>() {
             Ok(value) if value.is_finite() => node.value = Value::Float(value),
             _ => self.wrong_text(node, &text.clone(), "a number"),
         }
@@ -154,7 +236,7 @@ impl Checker<'_> {
     fn mode(&mut self, node: &mut Node) {
         let value = match &node.value {
             Value::Text(text) => quantity::octal_mode(text),
-            Value::Int(value) => Some(*value).filter(|v| (0..=i64::from(quantity::MAX_MODE)).contains(v)),
+            Value::Int(value) => Some(*value),
             _ => None,
         };
         match value {
@@ -166,10 +248,44 @@ impl Checker<'_> {
         }
     }
 
+    fn bare(&mut self, node: &mut Node) {
+        match &node.value {
+            Value::Text(text) => self.wrong_text(node, &text.clone(), "a number without quotes"),
+            _ => self.count(node),
+        }
+    }
+
     /// A number or boolean becomes text.
     fn make_text(&mut self, node: &mut Node) {
         if let Some(text) = node.scalar_text() {
             node.value = Value::Text(text);
+        }
+    }
+
+    fn duration(&mut self, node: &mut Node) {
+        if let Some(text) = node.as_text()
+            && !quantity::is_duration(text)
+        {
+            let message = format!("{}: `{text}` is not a duration", self.shown());
+            self.sink.error_hint(
+                node.pos,
+                message,
+                "write a number with a unit, such as `500ms`, `30s` or `1m30s`",
+            );
+            node.value = Value::Invalid;
+        }
+    }
+
+    fn size(&mut self, node: &mut Node) {
+        match &node.value {
+            Value::Text(text) if quantity::bytes(text).is_none() => {
+                let message = format!("{}: `{text}` is not a size", self.shown());
+                self.sink.error_hint(node.pos, message, "write a number with a unit, such as `64m` or `1gb`");
+                node.value = Value::Invalid;
+            }
+            // The reference implementation takes only whole numbers for what they are.
+            Value::Float(_) => node.value = Value::Text("0".to_owned()),
+            _ => self.make_text(node),
         }
     }
 
@@ -185,22 +301,16 @@ impl Checker<'_> {
         node.value = Value::Invalid;
     }
 
-    fn unit(&mut self, node: &mut Node, parse: impl Fn(&str) -> Result<(), model::UnitError>) {
-        if let Some(text) = node.as_text()
-            && let Err(error) = parse(text)
-        {
-            let message = format!("{}: `{}` is not a {}", self.shown(), error.value, error.what);
-            self.sink.error_hint(node.pos, message, format!("write {}", error.expected));
-            node.value = Value::Invalid;
-        }
-    }
-
     fn wrong_text(&mut self, node: &mut Node, text: &str, wanted: &str) {
         node.value = Value::Invalid;
         self.sink.error(node.pos, format!("{} must be {wanted}, `{text}` is not", self.shown()));
     }
 
     fn wrong_kind(&mut self, node: &mut Node, shape: &'static Shape) {
+        if let (Shape::Int | Shape::Count | Shape::IntIn(..), Value::Float(value)) = (shape, &node.value) {
+            let text = crate::tree::go_float(*value);
+            return self.wrong_text(node, &text, "a whole number");
+        }
         let message = format!("{} must be {}, this is {}", self.shown(), describe(shape), node.kind());
         let quoted = node.scalar_text().filter(|_| accepts(shape, &Node::text(node.pos, "")));
         match quoted {
@@ -230,18 +340,36 @@ impl Checker<'_> {
 
 /// Whether the kind of the value fits, its content aside.
 fn accepts(shape: &Shape, node: &Node) -> bool {
+    let whole = |value: &f64| value.fract() == 0.0;
     match (shape, &node.value) {
         (Shape::Any, _) => true,
         (Shape::Nullable(inner), value) => matches!(value, Value::Null) || accepts(inner, node),
         (Shape::Either(shapes), _) => shapes.iter().any(|shape| accepts(shape, node)),
-        (Shape::Text | Shape::Word(_) | Shape::Duration, value) => matches!(value, Value::Text(_)),
-        (Shape::Bool, value) => matches!(value, Value::Bool(_) | Value::Text(_)),
-        (Shape::Int | Shape::Number | Shape::Mode | Shape::TextOrNumber | Shape::Size, value) => {
-            matches!(value, Value::Int(_) | Value::Float(_) | Value::Text(_))
+        (Shape::Text | Shape::Word(_) | Shape::Duration | Shape::Pattern(_), value) => {
+            matches!(value, Value::Text(_))
         }
+        (Shape::Bool, value) => matches!(value, Value::Bool(_) | Value::Text(_)),
+        (Shape::Flag, value) => matches!(value, Value::Bool(_)),
+        (
+            Shape::Int | Shape::Count | Shape::IntIn(..) | Shape::WholeSize | Shape::SizeFromZero,
+            Value::Float(value),
+        ) => whole(value),
+        (
+            Shape::Int
+            | Shape::Count
+            | Shape::IntIn(..)
+            | Shape::Number
+            | Shape::Mode
+            | Shape::TextOrNumber
+            | Shape::Size
+            | Shape::WholeSize
+            | Shape::SizeFromZero
+            | Shape::Bare,
+            value,
+        ) => matches!(value, Value::Int(_) | Value::Float(_) | Value::Text(_)),
         (Shape::Scalar, value) => !matches!(value, Value::List(_) | Value::Map(_)),
-        (Shape::List(_), value) => matches!(value, Value::List(_)),
-        (Shape::Named(_) | Shape::Object(_), value) => matches!(value, Value::Map(_)),
+        (Shape::List(_) | Shape::Unique(_), value) => matches!(value, Value::List(_)),
+        (Shape::Named(_) | Shape::Keyed(..) | Shape::Object(_), value) => matches!(value, Value::Map(_)),
         (Shape::Pairs, value) => matches!(value, Value::List(_) | Value::Map(_)),
     }
 }
@@ -249,17 +377,17 @@ fn accepts(shape: &Shape, node: &Node) -> bool {
 fn describe(shape: &Shape) -> String {
     match shape {
         Shape::Any => "anything".to_owned(),
-        Shape::Text | Shape::Word(_) => "text".to_owned(),
+        Shape::Text | Shape::Word(_) | Shape::Pattern(_) => "text".to_owned(),
         Shape::Duration => "a duration such as `30s`".to_owned(),
-        Shape::Bool => "`true` or `false`".to_owned(),
-        Shape::Int => "a whole number".to_owned(),
-        Shape::Number => "a number".to_owned(),
+        Shape::Bool | Shape::Flag => "`true` or `false`".to_owned(),
+        Shape::Int | Shape::Count | Shape::IntIn(..) => "a whole number".to_owned(),
+        Shape::Number | Shape::Bare => "a number".to_owned(),
         Shape::Mode => "permission bits such as `0440`".to_owned(),
         Shape::TextOrNumber => "text or a number".to_owned(),
-        Shape::Size => "a size such as `64m`".to_owned(),
+        Shape::Size | Shape::WholeSize | Shape::SizeFromZero => "a size such as `64m`".to_owned(),
         Shape::Scalar => "text, a number or a boolean".to_owned(),
-        Shape::List(_) => "a list".to_owned(),
-        Shape::Named(_) | Shape::Object(_) => "a mapping".to_owned(),
+        Shape::List(_) | Shape::Unique(_) => "a list".to_owned(),
+        Shape::Named(_) | Shape::Keyed(..) | Shape::Object(_) => "a mapping".to_owned(),
         Shape::Pairs => "a mapping or a list of `NAME=value`".to_owned(),
         Shape::Nullable(inner) => describe(inner),
         Shape::Either(shapes) => {

@@ -1,22 +1,28 @@
 //! Top-level keys: networks, volumes, configs, secrets, include.
 
 use super::service::SERVICE;
-use super::{Object, Shape, object, off, on};
-use Shape::{Any, Bool, Either, List, Named, Nullable, Pairs, Scalar, Text};
+use super::{Keys, Object, Shape, object, object_with, off, on};
+use Shape::{Bool, Either, Keyed, List, Named, Nullable, Pairs, Text, TextOrNumber};
 
 pub(super) static ROOT: Object = object(&[
     on("version", Text),
     on("name", Text),
     on("include", Nullable(&INCLUDES)),
-    on("services", Named(&Shape::Object(&SERVICE))),
-    on("networks", Named(&Nullable(&Shape::Object(&NETWORK)))),
-    on("volumes", Named(&Nullable(&Shape::Object(&VOLUME)))),
-    on("configs", Named(&Nullable(&Shape::Object(&CONFIG)))),
-    on("secrets", Named(&Nullable(&Shape::Object(&SECRET)))),
-    off("models", Any, ""),
+    on("services", Keyed(Keys::Names, &Shape::Object(&SERVICE))),
+    on("networks", Keyed(Keys::SomeNames, &Nullable(&Shape::Object(&NETWORK)))),
+    on("volumes", Keyed(Keys::Names, &Nullable(&Shape::Object(&VOLUME)))),
+    on("configs", Keyed(Keys::Names, &Shape::Object(&CONFIG))),
+    on("secrets", Keyed(Keys::Names, &Shape::Object(&SECRET))),
+    off("models", Keyed(Keys::SomeNames, &Shape::Object(&MODEL)), ""),
     on("x-juchu", Shape::Object(&super::xjuchu::STACK_POLICY)),
 ]);
 
+static MODEL: Object = object_with(
+    &[on("name", Text), on("model", Text), on("context_size", Shape::Int), on("runtime_flags", List(&Text))],
+    &["model"],
+);
+
+/// For whoever reads the schema: includes are gone before anything is checked.
 static INCLUDES: Shape = List(&Either(&[Text, Shape::Object(&INCLUDE)]));
 static INCLUDE: Object = object(&[
     on("path", Either(&[Text, List(&Text)])),
@@ -25,11 +31,13 @@ static INCLUDE: Object = object(&[
 ]);
 
 static EXTERNAL_NAME: Object = object(&[on("name", Text)]);
+/// Of configs and secrets: other keys are not looked at.
+static EXTERNAL_FILE: Object = Object { unknown: super::Unknown::Allowed, ..object(&[on("name", Text)]) };
 
 static NETWORK: Object = object(&[
     on("name", Text),
     off("driver", Text, "every network is a bridge of its own on this host"),
-    off("driver_opts", Named(&Scalar), ""),
+    off("driver_opts", Named(&TextOrNumber), ""),
     on("external", Either(&[Bool, Shape::Object(&EXTERNAL_NAME)])),
     on("internal", Bool),
     on("labels", Pairs),
@@ -40,7 +48,7 @@ static NETWORK: Object = object(&[
 ]);
 static IPAM: Object = object(&[
     off("driver", Text, ""),
-    off("options", Named(&Scalar), ""),
+    off("options", Named(&Text), ""),
     on("config", List(&Shape::Object(&IPAM_CONFIG))),
 ]);
 static IPAM_CONFIG: Object = object(&[
@@ -54,7 +62,7 @@ static VOLUME: Object = object(&[
     on("name", Text),
     on("external", Either(&[Bool, Shape::Object(&EXTERNAL_NAME)])),
     off("driver", Text, "volumes are directories of this host, as with the driver `local`"),
-    on("driver_opts", Named(&Scalar)),
+    on("driver_opts", Named(&TextOrNumber)),
     on("labels", Pairs),
 ]);
 
@@ -63,7 +71,7 @@ static CONFIG: Object = object(&[
     on("file", Text),
     on("content", Text),
     on("environment", Text),
-    on("external", Either(&[Bool, Shape::Object(&EXTERNAL_NAME)])),
+    on("external", Either(&[Bool, Shape::Object(&EXTERNAL_FILE)])),
     off("labels", Pairs, ""),
     off("template_driver", Text, ""),
 ]);
@@ -71,9 +79,9 @@ static SECRET: Object = object(&[
     on("name", Text),
     on("file", Text),
     on("environment", Text),
-    on("external", Either(&[Bool, Shape::Object(&EXTERNAL_NAME)])),
+    on("external", Either(&[Bool, Shape::Object(&EXTERNAL_FILE)])),
     off("labels", Pairs, ""),
     off("driver", Text, ""),
-    off("driver_opts", Named(&Scalar), ""),
+    off("driver_opts", Named(&TextOrNumber), ""),
     off("template_driver", Text, ""),
 ]);

@@ -1,15 +1,15 @@
 //! Keys of a service.
 
 use super::xjuchu::SERVICE_POLICY;
-use super::{Object, Shape, object, object_with, off, on};
+use super::{Object, Shape, closed, object, object_with, off, on};
 use Shape::{
-    Any, Bool, Duration, Either, Int, List, Mode, Named, Nullable, Number, Pairs, Scalar, Size, Text,
-    TextOrNumber, Word,
+    Any, Bool, Count, Duration, Either, Int, IntIn, Keyed, List, Mode, Named, Nullable, Number, Pairs,
+    Pattern, Size, Text, TextOrNumber, Unique, WholeSize, Word,
 };
 
 /// Text or a list of texts.
 const fn texts() -> Shape {
-    Either(&[Text, List(&Text)])
+    Either(&[Text, Unique(&Text)])
 }
 
 /// A command: text or a list of texts or nothing.
@@ -20,95 +20,102 @@ const fn command() -> Shape {
 pub(super) static SERVICE: Object = object(&[
     off("annotations", Pairs, ""),
     off("attach", Bool, ""),
-    off("blkio_config", Any, ""),
+    off("blkio_config", Shape::Object(&BLKIO), ""),
     on("build", Either(&[Text, Shape::Object(&BUILD)])),
-    on("cap_add", List(&Text)),
-    on("cap_drop", List(&Text)),
+    on("cap_add", Unique(&Text)),
+    on("cap_drop", Unique(&Text)),
     off("cgroup", Word(&["host", "private"]), ""),
     off("cgroup_parent", Text, ""),
     on("command", command()),
     on("configs", List(&Either(&[Text, Shape::Object(&FILE_GRANT)]))),
-    on("container_name", Text),
-    off("cpu_count", TextOrNumber, ""),
-    off("cpu_percent", TextOrNumber, ""),
-    off("cpu_period", TextOrNumber, "use `cpus`"),
-    off("cpu_quota", TextOrNumber, "use `cpus`"),
-    off("cpu_rt_period", TextOrNumber, ""),
-    off("cpu_rt_runtime", TextOrNumber, ""),
-    on("cpu_shares", Int),
+    on("container_name", Pattern(super::Pattern::ContainerName)),
+    off("cpu_count", IntIn(0, i64::MAX), ""),
+    off("cpu_percent", IntIn(0, 100), ""),
+    off("cpu_period", Number, "use `cpus`"),
+    off("cpu_quota", Number, "use `cpus`"),
+    off("cpu_rt_period", Number, ""),
+    off("cpu_rt_runtime", Number, ""),
+    on("cpu_shares", Number),
     on("cpus", TextOrNumber),
     on("cpuset", Text),
-    off("credential_spec", Any, ""),
-    on("depends_on", Either(&[List(&Text), Named(&Shape::Object(&DEPENDENCY))])),
+    off("credential_spec", Shape::Object(&CREDENTIAL_SPEC), ""),
+    on("depends_on", Either(&[Unique(&Text), Keyed(super::Keys::Names, &Shape::Object(&DEPENDENCY))])),
     on("deploy", Nullable(&Shape::Object(&DEPLOY))),
     on("develop", Nullable(&Shape::Object(&DEVELOP))),
-    off("device_cgroup_rules", List(&Text), ""),
+    off("device_cgroup_rules", Unique(&Text), ""),
     on("devices", List(&Either(&[Text, Shape::Object(&DEVICE)]))),
     on("dns", texts()),
-    on("dns_opt", List(&Text)),
+    on("dns_opt", Unique(&Text)),
     on("dns_search", texts()),
     on("domainname", Text),
     on("entrypoint", command()),
     on("env_file", Either(&[Text, List(&Either(&[Text, Shape::Object(&ENV_FILE)]))])),
     on("environment", Pairs),
-    on("expose", List(&TextOrNumber)),
+    on("expose", Unique(&TextOrNumber)),
     on("extends", Either(&[Text, Shape::Object(&EXTENDS)])),
-    off("external_links", List(&Text), "put both services on an external network"),
-    on("extra_hosts", Either(&[List(&Text), Named(&Either(&[Text, List(&Text)]))])),
-    off("gpus", Any, ""),
-    on("group_add", List(&TextOrNumber)),
+    off("external_links", Unique(&Text), "put both services on an external network"),
+    on("extra_hosts", HOSTS),
+    off("gpus", Either(&[Word(&["all"]), List(&Shape::Object(&GPU))]), ""),
+    on("group_add", Unique(&TextOrNumber)),
     on("healthcheck", Shape::Object(&HEALTHCHECK)),
     on("hostname", Text),
     on("image", Text),
     on("init", Bool),
     on("ipc", Text),
     off("isolation", Text, ""),
-    on("label_file", texts()),
+    on("label_file", Either(&[Text, List(&Text)])),
     on("labels", Pairs),
-    on("links", List(&Text)),
+    on("links", Unique(&Text)),
     on("logging", Shape::Object(&LOGGING)),
     off("mac_address", Text, ""),
     on("mem_limit", Size),
-    on("mem_reservation", Size),
-    off("mem_swappiness", TextOrNumber, ""),
+    on("mem_reservation", WholeSize),
+    off("mem_swappiness", WholeSize, ""),
     on("memswap_limit", Size),
-    off("models", Any, ""),
+    off(
+        "models",
+        Either(&[Unique(&Text), Keyed(super::Keys::SomeNames, &Nullable(&Shape::Object(&MODEL)))]),
+        "",
+    ),
     on("network_mode", Text),
-    on("networks", Either(&[List(&Text), Named(&Nullable(&Shape::Object(&ATTACHMENT)))])),
+    on(
+        "networks",
+        Either(&[Unique(&Text), Keyed(super::Keys::Names, &Nullable(&Shape::Object(&ATTACHMENT)))]),
+    ),
     off("oom_kill_disable", Bool, ""),
-    on("oom_score_adj", Int),
-    on("pid", Text),
-    on("pids_limit", Int),
+    on("oom_score_adj", IntIn(-1000, 1000)),
+    on("pid", Nullable(&Text)),
+    on("pids_limit", Number),
     on("platform", Text),
-    on("ports", List(&Either(&[TextOrNumber, Shape::Object(&PORT)]))),
-    off("post_start", Any, ""),
-    off("pre_stop", Any, ""),
+    on("ports", Unique(&Either(&[TextOrNumber, Shape::Object(&PORT)]))),
+    off("post_start", List(&Shape::Object(&HOOK)), ""),
+    off("pre_stop", List(&Shape::Object(&HOOK)), ""),
     on("privileged", Bool),
-    on("profiles", List(&Text)),
-    off("provider", Any, ""),
-    on("pull_policy", Text),
+    on("profiles", Unique(&Text)),
+    off("provider", Shape::Object(&PROVIDER), ""),
+    on("pull_policy", Pattern(super::Pattern::PullPolicy)),
     off("pull_refresh_after", Text, ""),
     on("read_only", Bool),
     on("restart", Text),
     off("runtime", Text, ""),
     on("scale", Int),
     on("secrets", List(&Either(&[Text, Shape::Object(&FILE_GRANT)]))),
-    on("security_opt", List(&Text)),
+    on("security_opt", Unique(&Text)),
     on("shm_size", Size),
     on("stdin_open", Bool),
     on("stop_grace_period", Duration),
     on("stop_signal", Text),
-    off("storage_opt", Any, ""),
+    off("storage_opt", Named(&Any), ""),
     on("sysctls", Pairs),
     on("tmpfs", texts()),
     on("tty", Bool),
-    on("ulimits", Named(&Either(&[Int, Shape::Object(&ULIMIT)]))),
-    off("use_api_socket", Bool, ""),
+    on("ulimits", ULIMITS),
+    off("use_api_socket", Shape::Flag, ""),
     on("user", Text),
     off("userns_mode", Text, ""),
     off("uts", Text, ""),
-    on("volumes", List(&Either(&[Text, Shape::Object(&VOLUME)]))),
-    off("volumes_from", List(&Text), "declare the volume in both services"),
+    on("volumes", Unique(&Either(&[Text, Shape::Object(&VOLUME)]))),
+    off("volumes_from", Unique(&Text), "declare the volume in both services"),
     on("working_dir", Text),
     on("x-juchu", Shape::Object(&SERVICE_POLICY)),
 ]);
@@ -124,29 +131,29 @@ static BUILD: Object = object(&[
     off("cache_from", List(&Text), "built layers are always kept and reused"),
     off("cache_to", List(&Text), "built layers are always kept and reused"),
     off("entitlements", List(&Text), ""),
-    off("extra_hosts", Any, ""),
+    off("extra_hosts", HOSTS, ""),
     off("isolation", Text, ""),
     off("network", Text, ""),
     off("no_cache", Bool, ""),
     off("platforms", List(&Text), "images are built for this machine"),
     off("privileged", Bool, ""),
-    off("provenance", Scalar, ""),
+    off("provenance", Either(&[Text, Bool]), ""),
     off("pull", Bool, ""),
-    off("sbom", Scalar, ""),
-    off("secrets", List(&Any), ""),
-    off("shm_size", Size, ""),
+    off("sbom", Either(&[Text, Bool]), ""),
+    off("secrets", List(&Either(&[Text, Shape::Object(&FILE_GRANT)])), ""),
+    off("shm_size", WholeSize, ""),
     off("ssh", Pairs, ""),
     off("tags", List(&Text), "images are addressed by digest"),
-    off("ulimits", Any, ""),
+    off("ulimits", ULIMITS, ""),
 ]);
 
 static ENV_FILE: Object =
-    object_with(&[on("path", Text), on("required", Bool), on("format", Text)], &["path"]);
+    closed(object_with(&[on("path", Text), on("required", Bool), on("format", Text)], &["path"]));
 
 static DEPENDENCY: Object = object_with(
     &[
         on("condition", Word(&["service_started", "service_healthy", "service_completed_successfully"])),
-        on("required", Bool),
+        on("required", Shape::Flag),
         on("restart", Bool),
     ],
     &["condition"],
@@ -161,7 +168,7 @@ static WATCH_RULE: Object = object_with(
         on("target", Text),
         on("ignore", texts()),
         on("include", texts()),
-        on("initial_sync", Bool),
+        on("initial_sync", Shape::Flag),
         on("exec", Shape::Object(&HOOK)),
     ],
     &["path", "action"],
@@ -179,43 +186,38 @@ static HOOK: Object = object_with(
     &["command"],
 );
 
-static EXTENDS: Object = object_with(&[on("service", Text), on("file", Text)], &["service"]);
+static EXTENDS: Object = closed(object_with(&[on("service", Text), on("file", Text)], &["service"]));
 
-static FILE_GRANT: Object = object(&[
-    on("source", Text),
-    on("target", Text),
-    on("uid", TextOrNumber),
-    on("gid", TextOrNumber),
-    on("mode", Mode),
-]);
+static FILE_GRANT: Object =
+    object(&[on("source", Text), on("target", Text), on("uid", Text), on("gid", Text), on("mode", Mode)]);
 
 static HEALTHCHECK: Object = object(&[
     on("disable", Bool),
     on("test", Either(&[Text, List(&Text)])),
     on("interval", Duration),
     on("timeout", Duration),
-    on("retries", Int),
+    on("retries", Count),
     on("start_period", Duration),
     on("start_interval", Duration),
 ]);
 
-static LOGGING: Object = object(&[on("driver", Text), on("options", Named(&Scalar))]);
+static LOGGING: Object = object(&[on("driver", Text), on("options", Named(&Nullable(&TextOrNumber)))]);
 
 static ATTACHMENT: Object = object(&[
-    on("aliases", List(&Text)),
+    on("aliases", Unique(&Text)),
     on("ipv4_address", Text),
     off("ipv6_address", Text, "networks are IPv4"),
-    off("link_local_ips", List(&Text), ""),
+    off("link_local_ips", Unique(&Text), ""),
     off("mac_address", Text, ""),
     off("interface_name", Text, ""),
-    off("driver_opts", Named(&Scalar), ""),
+    off("driver_opts", Named(&TextOrNumber), ""),
     off("priority", Number, ""),
     off("gw_priority", Number, ""),
 ]);
 
 static PORT: Object = object(&[
-    on("target", TextOrNumber),
-    on("published", TextOrNumber),
+    on("target", Int),
+    on("published", Either(&[Text, Int])),
     on("host_ip", Text),
     on("protocol", Text),
     on("app_protocol", Text),
@@ -238,7 +240,7 @@ static VOLUME: Object = object_with(
         on("bind", Shape::Object(&VOLUME_BIND)),
         on("volume", Shape::Object(&VOLUME_VOLUME)),
         on("tmpfs", Shape::Object(&VOLUME_TMPFS)),
-        off("image", Any, ""),
+        off("image", Shape::Object(&VOLUME_IMAGE), ""),
     ],
     &["type"],
 );
@@ -249,14 +251,15 @@ static VOLUME_BIND: Object = object(&[
     off("selinux", Word(&["z", "Z"]), ""),
 ]);
 static VOLUME_VOLUME: Object = object(&[on("nocopy", Bool), on("subpath", Text), off("labels", Pairs, "")]);
-static VOLUME_TMPFS: Object = object(&[on("size", Size), on("mode", Mode)]);
+static VOLUME_TMPFS: Object = object(&[on("size", Shape::SizeFromZero), on("mode", Shape::Bare)]);
+static VOLUME_IMAGE: Object = object(&[on("subpath", Text)]);
 
 static DEPLOY: Object = object(&[
     on("mode", Text),
     on("replicas", Int),
     off("endpoint_mode", Text, ""),
     off("labels", Pairs, ""),
-    off("placement", Any, "there is one machine"),
+    off("placement", Shape::Object(&PLACEMENT), "there is one machine"),
     on("resources", Shape::Object(&RESOURCES)),
     on("restart_policy", Shape::Object(&RESTART_POLICY)),
     on("rollback_config", Shape::Object(&UPDATE)),
@@ -268,20 +271,59 @@ static LIMITS: Object = object(&[on("cpus", TextOrNumber), on("memory", Text), o
 static RESERVATIONS: Object = object(&[
     off("cpus", TextOrNumber, ""),
     on("memory", Text),
-    off("generic_resources", Any, ""),
-    off("devices", Any, ""),
+    off("generic_resources", List(&Shape::Object(&GENERIC)), ""),
+    off("devices", List(&Shape::Object(&DEVICE_REQUEST)), ""),
 ]);
 static RESTART_POLICY: Object = object(&[
     on("condition", Text),
     off("delay", Duration, "restarts are spaced out by themselves"),
-    on("max_attempts", Int),
+    on("max_attempts", Count),
     off("window", Duration, ""),
 ]);
 static UPDATE: Object = object(&[
-    on("parallelism", Int),
+    on("parallelism", Count),
     on("delay", Duration),
     on("failure_action", Text),
     on("monitor", Duration),
     on("max_failure_ratio", Number),
     on("order", Word(&["start-first", "stop-first"])),
 ]);
+static PLACEMENT: Object = object(&[
+    on("constraints", List(&Text)),
+    on("preferences", List(&Shape::Object(&PREFERENCE))),
+    on("max_replicas_per_node", Count),
+]);
+static PREFERENCE: Object = object(&[on("spread", Text)]);
+static GENERIC: Object = object(&[on("discrete_resource_spec", Shape::Object(&DISCRETE))]);
+static DISCRETE: Object = object(&[on("kind", Text), on("value", Number)]);
+
+static DEVICE_REQUEST: Object = object_with(DEVICE_FIELDS, &["capabilities"]);
+/// As the schema of the specification has it: here other keys are not looked at.
+static GPU: Object = Object { unknown: super::Unknown::Allowed, ..object(DEVICE_FIELDS) };
+const DEVICE_FIELDS: &[super::Field] = &[
+    on("capabilities", Unique(&Text)),
+    on("count", Either(&[Text, Int])),
+    on("device_ids", Unique(&Text)),
+    on("driver", Text),
+    on("options", Pairs),
+];
+
+static BLKIO: Object = closed(object(&[
+    on("device_read_bps", List(&Shape::Object(&BLKIO_RATE))),
+    on("device_read_iops", List(&Shape::Object(&BLKIO_RATE))),
+    on("device_write_bps", List(&Shape::Object(&BLKIO_RATE))),
+    on("device_write_iops", List(&Shape::Object(&BLKIO_RATE))),
+    on("weight", Shape::Bare),
+    on("weight_device", List(&Shape::Object(&BLKIO_WEIGHT))),
+]));
+static BLKIO_RATE: Object = closed(object(&[on("path", Text), on("rate", WholeSize)]));
+static BLKIO_WEIGHT: Object = closed(object(&[on("path", Text), on("weight", Shape::Bare)]));
+
+static CREDENTIAL_SPEC: Object = object(&[on("config", Text), on("file", Text), on("registry", Text)]);
+static MODEL: Object = object(&[on("endpoint_var", Text), on("model_var", Text)]);
+static PROVIDER: Object = object_with(&[on("type", Text), on("options", Named(&OPTION))], &["type"]);
+static OPTION: Shape = Either(&[GIVEN, List(&GIVEN)]);
+/// Text, a number or a boolean.
+const GIVEN: Shape = Either(&[TextOrNumber, Bool]);
+const HOSTS: Shape = Either(&[Unique(&Text), Named(&Either(&[Text, List(&Text)]))]);
+const ULIMITS: Shape = Keyed(super::Keys::SomeLimits, &Either(&[Int, Shape::Object(&ULIMIT)]));

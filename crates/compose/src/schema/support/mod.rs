@@ -52,8 +52,10 @@ impl Walk<'_> {
                     self.value(node, shape);
                 }
             }
-            Shape::List(item) => node.items().iter().for_each(|node| self.value(node, item)),
-            Shape::Named(item) => {
+            Shape::List(item) | Shape::Unique(item) => {
+                node.items().iter().for_each(|node| self.value(node, item))
+            }
+            Shape::Named(item) | Shape::Keyed(_, item) => {
                 for (name, entry) in node.entries() {
                     let is_owner = self.sink.owner().is_empty();
                     if is_owner {
@@ -115,8 +117,8 @@ fn is_harmless(key: &str, node: &Node) -> bool {
 
 fn is_container_of(shape: &Shape, node: &Node) -> bool {
     match shape {
-        Shape::List(_) => node.as_list().is_some(),
-        Shape::Named(_) | Shape::Object(_) => node.as_map().is_some(),
+        Shape::List(_) | Shape::Unique(_) => node.as_list().is_some(),
+        Shape::Named(_) | Shape::Keyed(..) | Shape::Object(_) => node.as_map().is_some(),
         Shape::Either(shapes) => shapes.iter().any(|shape| is_container_of(shape, node)),
         Shape::Nullable(inner) => is_container_of(inner, node),
         _ => false,

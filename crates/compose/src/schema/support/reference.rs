@@ -63,7 +63,11 @@ fn words(support: Support) -> (&'static str, &'static str) {
 /// Every path that needs a row: what is below a key without effect needs none.
 fn paths(shape: &'static Shape, path: &str, found: &mut BTreeSet<String>) {
     match shape {
-        Shape::Nullable(inner) | Shape::List(inner) | Shape::Named(inner) => paths(inner, path, found),
+        Shape::Nullable(inner)
+        | Shape::List(inner)
+        | Shape::Unique(inner)
+        | Shape::Named(inner)
+        | Shape::Keyed(_, inner) => paths(inner, path, found),
         Shape::Either(shapes) => shapes.iter().for_each(|shape| paths(shape, path, found)),
         Shape::Object(object) => {
             for field in object.fields {

@@ -1,6 +1,13 @@
 //! What must fit together: references between sections, exclusive keys, circles of dependencies.
 
+mod dependencies;
+mod unit;
+
+pub(crate) use unit::unit;
+
 use crate::diagnostics::{Pos, Sink};
+use crate::paths::clean_text;
+use crate::quantity;
 use crate::suggest;
 use crate::tree::{Entry, Map, Node};
 use crate::unit::Loader;
@@ -9,7 +16,7 @@ use std::collections::BTreeMap;
 /// Checks the merged tree; `inactive` are services whose profile is not active.
 pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>, loader: &mut Loader<'_>) {
     let sink = &mut loader.sink;
-    imply_dependencies(root);
+    dependencies::imply(root);
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
     for (name, entry) in services.iter().filter(|(_, entry)| entry.node.as_map().is_some()) {
@@ -19,8 +26,8 @@ pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>
         service.resources_exist();
         service.keys_fit_together();
     }
-    circles(services, sink);
-    resources_have_a_source(root, sink);
+    dependencies::circles(services, sink);
+    secrets_have_a_source(root, sink);
 }
 
 struct Service<'a> {
@@ -62,8 +69,7 @@ impl Service<'_> {
         let entry = self.entry;
         for (name, dependency) in entry.node.get("depends_on").into_iter().flat_map(Node::entries) {
             let required = dependency.node.get("required").and_then(Node::as_bool).unwrap_or(true);
-            let services = self.root.get("services").and_then(Node::as_map);
-            if !required && !services.is_some_and(|services| services.contains_key(name)) {
+            if !required && self.inactive.contains_key(name) {
                 continue;
             }
             if name == self.name {
@@ -111,12 +117,38 @@ impl Service<'_> {
                 }
             }
         }
+        for (name, model) in entry.node.get("models").into_iter().flat_map(Node::entries) {
+            self.resource_exists("models", name, model.key);
+        }
+        let build = entry.node.get("build");
+        for secret in build.and_then(|build| build.get("secrets")).map(Node::items).unwrap_or_default() {
+            let source = secret.get("source").and_then(Node::as_text).unwrap_or_default();
+            self.resource_exists("secrets", source, secret.pos);
+        }
+        for (name, context) in
+            build.and_then(|b| b.get("additional_contexts")).into_iter().flat_map(Node::entries)
+        {
+            if let Some(service) = context.node.as_text().and_then(|text| text.strip_prefix("service:")) {
+                self.is_built(service, name, context.node.pos);
+            }
+        }
         for volume in entry.node.get("volumes").map(Node::items).unwrap_or_default() {
             let is_volume = volume.get("type").and_then(Node::as_text) == Some("volume");
-            let source = volume.get("source").filter(|_| is_volume);
+            let named = |source: &&Node| is_volume && source.as_text() != Some("");
+            let source = volume.get("source").filter(named);
             if let Some((text, pos)) = source.and_then(|node| Some((node.as_text()?, node.pos))) {
                 self.resource_exists("volumes", text, pos);
             }
+        }
+    }
+
+    /// A context that is the image of another service.
+    fn is_built(&mut self, service: &str, context: &str, at: Pos) {
+        let other = self.root.get("services").and_then(|services| services.get(service));
+        if other.is_none_or(|other| other.get("build").is_none()) {
+            let message =
+                format!("the context `{context}` is the image of `{service}`, which is not built here");
+            self.sink.error_hint(at, message, format!("declare `{service}` with a `build`"));
         }
     }
 
@@ -142,14 +174,12 @@ impl Service<'_> {
             let message = format!("the service `{}` has both `network_mode` and `networks`", self.name);
             self.sink.error_hint(mode.key, message, "keep one of the two");
         }
-        self.distinct("scale", &["deploy", "replicas"]);
-        self.distinct("cpus", &["deploy", "resources", "limits", "cpus"]);
-        self.distinct("mem_limit", &["deploy", "resources", "limits", "memory"]);
-        self.distinct("mem_reservation", &["deploy", "resources", "reservations", "memory"]);
-        self.distinct("pids_limit", &["deploy", "resources", "limits", "pids"]);
-        self.container_name_with_replicas();
+        self.limits();
+        self.replicas();
         self.platform_is_built();
         self.watch_rules();
+        self.mounts_differ();
+        self.health_test();
     }
 
     /// What is built for some platforms must be built for the one that is run.
@@ -166,14 +196,95 @@ impl Service<'_> {
         self.sink.error_hint(platform.pos, message, "add it there, or change `platform`");
     }
 
-    /// Two keys that say the same thing must say the same value.
-    fn distinct(&mut self, key: &str, long: &[&str]) {
+    /// A short key and the long one beside it must say the same.
+    fn limits(&mut self) {
+        let number =
+            |node: &Node| node.scalar_text().and_then(|text| text.parse::<f32>().ok()).map(f64::from);
+        let size = |node: &Node| {
+            node.scalar_text().and_then(|text| quantity::bytes(&text)).map(|bytes| bytes as f64)
+        };
+        self.same("cpus", &["limits", "cpus"], number);
+        self.same("mem_limit", &["limits", "memory"], size);
+        self.same("mem_reservation", &["reservations", "memory"], size);
+        self.same("pids_limit", &["limits", "pids"], number);
+    }
+
+    /// Where `deploy.resources` has the limits at all, one that is not among them counts as 0.
+    fn same(&mut self, key: &str, [group, name]: &[&str; 2], value: fn(&Node) -> Option<f64>) {
         let Some(short) = self.entry.node.as_map().and_then(|map| map.get(key)) else { return };
-        let other = long.iter().try_fold(&self.entry.node, |node, key| node.get(key));
-        let Some(other) = other else { return };
-        if short.node.scalar_text() != other.scalar_text() && short.node.is_given() {
-            let message = format!("`{key}` and `{}` of the service `{}` differ", long.join("."), self.name);
-            self.sink.error_hint(short.key, message, "keep one of the two");
+        let resources = self.entry.node.get("deploy").and_then(|deploy| deploy.get("resources"));
+        let Some(group_node) = resources.and_then(|resources| resources.get(group)) else { return };
+        let Some(wanted) = value(&short.node).filter(|value| *value != 0.0) else { return };
+        let long = format!("deploy.resources.{group}.{name}");
+        match group_node.get(name) {
+            None => {
+                let message =
+                    format!("`{key}` of the service `{}` is not in `deploy.resources.{group}`", self.name);
+                self.sink.error_hint(short.key, message, format!("write it as `{long}`"));
+            }
+            Some(other) if value(other).unwrap_or(0.0) != wanted => {
+                let message = format!("`{key}` and `{long}` of the service `{}` differ", self.name);
+                self.sink.error_hint(short.key, message, "keep one of the two");
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn replicas(&mut self) {
+        let map = self.entry.node.as_map();
+        let scale = map.and_then(|map| map.get("scale"));
+        let deploy = self.entry.node.get("deploy").and_then(Node::as_map);
+        let replicas = deploy.and_then(|deploy| deploy.get("replicas"));
+        let count = |entry: Option<&Entry>| entry.and_then(|entry| entry.node.as_int());
+        if let (Some(entry), Some(short), Some(long)) = (scale, count(scale), count(replicas))
+            && short != long
+        {
+            let message = format!("`scale` and `deploy.replicas` of the service `{}` differ", self.name);
+            self.sink.error_hint(entry.key, message, "keep one of the two");
+        }
+        for (key, entry) in [("scale", scale), ("deploy.replicas", replicas)] {
+            if let (Some(value), Some(entry)) = (count(entry).filter(|value| *value < 0), entry) {
+                let message =
+                    format!("`{key}` of the service `{}` must be at least 0, {value} is not", self.name);
+                self.sink.error(entry.node.pos, message);
+            }
+        }
+        let all = count(scale).or(count(replicas)).unwrap_or(1);
+        let container = map.and_then(|map| map.get("container_name")).filter(|_| all > 1);
+        if let Some(entry) = container {
+            let message = format!("the service `{}` has a `container_name` and {all} replicas", self.name);
+            let hint = "remove `container_name`: every replica needs its own name";
+            self.sink.error_hint(entry.key, message, hint);
+        }
+    }
+
+    /// Nothing is mounted where something else is.
+    fn mounts_differ(&mut self) {
+        let mut seen = std::collections::HashSet::new();
+        let tmpfs = self.entry.node.get("tmpfs").map(Node::items).unwrap_or_default().iter();
+        let places = tmpfs.filter_map(|item| {
+            let text = item.as_text()?;
+            Some((text.split(':').next().unwrap_or(text).to_owned(), item.pos))
+        });
+        let volumes = self.entry.node.get("volumes").map(Node::items).unwrap_or_default().iter();
+        let targets = volumes.filter_map(|item| {
+            let target = item.get("target")?;
+            Some((clean_text(target.as_text()?), target.pos))
+        });
+        for (place, pos) in places.chain(targets) {
+            if !seen.insert(place.clone()) {
+                let message = format!("two mounts have the same target `{place}`");
+                self.sink.error_hint(pos, message, "remove one of them");
+            }
+        }
+    }
+
+    fn health_test(&mut self) {
+        let test = self.entry.node.get("healthcheck").and_then(|check| check.get("test"));
+        let Some(first) = test.and_then(|test| test.items().first()) else { return };
+        if let Some(text) = first.as_text().filter(|text| !matches!(*text, "CMD" | "CMD-SHELL" | "NONE")) {
+            let message = format!("`healthcheck.test` cannot start with `{text}`");
+            self.sink.error_hint(first.pos, message, "start it with `CMD`, `CMD-SHELL` or `NONE`");
         }
     }
 
@@ -195,138 +306,20 @@ impl Service<'_> {
             }
         }
     }
-
-    fn container_name_with_replicas(&mut self) {
-        let Some(entry) = self.entry.node.as_map().and_then(|map| map.get("container_name")) else { return };
-        let deploy = self.entry.node.get("deploy").and_then(|deploy| deploy.get("replicas"));
-        let replicas = self.entry.node.get("scale").or(deploy).and_then(Node::as_int).unwrap_or(1);
-        if replicas > 1 {
-            let message =
-                format!("the service `{}` has a `container_name` and {replicas} replicas", self.name);
-            self.sink.error_hint(
-                entry.key,
-                message,
-                "remove `container_name`: every replica needs its own name",
-            );
-        }
-    }
 }
 
-/// `links`, `volumes_from` and the modes that share with a service make it a dependency.
-fn imply_dependencies(root: &mut Node) {
-    for (_, entry) in root.get_mut("services").into_iter().flat_map(Node::entries_mut) {
-        let service = &mut entry.node;
-        let implied = implied(service);
-        let Some(first) = implied.first() else { continue };
-        if service.get("depends_on").is_none() {
-            service.set("depends_on", Node::map(first.pos, []));
-        }
-        let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) else { continue };
-        for Implied { name, pos, restart } in implied {
-            let restart = Node::new(pos, crate::tree::Value::Bool(restart));
-            let value =
-                Node::map(pos, [("condition", Node::text(pos, "service_started")), ("restart", restart)]);
-            map.entry(name).or_insert(Entry { key: pos, node: value });
-        }
-    }
-}
-
-/// A dependency that follows from another key.
-struct Implied {
-    name: String,
-    pos: Pos,
-    /// Restarted together with it.
-    restart: bool,
-}
-
-fn implied(service: &Node) -> Vec<Implied> {
-    let first_part = |text: &str| text.split_once(':').map_or(text, |(name, _)| name).to_owned();
-    let mut all = Vec::new();
-    for key in ["network_mode", "ipc", "pid"] {
-        let Some(node) = service.get(key) else { continue };
-        let name = node.as_text().and_then(|text| text.strip_prefix("service:"));
-        all.extend(name.map(|name| Implied { name: name.to_owned(), pos: node.pos, restart: true }));
-    }
-    for (key, restart) in [("links", true), ("volumes_from", false)] {
-        for item in service.get(key).map(Node::items).unwrap_or_default() {
-            let text = item.as_text().filter(|text| !text.starts_with("container:"));
-            all.extend(text.map(|text| Implied { name: first_part(text), pos: item.pos, restart }));
-        }
-    }
-    all
-}
-
-/// Reports each circle of `depends_on` once. The stack is explicit: files choose its depth.
-fn circles(services: &Map, sink: &mut Sink) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
-    let targets: Vec<Vec<(usize, Pos)>> = services
-        .values()
-        .map(|entry| {
-            let dependencies = entry.node.get("depends_on").into_iter().flat_map(Node::entries);
-            dependencies.filter_map(|(name, entry)| Some((services.get_index_of(name)?, entry.key))).collect()
-        })
-        .collect();
-    let mut marks = vec![Mark::New; services.len()];
-    for start in 0..services.len() {
-        if marks[start] != Mark::New {
-            continue;
-        }
-        marks[start] = Mark::Open;
-        let mut stack = vec![(start, 0)];
-        while let Some((index, next)) = stack.last_mut() {
-            let Some((target, pos)) = targets[*index].get(*next).copied() else {
-                marks[*index] = Mark::Done;
-                stack.pop();
-                continue;
-            };
-            *next += 1;
-            match marks[target] {
-                Mark::New => {
-                    marks[target] = Mark::Open;
-                    stack.push((target, 0));
-                }
-                // On itself is reported where the dependency is checked.
-                Mark::Open if stack.last().is_some_and(|(index, _)| *index != target) => {
-                    let names = stack.iter().map(|(index, _)| *index).skip_while(|index| *index != target);
-                    let circle: Vec<&str> = names
-                        .chain([target])
-                        .map(|i| services.get_index(i).map_or("", |(n, _)| n.as_str()))
-                        .collect();
-                    let message = format!("services depend on each other: {}", circle.join(" → "));
-                    sink.error_hint(pos, message, "remove one of these dependencies");
-                }
-                Mark::Open | Mark::Done => {}
-            }
-        }
-    }
-}
-
-/// Every config and secret needs exactly one source.
-fn resources_have_a_source(root: &Node, sink: &mut Sink) {
-    for (section, keys) in
-        [("configs", &["file", "content", "environment"][..]), ("secrets", &["file", "environment"])]
-    {
-        for (name, entry) in root.get(section).into_iter().flat_map(Node::entries) {
-            let given: Vec<&str> = keys.iter().copied().filter(|key| entry.node.has(key)).collect();
-            let external = entry.node.get("external").and_then(Node::as_bool).unwrap_or(false);
-            let what = section.trim_end_matches('s');
-            let choice = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" or ");
-            match given.len() {
-                0 if !external => {
-                    let message = format!("the {what} `{name}` has no source");
-                    sink.error_hint(entry.key, message, format!("give it {choice}"));
-                }
-                0 | 1 => {}
-                _ => {
-                    let message = format!("the {what} `{name}` has more than one source");
-                    sink.error_hint(entry.key, message, format!("keep one of {choice}"));
-                }
-            }
+/// What a secret is must be known, whether or not it is used.
+fn secrets_have_a_source(root: &Node, sink: &mut Sink) {
+    for (name, entry) in root.get("secrets").into_iter().flat_map(Node::entries) {
+        let external = entry.node.get("external").and_then(Node::as_bool).unwrap_or(false);
+        let text = |key| entry.node.get(key).and_then(Node::as_text).unwrap_or_default();
+        if !external
+            && entry.node.as_map().is_some()
+            && text("file").is_empty()
+            && text("environment").is_empty()
+        {
+            let message = format!("the secret `{name}` has no source");
+            sink.error_hint(entry.key, message, "give it `file` or `environment`");
         }
     }
 }
