@@ -298,6 +298,7 @@ pub fn instance(name: &str, slot: u32, state: State, health: Health, text: &str)
         starts: 1,
         memory_bytes: Some(48_234_496 * u64::from(slot)),
         cpu_us: Some(1_830_000),
+        replaced: false,
     }
 }
 

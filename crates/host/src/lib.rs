@@ -34,6 +34,7 @@ pub mod engine;
 pub mod enter;
 pub mod oci;
 pub mod shim;
+pub mod sync;
 
 pub use config::{HostConfig, LayerSource};
 pub use engine::HostEngine;

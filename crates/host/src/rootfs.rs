@@ -28,6 +28,11 @@ impl Tree {
         Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())? })
     }
 
+    /// Of a directory that is open already.
+    pub fn of(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
     /// Opens what an absolute path means inside the tree.
     pub fn find(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         Ok(openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?)

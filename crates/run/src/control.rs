@@ -269,6 +269,9 @@ pub struct InstanceStatus {
     pub starts: u32,
     pub memory_bytes: Option<u64>,
     pub cpu_us: Option<u64>,
+    /// Of a release that is no longer in force; it is kept warm, or about to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 /// The state of a stack, service or instance, in the order of how much it wants attention.

@@ -242,6 +242,12 @@ impl Control for Controller {
     ) -> Result<mpsc::Receiver<ServiceLine>, Report> {
         let instances = self.instances(stack, services)?;
         let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+        if query.follow {
+            let known = instances.iter().map(|(id, ..)| id.clone()).collect();
+            let (engine, snapshot) = (Arc::clone(&self.parts.engine), self.snapshot.clone());
+            let (stack, services, sender) = (stack.clone(), services.to_vec(), sender.clone());
+            tokio::spawn(crate::merge::newcomers(engine, snapshot, stack, services, known, sender));
+        }
         let mut sources = Vec::new();
         for (id, service, slot, _) in instances {
             match self.parts.engine.logs(&id, query.clone()).await {

@@ -1,9 +1,12 @@
 //! Lines of several instances as one stream: what is there by time, then live as it comes.
 
 use crate::control::ServiceLine;
-use crate::engine::{LogLine, LogQuery};
-use model::ServiceName;
-use tokio::sync::mpsc;
+use crate::engine::{Engine, LogLine, LogQuery};
+use crate::world::Snapshot;
+use model::{InstanceId, ServiceName, StackName};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
 
 /// Lines held while sorting what is there; beyond, the oldest are left out.
 const SORT_LIMIT: usize = 200_000;
@@ -30,6 +33,39 @@ pub async fn merge(sources: Vec<Source>, query: LogQuery, out: mpsc::Sender<Serv
     for line in all {
         if out.send(line).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Adds the lines of instances that are made while somebody follows, until the stack is gone.
+pub async fn newcomers(
+    engine: Arc<dyn Engine>,
+    mut snapshot: watch::Receiver<Arc<Snapshot>>,
+    stack: StackName,
+    services: Vec<ServiceName>,
+    mut known: BTreeSet<InstanceId>,
+    out: mpsc::Sender<ServiceLine>,
+) {
+    loop {
+        let all = snapshot.borrow_and_update().clone();
+        if !all.stacks.iter().any(|s| s.name == stack) {
+            return;
+        }
+        let of_stack = all.observed.iter().map(|observed| &observed.spec).filter(|spec| spec.stack == stack);
+        known.retain(|id| all.observed.iter().any(|observed| observed.spec.id == *id));
+        for spec in of_stack.filter(|spec| services.is_empty() || services.contains(&spec.service)) {
+            if !known.insert(spec.id.clone()) {
+                continue;
+            }
+            let query = LogQuery { follow: true, tail: None, since: None };
+            // One that cannot be read was removed meanwhile.
+            if let Ok(lines) = engine.logs(&spec.id, query).await {
+                tokio::spawn(relay(spec.service.clone(), spec.slot, lines, out.clone()));
+            }
+        }
+        tokio::select! {
+            changed = snapshot.changed() => if changed.is_err() { return },
+            () = out.closed() => return,
         }
     }
 }

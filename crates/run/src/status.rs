@@ -112,7 +112,7 @@ fn of_another_release(status: InstanceStatus) -> InstanceStatus {
         State::Ready => format!("ready, of {}", status.release),
         _ => status.text,
     };
-    InstanceStatus { text, ..status }
+    InstanceStatus { text, replaced: true, ..status }
 }
 
 fn port_text(port: &model::service::PublishedPort) -> String {
@@ -155,5 +155,6 @@ pub fn instance_status(service: &Service, view: &InstanceView, now: Timestamp) -
         starts: observed.starts,
         memory_bytes: None,
         cpu_us: None,
+        replaced: false,
     }
 }

@@ -13,6 +13,7 @@ mod program;
 mod specification;
 mod stack;
 pub mod table;
+mod watch;
 
 use crate::{Failure, Outcome};
 use table::Table;
@@ -77,6 +78,7 @@ pub const BENCHES: &[Bench] = &[
     program::BUILD,
     journal::BENCH,
     cutover::BENCH,
+    watch::BENCH,
 ];
 
 pub fn list() -> String {

@@ -45,14 +45,22 @@ struct Pattern {
 impl Ignore {
     /// `text` is the content of `.dockerignore`; `more` are patterns of the kind, such as `target`.
     pub fn new(text: &str, more: &[&str]) -> Result<Self, String> {
-        let own = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let patterns: Vec<Pattern> =
-            NEVER.iter().copied().chain(more.iter().copied()).chain(own).map(parse).collect();
+        Self::of(NEVER.iter().copied().chain(more.iter().copied()).chain(lines(text)))
+    }
+
+    /// These patterns and no others.
+    pub fn of<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let patterns: Vec<Pattern> = patterns.into_iter().take(PATTERN_LIMIT + 1).map(parse).collect();
         if patterns.len() > PATTERN_LIMIT {
             return Err(format!("more than {PATTERN_LIMIT} patterns"));
         }
         let any_negated = patterns.iter().any(|pattern| pattern.negated);
         Ok(Self { patterns, any_negated })
+    }
+
+    /// What the text of a `.dockerignore` says, and nothing else.
+    pub fn of_text(text: &str) -> Result<Self, String> {
+        Self::of(lines(text))
     }
 
     pub fn nothing() -> Self {
@@ -71,6 +79,10 @@ impl Ignore {
     pub fn prunes(&self, directory: &str) -> bool {
         !self.any_negated && self.leaves_out(directory)
     }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 fn parse(line: &str) -> Pattern {

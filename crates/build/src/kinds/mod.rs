@@ -28,6 +28,7 @@ mod suite;
 mod testing;
 
 pub use detect::Kind;
+pub use ignore::Ignore;
 pub use libraries::packages_for_binary;
 pub use runner::{NoRunner, RunMount, RunOutcome, RunRequest, Runner, RunnerError};
 pub use settings::{Context, Machine, Planned};

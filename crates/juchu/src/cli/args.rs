@@ -82,6 +82,11 @@ pub enum Command {
     /// The images come from the stack that `-p` or the Compose file here names. The other stack is
     /// declared by the same file under its name, or by its own with `-f` and `--env-file`.
     Promote(Promote),
+    /// Follow the files: sync, restart or rebuild as `develop.watch` declares when one is saved.
+    ///
+    /// Starts the stack first, then stays in the foreground; Ctrl-C ends the watch and leaves the
+    /// services running. `juchu up --watch` does the same together with the logs.
+    Watch(Watch),
     /// What `up` would change, as a diff, doing nothing.
     Plan(Plan),
     /// The releases of a stack: how each came about, was judged, and whether it can be gone back to.
@@ -134,6 +139,9 @@ pub struct Up {
     /// Build every image anew, as `deploy` does.
     #[arg(long)]
     pub build: bool,
+    /// Follow the files as `develop.watch` declares, beside the logs.
+    #[arg(short = 'w', long, conflicts_with = "detach")]
+    pub watch: bool,
     /// What Ctrl-C does in the foreground; asks on a terminal and stops elsewhere unless given.
     #[arg(long, value_name = "WHAT", conflicts_with = "detach")]
     pub on_interrupt: Option<OnInterrupt>,
@@ -151,6 +159,26 @@ pub enum OnInterrupt {
     Keep,
     /// Ask; without an answer within 10 s, stop.
     Ask,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// A directory, then services; all services with something to watch when none is named.
+    #[arg(value_name = "DIR|SERVICE")]
+    pub targets: Vec<String>,
+    /// Change nothing at the beginning: the services run already.
+    #[arg(long)]
+    pub no_up: bool,
+    /// For scripts written for Docker Compose: what rebuilds leave behind goes with its release either
+    /// way, which `x-juchu.releases.keep` decides.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub prune: bool,
+    /// Print each thing done as one JSON document per line.
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
 }
 
 #[derive(Debug, Args)]

@@ -45,6 +45,11 @@ impl Asked {
         Self { intent, ..self.clone() }
     }
 
+    /// The same stack, asked for something else of these services.
+    pub fn about(&self, services: Vec<ServiceName>, intent: Intent) -> Self {
+        Self { services, intent, ..self.clone() }
+    }
+
     /// `juchu rollback web`, with `-p` where it is needed.
     fn command(&self, word: &str) -> String {
         let stack = if self.found_here { String::new() } else { format!(" -p {}", self.stack) };

@@ -14,6 +14,7 @@ mod ending;
 mod promote;
 mod up;
 mod upgrade;
+mod watch;
 
 mod history;
 mod logs;
@@ -123,6 +124,10 @@ async fn ask(
         Command::Diff(args) => {
             let stack = over(&args.stack);
             releases::diff(screen, home, args, stack).await
+        }
+        Command::Watch(args) => {
+            let stack = over(&args.stack);
+            watch::watch(screen, home, args, stack).await
         }
         Command::Upgrade(args) => upgrade::upgrade(screen, home, args).await,
         Command::Plan(args) => {

@@ -4,16 +4,18 @@ use super::args::{OnInterrupt, StackArgs, Up};
 use super::change::{Wanted, declared, follow, left_alone, submit};
 use super::ending::{Asked as Wish, tell};
 use super::logs::Writer;
-use super::reach;
 use super::screen::{Ended, Hue, Outcome, Screen};
 use super::signals::{Asked, Signals};
+use super::{reach, watch};
 use crate::home::Home;
 use console::client::{Client, ClientError};
 use model::{DurationMs, ErrorKind, Report, ServiceName, StackName};
 use run::control::{ChangeRequest, StackStatus, State};
 use run::engine::LogQuery;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::cell::Cell;
 use std::io::{self, IsTerminal};
+use std::rc::Rc;
 use std::time::Duration;
 use store::record::v1::Intent;
 use tokio::sync::oneshot;
@@ -28,6 +30,10 @@ const EARLIER: DurationMs = DurationMs::from_secs(1);
 pub async fn up(screen: &Screen, home: &Home, args: Up, stack: StackArgs) -> Outcome {
     let declared = declared(screen, &args.targets, &stack)?;
     let (name, services) = (declared.stack.name.clone(), declared.services);
+    let prepared = match args.watch {
+        true => Some(watch::prepare(screen, &declared.stack, &services)?),
+        false => None,
+    };
     let client = reach::started(home, screen).await?;
     let intent = if args.build { Intent::Deploy } else { Intent::Up };
     let json = args.change.json;
@@ -73,8 +79,14 @@ pub async fn up(screen: &Screen, home: &Home, args: Up, stack: StackArgs) -> Out
             since: Some(model::Timestamp(began.0.saturating_sub_unsigned(EARLIER.0))),
         },
     };
-    match front.attend(&query, &mut signals).await? {
-        Some(asked) => front.interrupted(asked, None, &mut signals).await,
+    let pending = Rc::new(Cell::new(None));
+    let watched = front.watch(prepared, Rc::clone(&pending));
+    let attended = tokio::select! {
+        attended = front.attend(&query, &mut signals) => attended?,
+        ended = watched => return Err(ended),
+    };
+    match attended {
+        Some(asked) => front.interrupted(asked, pending.get(), &mut signals).await,
         None => Ok(()),
     }
 }
@@ -105,6 +117,18 @@ impl Front<'_> {
             Ok(_) => self.screen.note("console: `juchu console` prints a link"),
             // A daemon without a console is no fault of this command.
             Err(_) => {}
+        }
+    }
+
+    /// Follows the rules, where there are any to follow, until that cannot go on.
+    async fn watch(&self, prepared: Option<watch::Prepared>, pending: Rc<Cell<Option<u64>>>) -> Ended {
+        let Some(prepared) = prepared else { return std::future::pending().await };
+        let asked = self.wish.clone();
+        let (screen, home, client) = (self.screen, self.home, self.client);
+        let mut session = watch::Session::new(screen, home, client, prepared, asked, self.json, pending);
+        match session.run().await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
         }
     }
 
