@@ -188,7 +188,7 @@ impl Extender<'_, '_> {
             all_tags = tags.child("services").cloned().unwrap_or_default();
             merge::merge(&mut all, root, &mut self.loader.sink);
             unique::unify(&mut all, &mut self.loader.sink);
-            canonical::canonical(&mut all, &mut self.loader.sink);
+            canonical::canonical(&mut all, self.loader.skip.interpolation, &mut self.loader.sink);
             unique::unify(&mut all, &mut self.loader.sink);
         }
         for (name, entry) in all.get("services").into_iter().flat_map(Node::entries) {

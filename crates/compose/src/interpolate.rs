@@ -189,7 +189,7 @@ impl Line {
 
 /// Where the brace opened before `text` closes. A brace counts wherever it stands, except right
 /// after an opening one.
-fn closing_brace(text: &str) -> Option<usize> {
+pub(crate) fn closing_brace(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut open = 1usize;
     // The first character after the opening brace is not looked at.
@@ -213,7 +213,7 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-fn split_name(text: &str) -> (&str, &str) {
+pub(crate) fn split_name(text: &str) -> (&str, &str) {
     if !text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         return ("", text);
     }

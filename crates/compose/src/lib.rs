@@ -39,5 +39,5 @@ mod suggest;
 
 mod load;
 
-pub use load::{Files, Input, Loaded, load};
-pub use render::Resolved;
+pub use load::{Files, Input, Loaded, Skip, load};
+pub use render::{Resolved, Variable, yaml_scalar};

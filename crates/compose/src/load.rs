@@ -2,11 +2,11 @@
 
 use crate::diagnostics::Sink;
 use crate::project::Project;
-use crate::render::Resolved;
+use crate::render::{About, Resolved};
 use crate::unit::{Loader, Merged, Unit};
 use crate::{canonical, host_files, profiles, project, resolve, runnable, schema, typed, validate};
 use model::{Diagnostic, Stack, StackName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The file tree the loader reads from.
@@ -38,6 +38,25 @@ pub struct Input {
     pub env_files: Vec<PathBuf>,
     /// The environment of the person or program that asks.
     pub environment: BTreeMap<String, String>,
+    /// Only these services and what they depend on, their profiles switched on; empty: all.
+    pub services: Vec<String>,
+    pub skip: Skip,
+}
+
+/// Stages that are left out. Where one is, nothing can be run of what comes of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skip {
+    /// Variables stay as they are written, and with them every short form that could hold one;
+    /// services of every profile are there.
+    pub interpolation: bool,
+    /// Names and defaults are not filled in.
+    pub normalization: bool,
+    /// Relative paths stay relative.
+    pub paths: bool,
+    /// Whether everything fits together is not looked at.
+    pub consistency: bool,
+    /// Environment files are not read.
+    pub env_files: bool,
 }
 
 /// What came of it.
@@ -58,27 +77,30 @@ pub struct Loaded {
 /// Loads a stack. Every problem is reported, not only the first.
 pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let mut loader = Loader::new(files, Sink::new(&input.directory));
-    let Some(Read { merged, project, name, inactive }) = read(input, &mut loader) else {
-        let diagnostics = loader.sink.finish();
-        return Loaded {
-            resolved: None,
-            stack: None,
-            diagnostics,
-            refusals: Vec::new(),
-            missing: Vec::new(),
-        };
+    loader.skip = input.skip;
+    let Some(Read { merged, project, name, inactive, profiles }) = read(input, &mut loader) else {
+        return Loaded::unreadable(loader.sink.finish());
     };
+    let about = About {
+        project: name.to_string(),
+        environment: project.environment.clone(),
+        profiles,
+        skip: input.skip,
+    };
+    if input.skip != Skip::default() {
+        let resolved = (loader.sink.errors() == 0).then(|| Resolved::new(merged.tree, about));
+        return Loaded { resolved, ..Loaded::unreadable(loader.sink.finish()) };
+    }
     // From here on an error is about what this program can run.
     let running = loader.sink.sibling();
     let reading = std::mem::replace(&mut loader.sink, running);
     let readable = reading.errors() == 0;
-    let project_name = name.to_string();
     schema::report_support(&merged.tree, &mut loader.sink);
     runnable::check(&merged.tree, inactive, &mut loader.sink);
     let missing = host_files::missing(&merged.tree, &project.directory, &loader);
     let stack = typed::stack(&merged, name, project.directory, project.files, &mut loader);
     let stack = stack.filter(|_| readable && loader.sink.errors() == 0);
-    let resolved = readable.then(|| Resolved::new(merged.tree, &project_name));
+    let resolved = readable.then(|| Resolved::new(merged.tree, about));
     let (mut refusals, warnings): (Vec<_>, Vec<_>) =
         loader.sink.finish().into_iter().partition(Diagnostic::is_error);
     let reading = reading.finish();
@@ -88,6 +110,12 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     Loaded { resolved, stack, diagnostics, refusals, missing }
 }
 
+impl Loaded {
+    fn unreadable(diagnostics: Vec<Diagnostic>) -> Self {
+        Self { resolved: None, stack: None, diagnostics, refusals: Vec::new(), missing: Vec::new() }
+    }
+}
+
 /// The merged and validated tree with what surrounds it.
 struct Read {
     merged: Merged,
@@ -95,6 +123,8 @@ struct Read {
     name: StackName,
     /// Services left out because of their profiles.
     inactive: usize,
+    /// Of every service, active or not.
+    profiles: BTreeSet<String>,
 }
 
 fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
@@ -104,7 +134,7 @@ fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
         project.environment.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     }
     let active_profiles = project::profiles(input, &project.environment);
-    let environment = loader.add_environment(std::mem::take(&mut project.environment));
+    let environment = loader.add_environment(project.environment.clone());
     let unit = Unit {
         files: project.files.iter().map(|path| (path.clone(), None)).collect(),
         directory: project.directory.clone(),
@@ -120,10 +150,34 @@ fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
         let hint = "start it with `services:`";
         loader.sink.error_hint(merged.tree.pos, "the Compose file says nothing", hint);
     }
+    let profiles = profiles::all(&merged.tree);
+    let inactive = match input.skip.interpolation {
+        true => BTreeMap::new(),
+        false => settle(&mut merged, &active_profiles, input, loader),
+    };
+    if !input.skip.normalization {
+        validate::imply_dependencies(&mut merged.tree);
+    }
+    if !input.skip.consistency && !input.skip.interpolation {
+        validate::validate(&mut merged.tree, &inactive, loader);
+    }
+    if !input.skip.interpolation {
+        profiles::keep_named(&mut merged.tree, &input.services, &mut loader.sink);
+    }
+    Some(Read { merged, project, name: name?, inactive: inactive.len(), profiles })
+}
+
+/// What follows once all variables have their values; returns the services left out.
+fn settle(
+    merged: &mut Merged,
+    profiles: &[String],
+    input: &Input,
+    loader: &mut Loader<'_>,
+) -> BTreeMap<String, Vec<String>> {
     canonical::settle(&mut merged.tree, &mut loader.sink);
     schema::settle(&mut merged.tree, &schema::ROOT, &mut loader.sink);
-    let inactive = profiles::select(&mut merged.tree, &active_profiles);
-    resolve::resolve(&mut merged, loader);
-    validate::validate(&mut merged.tree, &inactive, loader);
-    Some(Read { merged, project, name: name?, inactive: inactive.len() })
+    let profiles = profiles::with_named(&merged.tree, profiles, &input.services);
+    let inactive = profiles::select(&mut merged.tree, &profiles);
+    resolve::resolve(merged, loader);
+    inactive
 }

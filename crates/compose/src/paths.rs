@@ -9,6 +9,8 @@ pub(crate) struct Base<'a> {
     pub directory: &'a Path,
     pub home: Option<&'a str>,
     pub files: &'a dyn Files,
+    /// Set where paths stay relative: what stands before them.
+    pub relative: Option<&'a Path>,
 }
 
 impl Base<'_> {
@@ -21,8 +23,18 @@ impl Base<'_> {
         }
     }
 
+    /// What is shown of a path: absolute, unless paths stay relative.
+    fn shown(&self, text: &str) -> PathBuf {
+        match self.relative {
+            None => self.absolute(text),
+            Some(before) if before.as_os_str().is_empty() => PathBuf::from(text),
+            Some(_) if text.starts_with(['/', '~']) || is_windows(text) => self.absolute(text),
+            Some(before) => clean_relative(&before.join(text)),
+        }
+    }
+
     fn rewrite(&self, node: Option<&mut Node>) {
-        self.rewrite_as(node, |text| (!text.is_empty()).then(|| self.absolute(text)));
+        self.rewrite_as(node, |text| (!text.is_empty()).then(|| self.shown(text)));
     }
 
     /// For files that are told apart by their paths: without `.` and `..`.
@@ -32,7 +44,7 @@ impl Base<'_> {
 
     /// The same where an empty path is the directory itself.
     fn rewrite_source(&self, node: Option<&mut Node>) {
-        self.rewrite_as(node, |text| Some(self.absolute(text)));
+        self.rewrite_as(node, |text| Some(self.shown(text)));
     }
 
     fn rewrite_as(&self, node: Option<&mut Node>, path: impl Fn(&str) -> Option<PathBuf>) {
@@ -75,6 +87,29 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+/// The same for a relative path, which may begin with `..`.
+fn clean_relative(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        let is_named = matches!(out.components().next_back(), Some(Component::Normal(_)));
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if is_named => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    if out.as_os_str().is_empty() { PathBuf::from(".") } else { out }
+}
+
+/// The relative path that leads from one absolute directory to another.
+pub(crate) fn between(from: &Path, to: &Path) -> PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
 }
 
 /// `.` and `..` of a path inside a container, by name.
@@ -141,7 +176,10 @@ fn service(service: &mut Node, base: &Base<'_>) {
         base.rewrite_file(file.get_mut("path"));
     }
     for rule in items(service.get_mut("develop").and_then(|develop| develop.get_mut("watch"))) {
-        let followed = |text: &str| base.files.follow(&base.absolute(text));
+        let followed = |text: &str| match base.relative {
+            None => base.files.follow(&base.absolute(text)),
+            Some(_) => base.shown(text),
+        };
         base.rewrite_as(rule.get_mut("path"), |text| (!text.is_empty()).then(|| followed(text)));
     }
     for volume in items(service.get_mut("volumes")) {

@@ -42,7 +42,7 @@ fn environment_of(service: &mut Node, outer: &BTreeMap<String, String>, loader: 
             entry.node.value = Value::Text(value.clone());
         }
     }
-    let files = service.get("env_file").cloned();
+    let files = service.get("env_file").filter(|_| !loader.skip.env_files).cloned();
     let mut values = Map::new();
     for file in files.iter().flat_map(Node::items) {
         for (name, value, pos) in env_file(file, outer, declared.as_ref(), &values, loader) {

@@ -2,7 +2,7 @@
 //! itself, or what one `include` names. Each file goes through the stages, then onto the others.
 
 use crate::diagnostics::{Pos, Sink};
-use crate::load::Files;
+use crate::load::{Files, Skip};
 use crate::paths::Base;
 use crate::tags::Tags;
 use crate::tree::{Map, Node, Value};
@@ -19,6 +19,9 @@ pub(crate) struct Loader<'a> {
     pub sink: Sink,
     /// A file could not be read or parsed, so that something may be missing.
     pub broken: bool,
+    pub skip: Skip,
+    /// Where paths stay relative: the directory they are relative to.
+    relative_to: Option<PathBuf>,
     environments: Vec<Rc<BTreeMap<String, String>>>,
     parsed: HashMap<PathBuf, Option<Rc<Vec<Node>>>>,
     reads: usize,
@@ -43,7 +46,16 @@ pub(crate) struct Merged {
 
 impl<'a> Loader<'a> {
     pub fn new(files: &'a dyn Files, sink: Sink) -> Self {
-        Self { files, sink, broken: false, environments: Vec::new(), parsed: HashMap::new(), reads: 0 }
+        Self {
+            files,
+            sink,
+            broken: false,
+            skip: Skip::default(),
+            relative_to: None,
+            environments: Vec::new(),
+            parsed: HashMap::new(),
+            reads: 0,
+        }
     }
 
     pub fn add_environment(&mut self, environment: BTreeMap<String, String>) -> usize {
@@ -125,8 +137,10 @@ impl<'a> Loader<'a> {
             return None;
         }
         let tags = Tags::take(&mut root);
-        let environment = self.environment(environment);
-        interpolate::tree(&mut root, &|name| environment.get(name).cloned(), &mut self.sink);
+        if !self.skip.interpolation {
+            let environment = self.environment(environment);
+            interpolate::tree(&mut root, &|name| environment.get(name).cloned(), &mut self.sink);
+        }
         Some((root, tags))
     }
 
@@ -134,14 +148,15 @@ impl<'a> Loader<'a> {
     pub fn absolute(&self, text: &str, directory: &Path, environment: usize) -> PathBuf {
         let environment = self.environment(environment);
         let home = environment.get("HOME").map(String::as_str);
-        paths::clean(&Base { directory, home, files: self.files }.absolute(text))
+        paths::clean(&Base { directory, home, files: self.files, relative: None }.absolute(text))
     }
 
     /// Makes the relative paths of a tree mean the same everywhere.
     pub fn resolve_paths(&self, root: &mut Node, directory: &Path, environment: usize) {
         let environment = self.environment(environment);
         let home = environment.get("HOME").map(String::as_str);
-        paths::resolve(root, &Base { directory, home, files: self.files });
+        let relative = self.relative_to.as_deref().map(|from| paths::between(from, directory));
+        paths::resolve(root, &Base { directory, home, files: self.files, relative: relative.as_deref() });
     }
 
     fn version(&mut self, root: &mut Node) {
@@ -159,6 +174,10 @@ impl<'a> Loader<'a> {
     pub fn unit(&mut self, unit: &Unit) -> Merged {
         let empty = Node::new(Pos::default(), Value::Map(Map::new()));
         let mut merged = Merged { tree: empty, origins: HashMap::new() };
+        // What is included has absolute paths in any case.
+        let main = self.skip.paths && unit.chain.is_empty();
+        let relative = main.then(|| unit.directory.clone());
+        let outer = std::mem::replace(&mut self.relative_to, relative);
         for (path, at) in &unit.files {
             if self.is_include_cycle(path, *at, unit) {
                 continue;
@@ -169,10 +188,13 @@ impl<'a> Loader<'a> {
             }
         }
         for (_, entry) in merged.tree.get_mut("services").into_iter().flat_map(Node::entries_mut) {
-            default_context(&mut entry.node, &unit.directory);
+            default_context(&mut entry.node, if main { Path::new(".") } else { &unit.directory });
         }
-        validate::unit(&merged.tree, &mut self.sink);
+        if !self.skip.interpolation {
+            validate::unit(&merged.tree, &mut self.sink);
+        }
         self.resolve_paths(&mut merged.tree, &unit.directory, unit.environment);
+        self.relative_to = outer;
         resolve::listed(&mut merged.tree, &self.environment(unit.environment));
         merged
     }
@@ -196,9 +218,11 @@ impl<'a> Loader<'a> {
         }
         merge::merge(&mut merged.tree, root, &mut self.sink);
         unique::unify(&mut merged.tree, &mut self.sink);
-        schema::check(&mut merged.tree, &schema::ROOT, &mut self.sink);
+        if !self.skip.interpolation {
+            schema::check(&mut merged.tree, &schema::ROOT, &mut self.sink);
+        }
         self.version(&mut merged.tree);
-        canonical::canonical(&mut merged.tree, &mut self.sink);
+        canonical::canonical(&mut merged.tree, self.skip.interpolation, &mut self.sink);
         unique::unify(&mut merged.tree, &mut self.sink);
     }
 

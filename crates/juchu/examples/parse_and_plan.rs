@@ -60,11 +60,7 @@ fn once(files: &OneFile) -> usize {
     let input = Input {
         files: vec!["/srv/shop/compose.yaml".into()],
         directory: "/srv/shop".into(),
-        project_directory: None,
-        project_name: None,
-        profiles: Vec::new(),
-        env_files: Vec::new(),
-        environment: BTreeMap::new(),
+        ..Input::default()
     };
     let loaded = compose::load(&input, files);
     let stack = loaded.stack.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));

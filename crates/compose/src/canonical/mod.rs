@@ -9,11 +9,11 @@ pub(crate) use mounts::target as volume_target;
 use crate::diagnostics::Sink;
 use crate::tree::{Entry, Map, Node, Tag, Value};
 
-/// Rewrites what was laid over each other so far.
-pub(crate) fn canonical(root: &mut Node, sink: &mut Sink) {
+/// Rewrites what was laid over each other so far; with `as_written`, variables are still in it.
+pub(crate) fn canonical(root: &mut Node, as_written: bool, sink: &mut Sink) {
     if let Some(services) = root.get_mut("services") {
         for (_, entry) in services.entries_mut() {
-            service::canonical(&mut entry.node, sink);
+            service::canonical(&mut entry.node, as_written, sink);
         }
     }
     for section in ["networks", "volumes", "configs", "secrets"] {

@@ -66,11 +66,19 @@ pub(super) fn volume(item: Node, sink: &mut Sink) -> Node {
 }
 
 /// What stands between the colons. A colon after a single letter is that of a drive, as in the
-/// reference implementation, wherever it stands.
+/// reference implementation, wherever it stands; one inside of `${…}` is none.
 fn sections(text: &str) -> Vec<&str> {
     let mut sections = Vec::new();
-    let mut start = 0;
-    for (at, _) in text.match_indices(':') {
+    let (mut start, mut open) = (0, 0usize);
+    for (at, c) in text.char_indices() {
+        match c {
+            '$' if text[at..].starts_with("${") => open += 1,
+            '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if c != ':' || open > 0 {
+            continue;
+        }
         let section = &text[start..at];
         if section.chars().count() == 1 && section.chars().all(char::is_alphabetic) {
             continue;

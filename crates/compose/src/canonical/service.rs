@@ -7,7 +7,7 @@ use crate::shell_words;
 use crate::tree::{Entry, Map, Node, Value};
 
 /// What merging counts on.
-pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
+pub(super) fn canonical(service: &mut Node, as_written: bool, sink: &mut Sink) {
     if let Some(build) = service.get_mut("build") {
         wrap_text(build, "context");
         each_item(build.get_mut("secrets"), wrapped("source"));
@@ -37,7 +37,10 @@ pub(super) fn canonical(service: &mut Node, sink: &mut Sink) {
         let all = Node::map(gpus.pos, [("count", Node::text(gpus.pos, "all"))]);
         gpus.value = Value::List(vec![all]);
     }
-    each_item(service.get_mut("ports"), |item| port(item, sink));
+    // One port that cannot be read yet leaves all of them as they are.
+    let readable = |item: &Node| item.scalar_text().is_none_or(|text| ports::parse(&text).is_ok());
+    let ready = |ports: &&mut Node| !as_written || ports.items().iter().all(readable);
+    each_item(service.get_mut("ports").filter(ready), |item| port(item, sink));
     limit_ports(service.get_mut("ports"), sink);
     each_item(service.get_mut("volumes"), |item| vec![mounts::volume(item, sink)]);
     each_item(service.get_mut("devices"), |item| vec![mounts::device(item, sink)]);

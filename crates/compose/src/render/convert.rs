@@ -33,7 +33,7 @@ fn named(field: &Field, value: Printed, shown: Shown) -> Vec<Entry> {
 /// `x-` keys with their values as they are.
 pub(super) fn extensions(node: &Node) -> impl Iterator<Item = (String, Printed)> {
     let mut all: Vec<_> = node.entries().filter(|(key, _)| key.starts_with("x-")).collect();
-    all.sort_by_key(|(key, _)| *key);
+    all.sort_by(|(a, _), (b, _)| super::scalar::natural_order(a, b));
     all.into_iter().map(|(key, entry)| (key.clone(), anything(&entry.node)))
 }
 
@@ -99,6 +99,7 @@ pub(super) fn value(node: &Node, form: Form) -> Option<Printed> {
         Form::Keys => filled(keys(node)),
         Form::Count => quantity::count(node).filter(|count| *count != 0).map(Printed::Int),
         Form::Options => filled(options(node)),
+        Form::EnvFile => Some(env_file(node)),
         Form::Record(fields) | Form::Part(fields) => Some(Printed::Record(record(node, fields))),
         Form::Each(form) => {
             filled(Printed::List(node.items().iter().filter_map(|item| value(item, *form)).collect()))
@@ -204,6 +205,20 @@ fn keys(node: &Node) -> Printed {
         _ => id,
     };
     Printed::List(map.into_iter().map(line).map(Printed::Text).collect())
+}
+
+fn env_file(node: &Node) -> Printed {
+    let text = |key: &str| Printed::Text(node.get(key).and_then(Node::scalar_text).unwrap_or_default());
+    if node.get("required").and_then(Node::as_bool).unwrap_or(true) {
+        return text("path");
+    }
+    let entry = |key: &str, value, shown| Entry { key: key.to_owned(), value, shown };
+    let mut entries =
+        vec![entry("path", text("path"), Shown::Both), entry("required", Printed::Bool(false), Shown::Both)];
+    if node.has("format") {
+        entries.push(entry("format", text("format"), Shown::Json));
+    }
+    Printed::Record(entries)
 }
 
 fn options(node: &Node) -> Printed {

@@ -1,21 +1,33 @@
 //! What the reference implementation adds to a project before it prints it, and what it leaves
 //! out: names, the default network, defaults of keys; resources that no active service uses.
 
+use super::About;
+use crate::load::Skip;
 use crate::paths::clean_text;
 use crate::tree::{Map, Node, Value};
 use std::collections::HashSet;
 
 /// Completes a merged tree in place.
-pub(super) fn fill(tree: &mut Node, project: &str) {
-    tree.set("name", Node::text(tree.pos, project));
-    for (_, entry) in tree.get_mut("services").into_iter().flat_map(Node::entries_mut) {
-        service(&mut entry.node);
+pub(super) fn fill(tree: &mut Node, about: &About) {
+    let normal = !about.skip.normalization;
+    if normal || !about.skip.interpolation {
+        tree.set("name", Node::text(tree.pos, about.project.as_str()));
     }
-    default_network(tree);
-    keep_used(tree);
+    for (_, entry) in tree.get_mut("services").into_iter().flat_map(Node::entries_mut) {
+        service(&mut entry.node, about.skip);
+        if normal {
+            normalise(&mut entry.node);
+        }
+    }
+    if normal {
+        default_network(tree);
+    }
+    if !about.skip.interpolation {
+        keep_used(tree);
+    }
     for section in ["networks", "volumes", "configs", "secrets"] {
-        for (key, entry) in tree.get_mut(section).into_iter().flat_map(Node::entries_mut) {
-            resource_name(key, &mut entry.node, project);
+        for (key, entry) in tree.get_mut(section).into_iter().flat_map(Node::entries_mut).filter(|_| normal) {
+            resource_name(key, &mut entry.node, &about.project);
         }
     }
     for (_, entry) in tree.get_mut("configs").into_iter().flat_map(Node::entries_mut) {
@@ -25,19 +37,17 @@ pub(super) fn fill(tree: &mut Node, project: &str) {
     }
 }
 
-fn service(node: &mut Node) {
-    // Their content is in `environment` and `labels` by now.
-    remove(node, "env_file");
-    remove(node, "label_file");
+/// Defaults that are there in any case; what has been read from files goes.
+fn service(node: &mut Node, skip: Skip) {
     remove(node, "extends");
-    if node.get("pull_policy").and_then(Node::as_text) == Some("if_not_present") {
-        node.set("pull_policy", Node::text(node.pos, "missing"));
+    if !skip.interpolation {
+        remove(node, "label_file");
     }
-    if let Some(build) = node.get_mut("build")
-        && build.get("dockerfile").is_none()
-        && build.get("dockerfile_inline").is_none()
-    {
-        build.set("dockerfile", Node::text(build.pos, "Dockerfile"));
+    if !skip.interpolation && !skip.env_files {
+        remove(node, "env_file");
+    }
+    for file in items_mut(node.get_mut("env_file")) {
+        default_flag(file, "required");
     }
     for port in items_mut(node.get_mut("ports")) {
         default_text(port, "protocol", "tcp");
@@ -48,20 +58,30 @@ fn service(node: &mut Node) {
         let target = format!("/run/secrets/{source}");
         default_text(secret, "target", &target);
     }
-    for mount in items_mut(node.get_mut("volumes")) {
-        if let Some(Node { value: Value::Text(target), .. }) = mount.get_mut("target") {
-            *target = clean_text(target);
-        }
-    }
     for (_, entry) in node.get_mut("depends_on").into_iter().flat_map(Node::entries_mut) {
-        if !entry.node.has("required") {
-            entry.node.set("required", Node::new(entry.key, Value::Bool(true)));
-        }
+        default_flag(&mut entry.node, "required");
     }
     items_mut(node.get_mut("gpus")).for_each(device_count);
     let reservations = ["resources", "reservations", "devices"];
     let devices = reservations.iter().try_fold(node.get_mut("deploy"), |node, key| Some(node?.get_mut(key)));
     items_mut(devices.flatten()).for_each(device_count);
+}
+
+fn normalise(node: &mut Node) {
+    if node.get("pull_policy").and_then(Node::as_text) == Some("if_not_present") {
+        node.set("pull_policy", Node::text(node.pos, "missing"));
+    }
+    if let Some(build) = node.get_mut("build")
+        && build.get("dockerfile").is_none()
+        && build.get("dockerfile_inline").is_none()
+    {
+        build.set("dockerfile", Node::text(build.pos, "Dockerfile"));
+    }
+    for mount in items_mut(node.get_mut("volumes")) {
+        if let Some(Node { value: Value::Text(target), .. }) = mount.get_mut("target") {
+            *target = clean_text(target);
+        }
+    }
 }
 
 fn items_mut(node: Option<&mut Node>) -> impl Iterator<Item = &mut Node> {
@@ -81,6 +101,12 @@ fn remove(node: &mut Node, key: &str) {
 fn default_text(node: &mut Node, key: &str, text: &str) {
     if node.as_map().is_some_and(|map| !map.contains_key(key)) {
         node.set(key, Node::text(node.pos, text));
+    }
+}
+
+fn default_flag(node: &mut Node, key: &str) {
+    if node.as_map().is_some_and(|map| !map.contains_key(key)) {
+        node.set(key, Node::new(node.pos, Value::Bool(true)));
     }
 }
 

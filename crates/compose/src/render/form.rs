@@ -43,6 +43,8 @@ pub(super) enum Form {
     Count,
     /// A mapping from names to lists of texts.
     Options,
+    /// An environment file: its path alone where it must be there.
+    EnvFile,
     /// A mapping with these keys, printed when it was given.
     Record(&'static [Field]),
     /// The same; it is always there in JSON, in YAML when it says something.

@@ -2,29 +2,52 @@
 //! form the reference implementation prints, whether or not every part of it can be run here.
 //! What is printed of a key stands in `keys` and `service_keys`.
 
+mod as_written;
 mod convert;
 mod defaults;
 mod form;
 mod json;
 mod keys;
+mod lists;
 mod printed;
 mod quantity;
+mod scalar;
 mod service_keys;
+mod variables;
+mod yaml;
 
+use crate::load::Skip;
 use crate::tree::Node;
 use printed::{Language, Printed, Shown};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use variables::Variable;
+
+/// A text as it stands in YAML on one line, in quotes where it needs them.
+pub fn yaml_scalar(text: &str) -> String {
+    scalar::one_line(text)
+}
 
 /// A project that was read without errors.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     tree: Node,
-    project: String,
+    about: About,
+}
+
+/// What surrounds the tree.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    pub project: String,
+    pub environment: BTreeMap<String, String>,
+    /// Of every service, active or not.
+    pub profiles: BTreeSet<String>,
+    pub skip: Skip,
 }
 
 impl Resolved {
-    pub(crate) fn new(tree: Node, project: &str) -> Self {
-        Self { tree, project: project.to_owned() }
+    pub(crate) fn new(tree: Node, about: About) -> Self {
+        Self { tree, about }
     }
 
     /// The whole project.
@@ -37,14 +60,26 @@ impl Resolved {
     pub fn json_text(&self) -> String {
         let printed = self.printed();
         let entries = printed.entries(Language::Json).into_iter();
-        let sorted: BTreeMap<String, Printed> =
-            entries.map(|(key, value)| (key.to_owned(), value.clone())).collect();
-        json::text(&Printed::Named(sorted), true).replace('$', "$$")
+        let sorted = entries.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        self.escaped(json::text(&Printed::Named(sorted), true))
+    }
+
+    /// The same as the YAML text that the reference implementation prints.
+    pub fn yaml_text(&self) -> String {
+        self.escaped(yaml::text(&self.printed()))
+    }
+
+    fn escaped(&self, text: String) -> String {
+        if self.about.skip.interpolation { text } else { text.replace('$', "$$") }
     }
 
     fn printed(&self) -> Printed {
         let mut tree = self.tree.clone();
-        defaults::fill(&mut tree, &self.project);
+        defaults::fill(&mut tree, &self.about);
+        if self.about.skip.interpolation {
+            as_written::environment(&mut tree, &self.about);
+            return convert::anything(&tree);
+        }
         let mut entries = convert::record(&tree, keys::PROJECT);
         for entry in &mut entries {
             match entry.key.as_str() {

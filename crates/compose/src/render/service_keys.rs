@@ -2,8 +2,8 @@
 
 use super::form::{Field, Form, capital, field, flag, int, pairs, record, size, text, texts};
 use Form::{
-    Command, Count, Duration, DurationGiven, Each, Environment, FlagGiven, Fraction, Hosts, Int, IntGiven,
-    Keys, Limit, Mode, Named, NamedOrNull, Options, Part, Record, SizeGiven, Text,
+    Command, Count, Duration, DurationGiven, Each, EnvFile, Environment, FlagGiven, Fraction, Hosts, Int,
+    IntGiven, Keys, Limit, Mode, Named, NamedOrNull, Options, Part, Record, SizeGiven, Text,
 };
 
 pub(super) static SERVICE: &[Field] = &[
@@ -42,7 +42,7 @@ pub(super) static SERVICE: &[Field] = &[
     field("entrypoint", Command),
     record("provider", &[text("type"), field("options", Options)]),
     field("environment", Environment),
-    field("env_file", Each(&Part(ENV_FILE))),
+    field("env_file", Each(&EnvFile)),
     texts("expose"),
     texts("external_links"),
     field("extra_hosts", Hosts),
@@ -163,8 +163,6 @@ static THROTTLE: &[Field] = &[capital("path", "Path", Text), capital("rate", "Ra
 static GRANT: &[Field] = &[text("source"), text("target"), text("uid"), text("gid"), field("mode", Mode)];
 
 static DEPENDENCY: &[Field] = &[text("condition"), flag("restart"), field("required", FlagGiven)];
-
-static ENV_FILE: &[Field] = &[text("path"), field("required", FlagGiven), text("format")];
 
 static DEPLOY: &[Field] = &[
     text("mode"),

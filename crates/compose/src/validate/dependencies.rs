@@ -4,7 +4,7 @@ use crate::diagnostics::{Pos, Sink};
 use crate::tree::{Entry, Map, Node, Value};
 
 /// `links`, `volumes_from` and the modes that share with a service make it a dependency.
-pub(super) fn imply(root: &mut Node) {
+pub(crate) fn imply(root: &mut Node) {
     for (_, entry) in root.get_mut("services").into_iter().flat_map(Node::entries_mut) {
         let service = &mut entry.node;
         let implied = implied(service);

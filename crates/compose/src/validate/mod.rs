@@ -5,6 +5,8 @@ mod unit;
 
 pub(crate) use unit::unit;
 
+pub(crate) use dependencies::imply as imply_dependencies;
+
 use crate::diagnostics::{Pos, Sink};
 use crate::paths::clean_text;
 use crate::quantity;
@@ -16,7 +18,6 @@ use std::collections::BTreeMap;
 /// Checks the merged tree; `inactive` are services whose profile is not active.
 pub(crate) fn validate(root: &mut Node, inactive: &BTreeMap<String, Vec<String>>, loader: &mut Loader<'_>) {
     let sink = &mut loader.sink;
-    dependencies::imply(root);
     let empty = Map::new();
     let services = root.get("services").and_then(Node::as_map).unwrap_or(&empty);
     for (name, entry) in services.iter().filter(|(_, entry)| entry.node.as_map().is_some()) {

@@ -2,7 +2,7 @@
 
 use super::args::StackArgs;
 use super::screen::{Ended, Hue, Outcome, Paint, Screen, hint_line, safe};
-use compose::{Input, Loaded, Resolved};
+use compose::{Input, Loaded, Resolved, Skip};
 use console::text::cut;
 use model::{Diagnostic, Report, Severity, Span, Stack};
 use std::collections::BTreeMap;
@@ -62,6 +62,46 @@ impl compose::Files for Disk {
     }
 }
 
+/// The file tree, and what came in on the standard input under the name `-`.
+struct Given {
+    stdin: Option<(PathBuf, Vec<u8>)>,
+}
+
+impl Given {
+    /// Reads the standard input if it is one of the files.
+    fn of(args: &StackArgs, here: &Path) -> Result<Self, Report> {
+        if !args.files.iter().any(|file| file.as_os_str() == "-") {
+            return Ok(Self { stdin: None });
+        }
+        let mut content = Vec::new();
+        io::stdin().lock().take(FILE_MAX + 1).read_to_end(&mut content).map_err(|error| {
+            Report::usage(format!("the standard input cannot be read: {error}")).hint("name a file with `-f`")
+        })?;
+        Ok(Self { stdin: Some((here.join("-"), content)) })
+    }
+}
+
+impl compose::Files for Given {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match &self.stdin {
+            Some((name, content)) if name == path => Ok(content.clone()),
+            _ => Disk.read(path),
+        }
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        Disk.is_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        Disk.exists(path)
+    }
+
+    fn follow(&self, path: &Path) -> PathBuf {
+        Disk.follow(path)
+    }
+}
+
 /// The stack that the arguments and the place where they were typed mean, with everything that it
 /// names in the file tree.
 pub fn load_present(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outcome<Stack> {
@@ -98,9 +138,20 @@ fn understood(screen: &Screen, loaded: Loaded) -> Outcome<Stack> {
     }
 }
 
+/// How a file is read for itself.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub directory: Option<PathBuf>,
+    /// Only these and what they depend on; empty: all.
+    pub services: Vec<String>,
+    pub skip: Skip,
+}
+
 /// What the files say, whether or not it can be run here; what cannot is told.
-pub fn resolved(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> Outcome<Resolved> {
-    let mut loaded = quietly(args, directory)?;
+pub fn resolved(screen: &Screen, args: &StackArgs, reading: Reading) -> Outcome<Resolved> {
+    let (input, files) = input(args, reading.directory.as_deref())?;
+    let input = Input { services: reading.services, skip: reading.skip, ..input };
+    let mut loaded = compose::load(&input, &files);
     let Some(resolved) = loaded.resolved.take() else {
         return Err(understood(screen, loaded).expect_err("nothing can be run that cannot be read"));
     };
@@ -112,24 +163,30 @@ pub fn resolved(screen: &Screen, args: &StackArgs, directory: Option<&Path>) -> 
 
 /// The same without a word about what is wrong.
 pub fn quietly(args: &StackArgs, directory: Option<&Path>) -> Result<Loaded, Report> {
-    Ok(compose::load(&input(args, directory)?, &Disk))
+    let (input, files) = input(args, directory)?;
+    Ok(compose::load(&input, &files))
 }
 
-fn input(args: &StackArgs, directory: Option<&Path>) -> Result<Input, Report> {
+fn input(args: &StackArgs, directory: Option<&Path>) -> Result<(Input, Given), Report> {
     let here = env::current_dir().map_err(|error| {
         Report::environment(format!("the current directory cannot be found: {error}"))
             .hint("change to a directory that exists")
     })?;
     let absolute = |paths: &[PathBuf]| paths.iter().map(|path| here.join(path)).collect();
-    Ok(Input {
+    let mut environment = environment();
+    environment.entry("PWD".to_owned()).or_insert_with(|| here.display().to_string());
+    let files = Given::of(args, &here)?;
+    let input = Input {
         files: absolute(&args.files),
         directory: directory.map_or_else(|| here.clone(), |directory| here.join(directory)),
         project_directory: args.rest.project_directory.as_ref().map(|path| here.join(path)),
         project_name: args.rest.project_name.clone(),
         profiles: args.rest.profiles.clone(),
         env_files: absolute(&args.rest.env_files),
-        environment: environment(),
-    })
+        environment,
+        ..Input::default()
+    };
+    Ok((input, files))
 }
 
 /// Variables whose name and value are text; a file cannot mean the others.

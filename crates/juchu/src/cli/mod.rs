@@ -10,6 +10,7 @@ mod signals;
 mod target;
 
 mod change;
+mod config;
 mod ending;
 mod promote;
 mod up;
@@ -81,7 +82,7 @@ fn carry_out(screen: &Screen, cli: Cli, hooks: &Hooks) -> Outcome<ExitCode> {
     let before = cli.stack;
     match cli.command {
         Command::Completions(args) => completions(screen, &args)?,
-        Command::Config(args) => plan::config(screen, &args, &args.stack.clone().over(&before))?,
+        Command::Config(args) => config::config(screen, &args, &args.stack.clone().over(&before))?,
         Command::Daemon(args) => return daemon(args, hooks),
         command => {
             let home = Home::discover()?;

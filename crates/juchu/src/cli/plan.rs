@@ -1,10 +1,10 @@
-//! `juchu plan` and `juchu config`: what is declared, and what it would change.
+//! `juchu plan`: what would change.
 
-use super::args::{ChangeArgs, Config, Plan, StackArgs};
+use super::args::{ChangeArgs, Plan, StackArgs};
 use super::change::{Wanted, declared};
 use super::history::differences_text;
+use super::reach;
 use super::screen::{Hue, Outcome, Paint, Screen, safe};
-use super::{load, reach};
 use crate::home::Home;
 use run::control::Preview;
 use std::fmt::Write;
@@ -44,19 +44,6 @@ fn preview_text(preview: &Preview, paint: Paint) -> String {
         let _ = writeln!(text, "  {:wide$}. {}", number + 1, safe(step));
     }
     text
-}
-
-/// Needs no daemon: it only reads.
-pub fn config(screen: &Screen, args: &Config, stack: &StackArgs) -> Outcome {
-    let (directory, rest) = load::split_targets(&args.targets, stack);
-    let directory = directory.or_else(|| rest.first().map(Into::into));
-    if args.check {
-        let stack = load::load(screen, stack, directory.as_deref())?;
-        screen.note(format!("{} is valid: {} services", stack.name, stack.services.len()));
-        return Ok(());
-    }
-    let resolved = load::resolved(screen, stack, directory.as_deref())?;
-    screen.print(&format!("{}\n", resolved.json_text()))
 }
 
 #[cfg(test)]
