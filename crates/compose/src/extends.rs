@@ -13,6 +13,9 @@ use std::rc::Rc;
 /// Services in one chain of `extends`.
 pub(crate) const MAX_EXTENDS: usize = 32;
 
+/// Values that `extends` may repeat in one file: many services over a large one grow quickly.
+pub(crate) const MAX_REPEATED: usize = 100_000;
+
 /// The services of one file, before they are extended.
 struct Scope {
     path: PathBuf,
@@ -31,6 +34,7 @@ struct Extender<'l, 'a> {
     scopes: HashMap<PathBuf, Option<Rc<Scope>>>,
     done: HashMap<(PathBuf, String), Option<Node>>,
     chain: Vec<(PathBuf, String)>,
+    repeated: usize,
 }
 
 impl Loader<'_> {
@@ -49,6 +53,7 @@ impl Loader<'_> {
             scopes: HashMap::from([(path.to_owned(), Some(Rc::clone(&scope)))]),
             done: HashMap::new(),
             chain: Vec::new(),
+            repeated: 0,
         };
         for (name, entry) in services.iter_mut() {
             if extends_of(&entry.node).is_none() {
@@ -70,8 +75,8 @@ impl Extender<'_, '_> {
     /// The service with everything it extends below it; `None` after a reported problem.
     fn service(&mut self, scope: &Rc<Scope>, name: &str) -> Option<Node> {
         let id = (scope.path.clone(), name.to_owned());
-        if let Some(done) = self.done.get(&id) {
-            return done.clone();
+        if let Some(done) = self.done.get(&id).cloned() {
+            return done.filter(|node| self.may_repeat(node));
         }
         let node = scope.services.get(name)?.node.clone();
         let Some(extends) = extends_of(&node) else { return Some(node) };
@@ -79,7 +84,8 @@ impl Extender<'_, '_> {
             return None;
         }
         self.chain.push(id.clone());
-        let merged = self.base(scope, extends).map(|mut base| {
+        let base = self.base(scope, extends).filter(|base| self.may_repeat(base));
+        let merged = base.map(|mut base| {
             let mut own = node.clone();
             if let Some(map) = own.as_map_mut() {
                 map.shift_remove("extends");
@@ -92,8 +98,20 @@ impl Extender<'_, '_> {
             Node { pos, ..base }
         });
         self.chain.pop();
-        self.done.insert(id, merged.clone());
+        // Where a chain begins is seldom asked for once more; it is not worth a copy.
+        if !self.chain.is_empty() {
+            self.done.insert(id, merged.clone());
+        }
         merged
+    }
+
+    fn may_repeat(&mut self, node: &Node) -> bool {
+        self.repeated += node.size();
+        if self.repeated > MAX_REPEATED {
+            let message = format!("`extends` repeats more than {MAX_REPEATED} values");
+            self.loader.sink.error(node.pos, message);
+        }
+        self.repeated <= MAX_REPEATED
     }
 
     fn may_enter(&mut self, id: &(PathBuf, String), pos: Pos) -> bool {

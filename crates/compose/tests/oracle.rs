@@ -53,7 +53,8 @@ fn differs(case: &Case) -> Option<String> {
         (Golden::Accepted(json), Some(resolved)) => {
             let expected = serde_json::from_str(json).expect("a golden result is JSON");
             let show = |value: Option<serde_json::Value>| value.map_or("nothing".into(), |v| v.to_string());
-            let found = differences(&expected, &resolved.json()).into_iter();
+            let printed = serde_json::from_str(&resolved.json_text()).expect("what is printed is JSON");
+            let found = differences(&expected, &printed).into_iter();
             let found: Vec<String> = found
                 .map(|d| format!("{}: expected {}, is {}", d.path, show(d.left), show(d.right)))
                 .collect();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The suffix of a file that holds one case.
 pub const SUFFIX: &str = "case";
 /// Where the project of every case seems to be.
-pub const DIRECTORY: &str = "/project";
+pub const DIRECTORY: &str = "/srv/project";
 /// The home directory of every case.
 pub const HOME: &str = "/home/me";
 

@@ -67,6 +67,14 @@ impl Node {
         }
         Self::new(pos, Value::Map(map))
     }
+    /// How many values it is, with everything in it.
+    pub fn size(&self) -> usize {
+        1 + match &self.value {
+            Value::List(list) => list.iter().map(Node::size).sum(),
+            Value::Map(map) => map.values().map(|entry| entry.node.size()).sum(),
+            _ => 0,
+        }
+    }
     pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }

@@ -13,6 +13,11 @@ pub(crate) const MAX_FILE_BYTES: usize = 8 << 20;
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Nodes of one file after its aliases are expanded.
 pub(crate) const MAX_NODES: usize = 400_000;
+/// What anchors and aliases of one file may repeat: a few kilobytes of text must not become
+/// gigabytes of values.
+pub(crate) const MAX_REPEATED_BYTES: usize = 12 << 20;
+/// About what a value takes beside its text.
+const NODE_BYTES: usize = 128;
 
 /// The documents of a file. `None` after a problem that leaves nothing to go on with.
 pub(crate) fn parse(bytes: &[u8], file: u32, sink: &mut Sink) -> Option<Vec<Node>> {
@@ -51,8 +56,24 @@ struct Frame {
     key: Option<(String, Pos)>,
     /// Values of `<<`, applied when the mapping ends.
     merges: Vec<Node>,
-    /// Nodes made before this one, to know its size.
-    nodes_before: usize,
+    /// What was made before this one, to know its size.
+    before: Size,
+}
+
+/// How much a value is, with everything in it.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn one(text: &str) -> Self {
+        Self { nodes: 1, bytes: NODE_BYTES + text.len() }
+    }
+    fn since(self, before: Self) -> Self {
+        Self { nodes: self.nodes - before.nodes, bytes: self.bytes - before.bytes }
+    }
 }
 
 struct Builder<'a> {
@@ -60,9 +81,10 @@ struct Builder<'a> {
     sink: &'a mut Sink,
     stack: Vec<Frame>,
     /// Finished anchored nodes and their sizes.
-    anchors: HashMap<usize, (Node, usize)>,
+    anchors: HashMap<usize, (Node, Size)>,
     documents: Vec<Node>,
-    nodes: usize,
+    made: Size,
+    repeated_bytes: usize,
 }
 
 /// Parsing cannot go on; the reason is in the sink.
@@ -70,7 +92,15 @@ struct Stop;
 
 impl<'a> Builder<'a> {
     fn new(file: u32, sink: &'a mut Sink) -> Self {
-        Self { file, sink, stack: Vec::new(), anchors: HashMap::new(), documents: Vec::new(), nodes: 0 }
+        Self {
+            file,
+            sink,
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            documents: Vec::new(),
+            made: Size::default(),
+            repeated_bytes: 0,
+        }
     }
 
     fn run(mut self, text: &str) -> Option<Vec<Node>> {
@@ -106,11 +136,12 @@ impl<'a> Builder<'a> {
         let pos = self.pos(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, pos)?;
+                let size = Size::one(&text);
+                self.count(size, pos)?;
                 let tag = tag.as_deref();
                 let node = Node { pos, tag: merge_tag(tag), value: scalar_value(&text, style, tag) };
                 let is_merge_key = text == "<<" && is_merge(style, tag);
-                self.add(node, anchor, 1, is_merge_key)
+                self.add(node, anchor, size, is_merge_key)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.open(anchor, Value::List(Vec::new()), tag.as_deref(), pos)
@@ -128,13 +159,25 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn count(&mut self, nodes: usize, pos: Pos) -> Result<(), Stop> {
-        self.nodes += nodes;
-        if self.nodes > MAX_NODES {
+    fn count(&mut self, size: Size, pos: Pos) -> Result<(), Stop> {
+        self.made.nodes += size.nodes;
+        self.made.bytes += size.bytes;
+        if self.made.nodes > MAX_NODES {
             self.sink.error(
                 pos,
                 format!("the file has more than {MAX_NODES} values once its aliases are expanded"),
             );
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    /// Before a value is copied, for an anchor or for an alias.
+    fn count_again(&mut self, size: Size, pos: Pos) -> Result<(), Stop> {
+        self.repeated_bytes += size.bytes;
+        if self.repeated_bytes > MAX_REPEATED_BYTES {
+            let limit = MAX_REPEATED_BYTES >> 20;
+            self.sink.error(pos, format!("anchors and aliases repeat more than {limit} MiB of values"));
             return Err(Stop);
         }
         Ok(())
@@ -151,10 +194,10 @@ impl<'a> Builder<'a> {
             self.sink.error(pos, format!("nested deeper than {MAX_DEPTH} levels"));
             return Err(Stop);
         }
-        let nodes_before = self.nodes;
-        self.count(1, pos)?;
+        let before = self.made;
+        self.count(Size::one(""), pos)?;
         let node = Node { pos, tag: merge_tag(tag), value };
-        self.stack.push(Frame { anchor, node, key: None, merges: Vec::new(), nodes_before });
+        self.stack.push(Frame { anchor, node, key: None, merges: Vec::new(), before });
         Ok(())
     }
 
@@ -164,7 +207,7 @@ impl<'a> Builder<'a> {
         for merge in merges {
             self.merge(&mut frame.node, merge)?;
         }
-        let size = self.nodes - frame.nodes_before;
+        let size = self.made.since(frame.before);
         self.add(frame.node, frame.anchor, size, false)
     }
 
@@ -173,9 +216,11 @@ impl<'a> Builder<'a> {
             self.sink.error(pos, "the alias stands inside the value it names");
             return Err(Stop);
         };
-        let (node, size) = (node.clone(), *size);
+        let (size, depth) = (*size, depth(node));
         self.count(size, pos)?;
-        if self.stack.len() + depth(&node) > MAX_DEPTH {
+        self.count_again(size, pos)?;
+        let node = self.anchors[&anchor].0.clone();
+        if self.stack.len() + depth > MAX_DEPTH {
             self.sink.error(pos, format!("nested deeper than {MAX_DEPTH} levels"));
             return Err(Stop);
         }
@@ -183,8 +228,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts a finished node where it belongs: key, value, item or document.
-    fn add(&mut self, node: Node, anchor: usize, size: usize, is_merge_key: bool) -> Result<(), Stop> {
+    fn add(&mut self, node: Node, anchor: usize, size: Size, is_merge_key: bool) -> Result<(), Stop> {
         if anchor != 0 {
+            self.count_again(size, node.pos)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         let Some(frame) = self.stack.last_mut() else {
