@@ -17,7 +17,7 @@ use memory::Memory;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::corpus::{DIRECTORY, Golden};
 use testkit::json::differences;
 use trees::project;
@@ -63,23 +63,43 @@ fn same(left: &Value, right: &Value, what: &str) {
     assert!(found.is_empty(), "{what}: {found:#?}");
 }
 
+/// What the reference prints as JSON and does not read again, and so do we.
+const NOT_AGAIN: &[(&str, &str)] = &[
+    ("interpolation/keys-are-not-interpolated", "a `$` in a key is doubled in print, left alone in reading"),
+    ("merge/blkio", "the keys of `device_read_bps` are printed in capitals"),
+    ("service/blkio", "the keys of `device_read_bps` are printed in capitals"),
+    ("merge/models-of-service", "the models of the project are not printed"),
+    ("profiles/dependency-inactive-not-required", "the inactive service is not printed, who names it is"),
+    ("service/memory-numbers", "`memswap_limit` is printed as text, and the text `-1` is no size"),
+    ("models/model-", "the models of the project are not printed"),
+];
+
 #[test]
 fn the_output_of_every_case_loads_to_itself() {
-    let mut looked_at = 0;
+    let (mut looked_at, mut wrong) = (0, Vec::new());
     for case in corpus() {
         if !matches!(case.golden, Some(Golden::Accepted(_))) {
             continue;
         }
         let Some(resolved) = load_case(&case).resolved else { continue };
         let once = printed(&resolved);
-        same(&once, &config(&[&once]), &case.name);
+        if NOT_AGAIN.iter().any(|(name, _)| case.name.starts_with(name)) {
+            continue;
+        }
+        let again = load_files(&[once.to_string().as_bytes()]);
+        match again.resolved.as_ref().map(|resolved| differences(&once, &printed(resolved))) {
+            Some(found) if found.is_empty() => {}
+            Some(found) => wrong.push(format!("{}: {found:?}", case.name)),
+            None => wrong.push(format!("{}: {:?}", case.name, again.diagnostics)),
+        }
         looked_at += 1;
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(looked_at > 400, "{looked_at} cases");
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_valid_tree_is_accepted_and_its_output_loads_to_itself(tree in project()) {
@@ -132,10 +152,9 @@ thread_local! {
 
 #[track_caller]
 fn modest(bytes: &[u8]) {
-    let start = Instant::now();
+    let start = processor_time();
     let (loaded, held) = peak(|| load_files(&[bytes]));
-    let took = start.elapsed();
-    eprintln!("{held} {took:?} {:?}", loaded.diagnostics.first().map(|d| &d.message));
+    let took = processor_time() - start;
     assert!(held <= MEMORY, "{held} bytes were held at once");
     assert!(took <= PATIENCE, "took {took:?}");
     assert!(loaded.resolved.is_some() || loaded.diagnostics.iter().any(|d| d.is_error()));
@@ -152,6 +171,13 @@ fn what_grows_while_it_is_read_needs_little_memory_and_time() {
     modest("[".repeat(100_000).as_bytes());
     modest("a: &a\n".repeat(20_000).as_bytes());
     modest(format!("services: {{a: {{image: \"{}\"}}}}", "${A:-".repeat(10_000)).as_bytes());
+}
+
+/// What this thread used of a processor, so that a busy machine does not count.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells of its threads");
+    let nanoseconds = text.split(' ').next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("the first field is a number"))
 }
 
 /// Ten aliases of ten aliases, nine times.

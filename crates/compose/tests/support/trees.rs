@@ -17,7 +17,7 @@ pub fn project() -> impl Strategy<Value = Value> {
             json!({
                 "services": pairs.collect::<Map<String, Value>>(),
                 "networks": {"front": null, "back": {"driver": "bridge", "internal": true}},
-                "volumes": {"data": null, "more": {"labels": {"a": "b"}}},
+                "volumes": {"data": null, "more": {"driver": "local"}},
                 "configs": {"settings": {"content": "a $$b"}},
                 "secrets": {"token": {"file": "./token"}},
             })
@@ -97,7 +97,7 @@ fn lists() -> Vec<Key> {
         ("tmpfs", several(&["/run", "/tmp:size=1m"])),
         ("devices", several(&["/dev/a:/dev/b", "/dev/c"])),
         ("profiles", several(&["one", "two"])),
-        ("extra_hosts", several(&["a:1.1.1.1", "b=2.2.2.2"])),
+        ("extra_hosts", several(&["a=1.1.1.1", "b=2.2.2.2"])),
     ]
 }
 
@@ -125,7 +125,7 @@ fn parts() -> Vec<Key> {
         ("build", fixed(json!({"context": "./app", "args": {"A": "1"}, "target": "t"}))),
         (
             "deploy",
-            (0..4).prop_map(|n| json!({"replicas": n, "resources": {"limits": {"cpus": "0.5"}}})).boxed(),
+            (0..4).prop_map(|n| json!({"replicas": n, "update_config": {"order": "start-first"}})).boxed(),
         ),
         ("develop", fixed(json!({"watch": [{"path": "./src", "action": "restart"}]}))),
         ("blkio_config", fixed(json!({"weight": 300}))),
