@@ -275,7 +275,7 @@ fn finish(
     for (diff_id, blob, size, created_by) in parts.into_iter().chain(app) {
         layers.push(descriptor(MEDIA_TYPE_ZSTD, blob.clone(), size));
         diff_ids.push(diff_id.clone());
-        history.push(History { created: created.clone(), created_by });
+        history.push(History { created: created.clone(), created_by, empty_layer: false });
     }
     let platform =
         Platform { architecture: host_architecture().to_owned(), os: "linux".to_owned(), variant: None };
@@ -291,6 +291,8 @@ fn finish(
     let manifest = document::write(&Manifest {
         schema_version: 2,
         media_type: Some(document::MANIFEST.to_owned()),
+        artifact_type: None,
+        subject: None,
         config: descriptor(document::CONFIG, layout.put(&config)?, config.len() as u64),
         layers,
         annotations: BTreeMap::new(),
@@ -307,13 +309,14 @@ fn finish(
     })
 }
 
-fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+pub(crate) fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest,
         size,
         platform: None,
         annotations: BTreeMap::new(),
+        artifact_type: None,
     }
 }
 

@@ -41,6 +41,7 @@ pub fn export_gzip(
         size: bytes.len() as u64,
         platform: None,
         annotations: Default::default(),
+        artifact_type: None,
     };
     to.put_image(entry, Some(name), name)?;
     Ok(digest)

@@ -8,14 +8,16 @@ use crate::job::go_on;
 use model::Digest;
 use model::image::BuiltImage;
 use rustix::fs::{FlockOperation, flock};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const ORIGIN: &str = "dev.juchu.origin";
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub const ORIGIN: &str = "dev.juchu.origin";
+/// The image that a document of the index belongs to.
+const SUBJECT: &str = "dev.juchu.subject";
 /// Manifests and configurations larger than this are refused.
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
@@ -107,7 +109,8 @@ impl Layout {
         origin: &str,
     ) -> Result<(), BuildError> {
         let mut entry = manifest;
-        entry.annotations = [(ORIGIN.to_owned(), origin.to_owned())].into();
+        entry.annotations.insert(ORIGIN.to_owned(), origin.to_owned());
+        entry.annotations.remove(REF_NAME);
         if let Some(name) = name {
             entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         }
@@ -127,16 +130,52 @@ impl Layout {
         Ok(index.manifests.into_iter().find(|entry| ref_name(entry) == Some(name)).map(|entry| entry.digest))
     }
 
-    /// Names and manifests, in the order in which they came.
+    /// Adds a document that belongs to an image, in place of an earlier one of its type.
+    pub fn put_referrer(&self, mut entry: Descriptor, subject: &Digest) -> Result<(), BuildError> {
+        entry.annotations.insert(SUBJECT.to_owned(), subject.to_string());
+        self.change_index(|index| {
+            index.manifests.retain(|other| {
+                Self::subject_of(other) != Some(subject.as_str())
+                    || other.artifact_type != entry.artifact_type
+            });
+            index.manifests.push(entry);
+        })
+    }
+
+    /// The image that an entry of the index belongs to, if it is no image itself.
+    pub fn subject_of(entry: &Descriptor) -> Option<&str> {
+        entry.annotations.get(SUBJECT).map(String::as_str)
+    }
+
+    /// Everything in the index, in the order in which it came.
+    pub fn entries(&self) -> Result<Vec<Descriptor>, BuildError> {
+        Ok(self.index()?.manifests)
+    }
+
+    /// Adds to what the index says of an image, under all its names.
+    pub fn annotate(
+        &self,
+        manifest: &Digest,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<(), BuildError> {
+        self.change_index(|index| {
+            for entry in index.manifests.iter_mut().filter(|entry| entry.digest == *manifest) {
+                entry.annotations.extend(annotations.clone());
+            }
+        })
+    }
+
+    /// Names and manifests of images, in the order in which they came.
     pub fn list(&self) -> Result<Vec<(Option<String>, Digest)>, BuildError> {
-        let index = self.index()?;
-        Ok(index.manifests.into_iter().map(|e| (ref_name(&e).map(str::to_owned), e.digest)).collect())
+        let images = self.index()?.manifests.into_iter().filter(|entry| entry.artifact_type.is_none());
+        Ok(images.map(|e| (ref_name(&e).map(str::to_owned), e.digest)).collect())
     }
 
     /// The image with this manifest, if it is in the index.
     pub fn get_image(&self, manifest: &Digest) -> Result<Option<BuiltImage>, BuildError> {
         let index = self.index()?;
-        let Some(entry) = index.manifests.iter().find(|entry| entry.digest == *manifest) else {
+        let is_it = |entry: &&Descriptor| entry.digest == *manifest && entry.artifact_type.is_none();
+        let Some(entry) = index.manifests.iter().find(is_it) else {
             return Ok(None);
         };
         let origin = entry.annotations.get(ORIGIN).cloned().unwrap_or_default();
@@ -176,13 +215,17 @@ impl Layout {
 
     /// Forgets an image under all its names; its blobs stay until they are collected.
     pub fn remove(&self, manifest: &Digest) -> Result<(), BuildError> {
-        self.change_index(|index| index.manifests.retain(|entry| entry.digest != *manifest))
+        self.change_index(|index| {
+            index.manifests.retain(|entry| {
+                entry.digest != *manifest && Self::subject_of(entry) != Some(manifest.as_str())
+            });
+        })
     }
 
     /// Each layer of an image in the index: its uncompressed digest and that of its blob.
     pub fn layer_blobs(&self) -> Result<BTreeSet<(Digest, Digest)>, BuildError> {
         let mut blobs = BTreeSet::new();
-        for entry in self.index()?.manifests {
+        for entry in self.index()?.manifests.into_iter().filter(|entry| entry.artifact_type.is_none()) {
             let manifest: Manifest = self.document(&entry.digest)?;
             let config: Config = self.document(&manifest.config.digest)?;
             blobs.extend(
@@ -195,20 +238,62 @@ impl Layout {
     /// Keeps the images in `keep`, and those younger than `grace`, and removes every other blob.
     /// The caller makes sure that nobody is adding an image.
     pub fn collect(&self, keep: &BTreeSet<Digest>, grace: Duration) -> Result<Swept, BuildError> {
+        self.change_index(|index| self.retain(index, keep, grace))?;
+        let used = self.used(&self.index()?)?;
+        sweep(&self.root.join("blobs/sha256"), |name| used.contains(name))
+    }
+
+    /// The images that `collect` would remove, and what that would free, changing nothing.
+    pub fn would_collect(
+        &self,
+        keep: &BTreeSet<Digest>,
+        grace: Duration,
+    ) -> Result<(BTreeSet<Digest>, Swept), BuildError> {
+        let mut index = self.index()?;
+        let images = |index: &Index| -> BTreeSet<Digest> {
+            let images = index.manifests.iter().filter(|entry| entry.artifact_type.is_none());
+            images.map(|entry| entry.digest.clone()).collect()
+        };
+        let before = images(&index);
+        self.retain(&mut index, keep, grace);
+        let used = self.used(&index)?;
+        let directory = self.root.join("blobs/sha256");
+        let failed = || BuildError::io(format!("read {}", directory.display()));
+        let mut swept = Swept::default();
+        for entry in fs::read_dir(&directory).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if !entry.file_name().to_str().is_some_and(|name| used.contains(name)) {
+                swept.files += 1;
+                swept.bytes += entry.metadata().map_or(0, |m| m.len());
+            }
+        }
+        Ok((before.difference(&images(&index)).cloned().collect(), swept))
+    }
+
+    fn retain(&self, index: &mut Index, keep: &BTreeSet<Digest>, grace: Duration) {
         let now = SystemTime::now();
-        self.change_index(|index| {
-            index.manifests.retain(|entry| {
-                keep.contains(&entry.digest) || is_young(&self.blob_path(&entry.digest), now, grace)
-            });
-        })?;
+        let stays = |entry: &Descriptor| {
+            keep.contains(&entry.digest) || is_young(&self.blob_path(&entry.digest), now, grace)
+        };
+        let images = index.manifests.iter().filter(|entry| entry.artifact_type.is_none() && stays(entry));
+        let images: BTreeSet<String> = images.map(|entry| entry.digest.to_string()).collect();
+        // What belongs to an image goes with it.
+        index.manifests.retain(|entry| match Self::subject_of(entry) {
+            Some(subject) => images.contains(subject),
+            None => images.contains(entry.digest.as_str()),
+        });
+    }
+
+    /// The blobs that the images and documents of an index are made of.
+    fn used(&self, index: &Index) -> Result<BTreeSet<String>, BuildError> {
         let mut used = BTreeSet::new();
-        for entry in self.index()?.manifests {
+        for entry in &index.manifests {
             let manifest: Manifest = self.document(&entry.digest)?;
             used.insert(entry.digest.hex().to_owned());
             used.insert(manifest.config.digest.hex().to_owned());
             used.extend(manifest.layers.iter().map(|layer| layer.digest.hex().to_owned()));
         }
-        sweep(&self.root.join("blobs/sha256"), |name| used.contains(name))
+        Ok(used)
     }
 
     /// Makes an image young again, so that `collect` leaves it alone for its grace.
@@ -249,7 +334,7 @@ impl Layout {
     }
 }
 
-fn ref_name(entry: &Descriptor) -> Option<&str> {
+pub fn ref_name(entry: &Descriptor) -> Option<&str> {
     entry.annotations.get(REF_NAME).map(String::as_str)
 }
 

@@ -7,10 +7,14 @@ pub mod plan;
 
 pub mod archive;
 pub mod assemble;
+pub mod catalogue;
+pub mod compare;
 pub mod error;
 pub mod export;
+pub mod inventory;
 pub mod job;
 pub mod layout;
+pub mod listing;
 pub mod pull;
 pub mod store;
 

@@ -103,6 +103,15 @@ impl ImageStore {
         layout::lock(&self.root.join("lock"), FlockOperation::LockShared).map(Working)
     }
 
+    /// Whether somebody is adding an image at this moment.
+    pub fn is_busy(&self) -> Result<bool, BuildError> {
+        match layout::lock(&self.root.join("lock"), FlockOperation::NonBlockingLockExclusive) {
+            Ok(_) => Ok(false),
+            Err(BuildError::Io { source, .. }) if source.kind() == std::io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The image with this manifest.
     pub fn image(&self, manifest: &Digest) -> Result<Option<BuiltImage>, BuildError> {
         self.layout.get_image(manifest)
@@ -281,6 +290,15 @@ impl ImageStore {
         swept += layout::sweep(&self.bases(), |name| self.is_base_there(name))?;
         clear(&self.temporary())?;
         Ok(swept)
+    }
+
+    /// The images that `collect` would remove, and what their packed layers take.
+    pub fn would_collect(
+        &self,
+        keep: &BTreeSet<Digest>,
+        grace: Duration,
+    ) -> Result<(BTreeSet<Digest>, Swept), BuildError> {
+        self.layout.would_collect(keep, grace)
     }
 
     /// Whether the blob that a record of a base, or its lock, speaks of is there.

@@ -16,7 +16,17 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    run(std::env::args_os(), Hooks { daemon, lacks })
+    run(std::env::args_os(), Hooks { daemon, lacks, make })
+}
+
+/// The showcase has no images.
+fn make(
+    _: &juchu::home::Home,
+    _: juchu::cli::BuildOrder,
+    _: run::ports::Say,
+    _: &std::sync::atomic::AtomicBool,
+) -> Result<model::image::BuiltImage, model::Report> {
+    Err(model::Report::environment("the showcase builds nothing"))
 }
 
 fn lacks(_: &Home) -> Vec<Lack> {

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn hooks() -> cli::Hooks {
-    cli::Hooks { daemon: daemon::main, lacks: wire::lacks }
+    cli::Hooks { daemon: daemon::main, lacks: wire::lacks, make: images::alone::make }
 }
 
 fn gateway_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {

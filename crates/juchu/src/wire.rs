@@ -62,6 +62,23 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
     })
 }
 
+/// An engine over directories of its own, beside the daemon's.
+pub async fn engine_over(state: &Path, runtime: &Path, store: Arc<ImageStore>) -> Result<HostEngine, Report> {
+    let executable = juchu::program::path()
+        .map_err(|error| Report::environment(format!("find this program's own file: {error}")))?;
+    let config = HostConfig {
+        state: state.to_owned(),
+        runtime: runtime.join("host"),
+        layers: Arc::new(Layers(store)),
+        volumes: state.join("volumes"),
+        executable,
+        log_budget_bytes: LOG_BUDGET_BYTES,
+    };
+    HostEngine::open(config)
+        .await
+        .map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))
+}
+
 /// What this machine lacks, asked without a daemon: by an engine over an empty directory.
 pub fn lacks(home: &Home) -> Vec<Lack> {
     let directory = home.runtime.join(format!("doctor-{}", std::process::id()));
@@ -101,7 +118,7 @@ pub fn lacks(home: &Home) -> Vec<Lack> {
     }
 }
 
-fn make_directory(path: &Path) -> Result<(), Report> {
+pub fn make_directory(path: &Path) -> Result<(), Report> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
         Report::environment(format!("make {}: {error}", path.display()))
             .hint("JUCHU_HOME names another directory")

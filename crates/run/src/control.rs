@@ -180,6 +180,9 @@ pub struct ReleaseStatus {
     /// The image of each service: `origin (short digest)`; empty when collected.
     #[serde(default)]
     pub images: std::collections::BTreeMap<ServiceName, String>,
+    /// The same by the whole digest of each manifest.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub manifests: std::collections::BTreeMap<ServiceName, model::Digest>,
     /// Services that differ from the release before it.
     #[serde(default)]
     pub changed: Vec<ServiceName>,

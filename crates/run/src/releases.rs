@@ -22,7 +22,8 @@ pub fn statuses(view: &StackView, ledger: &dyn Ledger, now: Timestamp) -> Vec<Re
             outcome: result.outcome,
             reason: result.reason.clone(),
             standing: standing(view, *id, result, warm_until),
-            images: bundle.map(|release| images(&release)).unwrap_or_default(),
+            images: bundle.as_ref().map(images).unwrap_or_default(),
+            manifests: bundle.as_ref().map(manifests).unwrap_or_default(),
             changed: result.changed.iter().cloned().collect(),
         }
     };
@@ -54,6 +55,10 @@ fn warm_until(view: &StackView, ledger: &dyn Ledger) -> Option<Timestamp> {
 fn images(release: &Release) -> BTreeMap<model::ServiceName, String> {
     let text = |i: &model::image::BuiltImage| format!("{} ({})", i.origin, i.manifest.short());
     release.images.iter().map(|(service, image)| (service.clone(), text(image))).collect()
+}
+
+fn manifests(release: &Release) -> BTreeMap<model::ServiceName, Digest> {
+    release.images.iter().map(|(service, image)| (service.clone(), image.manifest.clone())).collect()
 }
 
 fn read(ledger: &dyn Ledger, digest: &Digest) -> Option<Release> {

@@ -5,6 +5,7 @@
 
 pub mod runner;
 
+mod copy;
 mod detect;
 mod draft;
 mod ignore;
@@ -27,6 +28,7 @@ mod suite;
 #[cfg(test)]
 mod testing;
 
+pub use copy::{Attributes, copy_inputs};
 pub use detect::Kind;
 pub use ignore::Ignore;
 pub use libraries::packages_for_binary;

@@ -165,7 +165,7 @@ fn hash_outside(root: &Path, hasher: &mut Sha256) -> Result<(), BuildError> {
 }
 
 /// What compilers leave in a project is never input.
-fn kind_patterns(root: &Path) -> &'static [&'static str] {
+pub fn kind_patterns(root: &Path) -> &'static [&'static str] {
     if root.join("Cargo.toml").is_file() { &["target"] } else { &[] }
 }
 

@@ -147,6 +147,7 @@ fn fetch(
         size: fetched.bytes.len() as u64,
         platform: Some(Platform { architecture: config.architecture, os: config.os, variant: None }),
         annotations: Default::default(),
+        artifact_type: None,
     };
     let name = reference.to_string();
     layout.put_image(entry, Some(&name), &name)?;

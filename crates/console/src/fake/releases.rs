@@ -19,6 +19,7 @@ pub fn guestbook_releases() -> Vec<ReleaseStatus> {
         reason: reason.to_owned(),
         standing,
         images: images(id),
+        manifests: Default::default(),
         changed: vec![service("web")],
     };
     let ready = "every service is ready";

@@ -9,9 +9,12 @@ mod reach;
 mod signals;
 mod target;
 
+mod build;
 mod change;
 mod config;
 mod ending;
+mod image;
+mod image_text;
 mod promote;
 mod up;
 mod upgrade;
@@ -28,6 +31,7 @@ mod progress;
 mod reference;
 mod table;
 
+pub use build::{BUILDS_DIRECTORY, BuildOrder};
 pub use reference::reference;
 
 use crate::home::Home;
@@ -48,6 +52,8 @@ pub struct Hooks {
     pub daemon: fn(DaemonOptions) -> ExitCode,
     /// What this machine lacks, looked at without a daemon.
     pub lacks: fn(&Home) -> Vec<Lack>,
+    /// Makes one image without a daemon; blocks until it is there.
+    pub make: build::Make,
 }
 
 /// How the daemon was asked to run.
@@ -131,6 +137,11 @@ async fn ask(
             watch::watch(screen, home, args, stack).await
         }
         Command::Upgrade(args) => upgrade::upgrade(screen, home, args).await,
+        Command::Build(args) => {
+            let stack = over(&args.stack);
+            build::build(screen, home, args, stack, hooks).await
+        }
+        Command::Image(args) => image::image(screen, home, args, before).await,
         Command::Plan(args) => {
             let stack = over(&args.stack);
             plan::plan(screen, home, args, stack).await

@@ -14,7 +14,10 @@ pub fn reference() -> String {
     page += "\n## Everywhere\n\n";
     page += &options(&root, true);
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
-        page += &section(command);
+        page += &section("juchu", command);
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            page += &section(&format!("juchu {}", command.get_name()), inner);
+        }
     }
     page.truncate(page.trim_end().len());
     page + "\n"
@@ -48,8 +51,8 @@ directory above), else the only one there is. `JUCHU_HOME` names another directo
 Juchu keeps, instead of `/var/lib/juchu` and `/run/juchu`.
 ";
 
-fn section(command: &Command) -> String {
-    let mut text = format!("\n## juchu {}\n\n{}\n\n", command.get_name(), about(command));
+fn section(above: &str, command: &Command) -> String {
+    let mut text = format!("\n## {above} {}\n\n{}\n\n", command.get_name(), about(command));
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim();
     let _ = writeln!(text, "```\n{usage}\n```\n");

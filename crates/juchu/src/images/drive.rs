@@ -6,6 +6,7 @@ use super::wire::{self, ContainerCommand, FromWorker, MAX_LINE_BYTES, Order, ToW
 use model::image::BuiltImage;
 use model::{ErrorKind, Report};
 use run::ports::Say;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -26,14 +27,16 @@ const CANCEL_LOOK: Duration = Duration::from_millis(100);
 /// Messages, and lines of a command's output, that may wait.
 const MESSAGES_WAITING: usize = 64;
 
-/// Has a worker make the image of `order`.
+/// Has a worker make the image of `order`, with `variables` beside those of this process.
 pub async fn obtain(
     order: Order,
+    variables: &BTreeMap<String, String>,
     say: &Say,
     cancel: &AtomicBool,
     containers: &BuildContainers,
 ) -> Result<BuiltImage, Report> {
-    let mut worker = Worker::start().map_err(|e| Report::environment(format!("start a build: {e}")))?;
+    let mut worker =
+        Worker::start(variables).map_err(|e| Report::environment(format!("start a build: {e}")))?;
     // One that dies at once is told about by its end.
     let _ = worker.tell(&ToWorker::Build { order: Box::new(order) }).await;
     let done = worker.converse(say, cancel, containers).await;
@@ -54,10 +57,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn start() -> io::Result<Self> {
+    fn start(variables: &BTreeMap<String, String>) -> io::Result<Self> {
         let mut child = Command::new(PROGRAM)
             .arg0("juchu")
             .arg("build-worker")
+            .envs(variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Keyboard signals are for the daemon alone.

@@ -1,20 +1,23 @@
 //! Where images come from: the native builder, the recipes of components, and registries. Each is
 //! made by a process of its own, one at a time; what one costs of memory ends with it.
 
+pub mod alone;
 pub mod container;
 mod drive;
 mod recipe;
+mod turn;
 mod wire;
 pub mod worker;
 
 use async_trait::async_trait;
 use build::ImageStore;
+use build::catalogue::LOCAL;
 use container::BuildContainers;
 use model::image::BuiltImage;
 use model::{Digest, Report, Service, Stack};
 use recipe::Workshop;
 use run::ports::{Images, Say};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -76,12 +79,15 @@ impl Images for Builders {
         cancel: Arc<AtomicBool>,
     ) -> Result<BuiltImage, Report> {
         let _turn = self.turn.lock().await;
+        let root = self.inner.store.root();
+        let _alone = turn::take(root, &say, &cancel).await?;
         let order = wire::Order {
-            store: self.inner.store.root().to_owned(),
+            store: root.to_owned(),
             cache: self.inner.workshop.cache.clone(),
             service: service.clone(),
+            umask: None,
         };
-        drive::obtain(order, &say, &cancel, &self.containers).await
+        drive::obtain(order, &BTreeMap::new(), &say, &cancel, &self.containers).await
     }
 
     async fn holds(&self, image: &BuiltImage) -> bool {
@@ -96,8 +102,12 @@ impl Images for Builders {
     }
 
     async fn keep_only(&self, used: Vec<BuiltImage>) {
-        let keep: BTreeSet<Digest> = used.into_iter().map(|image| image.manifest).collect();
+        let mut keep: BTreeSet<Digest> = used.into_iter().map(|image| image.manifest).collect();
         let swept = self.blocking(move |inner| {
+            // The last one that `juchu build` made of a service; a later one takes its name.
+            let named = inner.store.layout().list().map_err(|e| e.report())?.into_iter();
+            let is_built = |name: &Option<String>| name.as_ref().is_some_and(|n| n.starts_with(LOCAL));
+            keep.extend(named.filter(|(name, _)| is_built(name)).map(|(_, digest)| digest));
             inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report())?;
             // What is kept need not be unpacked again after a restart of the machine.
             inner.store.settle().map_err(|e| e.report())

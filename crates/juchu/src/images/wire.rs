@@ -20,6 +20,9 @@ pub struct Order {
     pub store: PathBuf,
     pub cache: PathBuf,
     pub service: Service,
+    /// The worker's own, unless stated.
+    #[serde(default)]
+    pub umask: Option<u32>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

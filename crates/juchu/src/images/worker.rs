@@ -33,6 +33,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(mask) = order.umask {
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
+    }
     let cancel = Arc::new(AtomicBool::new(false));
     let (answers, waiting) = sync_channel(MESSAGES_WAITING);
     let listening = Arc::clone(&cancel);

@@ -12,6 +12,7 @@ mod slow {
     mod cutover;
     mod death;
     mod guestbook;
+    mod images;
     mod lacks;
     mod life;
 }
