@@ -3,6 +3,7 @@
 //! Each bench gives rows of (number, promised, measured); `--write` puts them into the table of
 //! SPECIFICATION.md, into the rows that name the bench and the number.
 
+mod compose;
 mod container;
 mod cutover;
 pub mod harness;
@@ -72,6 +73,7 @@ impl Options {
 /// All benches, in the order of SPECIFICATION.md.
 pub const BENCHES: &[Bench] = &[
     plan::BENCH,
+    compose::BENCH,
     program::HELP,
     container::BENCH,
     stack::BENCH,
