@@ -20,6 +20,9 @@ use std::rc::Rc;
 /// `f_type` of anonymous pipes, as in `statfs(2)`.
 const PIPE_FILE_SYSTEM: u64 = 0x5049_5045;
 
+/// Called with the program's environment; what it answers keeps the program from starting.
+pub type StartHooks = Rc<dyn Fn(&[String]) -> Result<(), String>>;
+
 /// What the container library does not do, or does silently not do.
 #[derive(Clone, Default)]
 pub struct Launch {
@@ -34,6 +37,7 @@ pub struct Launch {
     pub die_with_parent: bool,
     /// Run a minimal init as process 1, the program as its child.
     pub init: bool,
+    pub start_hooks: Option<StartHooks>,
     /// Filled by the container library.
     pub environment: Rc<RefCell<Vec<CString>>>,
 }
@@ -56,7 +60,7 @@ impl Executor for Launch {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         give_streams(spec);
-        let problem = match self.confine() {
+        let problem = match self.run_hooks().and_then(|()| self.confine()) {
             Ok(()) => self.run(spec),
             Err(problem) => problem,
         };
@@ -66,6 +70,14 @@ impl Executor for Launch {
 }
 
 impl Launch {
+    fn run_hooks(&self) -> Result<(), Problem> {
+        let Some(hooks) = &self.start_hooks else { return Ok(()) };
+        let environment = self.environment.borrow();
+        let environment: Vec<String> =
+            environment.iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
+        hooks(&environment).map_err(Problem::other)
+    }
+
     fn confine(&self) -> Result<(), Problem> {
         let failed = |what: &str, error: std::io::Error| Problem::other(format!("{what}: {error}"));
         for mut group in self.groups.iter() {

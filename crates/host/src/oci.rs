@@ -5,6 +5,7 @@ mod arguments;
 mod bundle;
 mod commands;
 mod exec;
+mod hooks;
 mod stored;
 
 use arguments::{Global, Invocation};
@@ -18,6 +19,10 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SPEC_VERSION: &str = "1.2.0";
 
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(hook) = hooks::relayed(&arguments) {
+        return hooks::relay(&hook).unwrap_or_else(|problem| fail(&Global::default(), &problem));
+    }
     let (global, command) = match arguments::parse(arguments) {
         Ok(parsed) => parsed,
         Err(problem) => return fail(&Global::default(), &problem),
@@ -52,15 +57,20 @@ fn print(text: &str) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Standard error for people; the log file, where asked for, for the engine above.
 fn fail(global: &Global, problem: &str) -> ExitCode {
-    eprintln!("error: {problem}");
+    say(global, "error", problem);
+    ExitCode::FAILURE
+}
+
+/// Standard error for people; the log file, where asked for, for the engine above.
+fn say(global: &Global, level: &str, problem: &str) {
+    eprintln!("{level}: {problem}");
     if let Some(path) = &global.log {
         let at = crate::clock::format(crate::clock::since_epoch());
         let at = std::str::from_utf8(&at).expect("digits and letters");
         let line = match global.log_json {
-            true => serde_json::json!({ "level": "error", "msg": problem, "time": at }).to_string(),
-            false => format!("time={at:?} level=error msg={problem:?}"),
+            true => serde_json::json!({ "level": level, "msg": problem, "time": at }).to_string(),
+            false => format!("time={at:?} level={level} msg={problem:?}"),
         };
         // The problem has been said already; a log that cannot be written is no second one.
         let _ = File::options()
@@ -69,7 +79,6 @@ fn fail(global: &Global, problem: &str) -> ExitCode {
             .open(path)
             .and_then(|mut file| writeln!(file, "{line}"));
     }
-    ExitCode::FAILURE
 }
 
 const HELP: &str = "\

@@ -245,6 +245,103 @@ fn bad_bundles_are_explained_and_leave_nothing() {
     assert!(bundle.fails(&["--systemd-cgroup", "list"]).contains("is not supported"));
 }
 
+/// A hook that stores the state it is told as `NAME` in the bundle's directory.
+fn telling(dir: &Path, name: &str) -> Value {
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat > {}", dir.join(name).display())] }])
+}
+
+#[test]
+fn hooks_are_told_the_container_and_its_own_bundle() {
+    if !require_root("oci hooks") {
+        return;
+    }
+    let bundle = Bundle::new("cat /told; exec sleep 60", |_| {});
+    let mut config: Value =
+        serde_json::from_str(&fs::read_to_string(bundle.dir.join("config.json")).unwrap()).unwrap();
+    let outside = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    for kind in outside {
+        config["hooks"][kind] = telling(&bundle.dir, kind);
+    }
+    // Inside, by the program's own environment, because it states none.
+    let inside = json!({ "path": "/bin/sh", "args": ["sh", "-c", "cat > /told; echo $PATH >> /told"] });
+    config["hooks"]["startContainer"] = json!([inside]);
+    fs::write(bundle.dir.join("config.json"), config.to_string()).unwrap();
+    let told = |kind: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(bundle.dir.join(kind)).expect(kind)).expect(kind)
+    };
+
+    bundle.create();
+    let pid = bundle.state()["pid"].clone();
+    for (kind, pid) in [("prestart", &pid), ("createRuntime", &pid), ("createContainer", &pid)] {
+        let told = told(kind);
+        assert_eq!((told["id"].as_str(), &told["pid"]), (Some(&*bundle.id), pid), "{kind}: {told}");
+        assert_eq!(told["bundle"].as_str(), bundle.dir.to_str(), "{kind}");
+        assert_eq!(told["annotations"]["a"], "b", "{kind}");
+    }
+    bundle.ok(&["start", &bundle.id]);
+    let told_running = told("poststart");
+    assert_eq!((&told_running["status"], &told_running["pid"]), (&json!("running"), &pid));
+    assert_eq!(told_running["bundle"].as_str(), bundle.dir.to_str());
+    wait_until(Duration::from_secs(10), "the hook inside", || bundle.out().ends_with("/bin\n"));
+    let told_inside = bundle.out();
+    let inside: Value = serde_json::from_str(told_inside.trim_end_matches("/bin\n")).unwrap();
+    assert_eq!((inside["bundle"].as_str(), &inside["pid"]), (bundle.dir.to_str(), &json!(1)));
+    bundle.ok(&["kill", &bundle.id, "KILL"]);
+    bundle.becomes("stopped");
+    bundle.ok(&["delete", &bundle.id]);
+    let told_stopped = told("poststop");
+    assert_eq!((&told_stopped["status"], &told_stopped["id"]), (&json!("stopped"), &json!(bundle.id)));
+    assert_eq!(told_stopped["bundle"].as_str(), bundle.dir.to_str());
+}
+
+#[test]
+fn a_hook_that_fails_has_the_effect_of_its_moment() {
+    if !require_root("oci hooks") {
+        return;
+    }
+    let failing = |kind: &'static str| {
+        Bundle::new("exec sleep 60", move |config| {
+            config["hooks"][kind] = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exit 3"] }]);
+        })
+    };
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let bundle = failing(kind);
+        let problem = bundle.fails(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]);
+        assert!(problem.contains("hook"), "{kind}: {problem}");
+        assert_eq!(bundle.ok(&["list", "-q"]), "", "{kind}");
+    }
+    let bundle = failing("poststart");
+    bundle.create();
+    let problem = bundle.fails(&["start", &bundle.id]);
+    assert_eq!(problem, "error: poststart hook /bin/sh: exit status: 3");
+    assert_eq!(bundle.state()["status"], "stopped", "it does not run on");
+    // Deletion has happened; its hooks can only be warned about.
+    let bundle = failing("poststop");
+    bundle.create();
+    let deleted = bundle.call(&["delete", "--force", &bundle.id]);
+    assert!(deleted.status.success());
+    assert_eq!(String::from_utf8_lossy(&deleted.stderr), "warning: poststop hook /bin/sh: exit status: 3\n");
+    assert_eq!(bundle.ok(&["list", "-q"]), "");
+}
+
+#[test]
+fn options_may_follow_the_id() {
+    if !require_root("oci options") {
+        return;
+    }
+    let bundle = Bundle::new("exec sleep 60", |_| {});
+    let out = fs::File::create(bundle.dir.join("out")).unwrap();
+    let mut command = Command::new(RUNTIME);
+    command.arg("oci").arg("--root").arg(bundle.dir.join("state"));
+    command.args(["create", &bundle.id, "--bundle"]).arg(bundle.dir.path());
+    let status = command.stdout(out.try_clone().unwrap()).stderr(out).status().unwrap();
+    assert!(status.success(), "{}", bundle.out());
+    bundle.ok(&["start", &bundle.id]);
+    bundle.ok(&["kill", &bundle.id, "KILL", "--all"]);
+    bundle.becomes("stopped");
+    bundle.ok(&["delete", &bundle.id, "--force"]);
+}
+
 #[test]
 fn podman_runs_containers_by_it() {
     if !require_root("podman") {

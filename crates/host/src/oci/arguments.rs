@@ -1,7 +1,10 @@
 //! The command line of OCI runtimes, as far as engines use it.
 
+mod words;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+use words::Words;
 
 #[derive(Debug, PartialEq)]
 pub struct Global {
@@ -62,63 +65,6 @@ pub enum Invocation {
     Exec(Exec),
 }
 
-/// Options in the forms `--name value`, `--name=value` and `-n value`, then words.
-struct Words {
-    rest: std::vec::IntoIter<String>,
-    /// The value of an option that was written with `=`.
-    attached: Option<String>,
-    peeked: Option<String>,
-}
-
-impl Words {
-    fn option(&mut self) -> Result<Option<String>, String> {
-        if let Some(value) = self.attached.take() {
-            return Err(format!("an option takes no value, so not `{value}`"));
-        }
-        let Some(word) = self.peeked.take().or_else(|| self.rest.next()) else { return Ok(None) };
-        if !word.starts_with('-') || word == "-" {
-            self.peeked = Some(word);
-            return Ok(None);
-        }
-        if word == "--" {
-            return Ok(None);
-        }
-        if let Some((name, value)) = word.split_once('=').filter(|_| word.starts_with("--")) {
-            self.attached = Some(value.to_owned());
-            return Ok(Some(name.to_owned()));
-        }
-        Ok(Some(word))
-    }
-
-    fn value(&mut self, name: &str) -> Result<String, String> {
-        self.attached.take().or_else(|| self.rest.next()).ok_or_else(|| format!("{name} needs a value"))
-    }
-
-    fn number(&mut self, name: &str) -> Result<i32, String> {
-        let text = self.value(name)?;
-        text.parse().ok().filter(|n| *n >= 0).ok_or_else(|| format!("{name} takes a number, not `{text}`"))
-    }
-
-    fn word(&mut self) -> Option<String> {
-        self.peeked.take().or_else(|| self.rest.next())
-    }
-
-    fn id(&mut self) -> Result<String, String> {
-        let id = self.word().ok_or("the container's id is missing")?;
-        let is_valid =
-            !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-.".contains(&b));
-        if is_valid && id != "." && id != ".." {
-            Ok(id)
-        } else {
-            Err(format!("`{id}` is not a container id"))
-        }
-    }
-
-    fn end(&mut self) -> Result<(), String> {
-        self.word().map_or(Ok(()), |word| Err(format!("`{word}` is one word too many")))
-    }
-}
-
 fn unknown(option: &str) -> String {
     format!("`{option}` is not an option here; `juchu oci --help` lists them")
 }
@@ -126,7 +72,7 @@ fn unknown(option: &str) -> String {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Global, Invocation), String> {
     let all: Result<Vec<String>, _> = arguments.into_iter().map(OsString::into_string).collect();
     let all = all.map_err(|odd| format!("`{}` is not UTF-8", odd.display()))?;
-    let mut words = Words { rest: all.into_iter(), attached: None, peeked: None };
+    let mut words = Words::new(all);
     let mut global = Global::default();
     while let Some(option) = words.option()? {
         match option.as_str() {
@@ -135,14 +81,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Global, I
             "--log-format" => global.log_json = words.value("--log-format")? == "json",
             "--debug" => {}
             "--rootless" => drop(words.value("--rootless")?),
-            "--systemd-cgroup" => match words.attached.take().as_deref() {
-                Some("false") => {}
-                _ => {
-                    return Err(
-                        "--systemd-cgroup is not supported; use the engine's cgroupfs manager".to_owned()
-                    );
-                }
-            },
+            "--systemd-cgroup" if words.is_set() => {
+                return Err("--systemd-cgroup is not supported; use the engine's cgroupfs manager".to_owned());
+            }
+            "--systemd-cgroup" => {}
             "--version" | "-v" => return Ok((global, Invocation::Version)),
             "--help" | "-h" => return Ok((global, Invocation::Help)),
             _ => return Err(unknown(&option)),
@@ -177,7 +119,7 @@ fn parse_command(command: &str, words: &mut Words) -> Result<Invocation, String>
 }
 
 fn only_id(words: &mut Words) -> Result<String, String> {
-    match words.option()? {
+    match words.option_anywhere()? {
         Some(option) => Err(unknown(&option)),
         None => words.id(),
     }
@@ -185,18 +127,18 @@ fn only_id(words: &mut Words) -> Result<String, String> {
 
 fn flag(words: &mut Words, names: &[&str]) -> Result<bool, String> {
     let mut set = false;
-    while let Some(option) = words.option()? {
+    while let Some(option) = words.option_anywhere()? {
         if !names.contains(&option.as_str()) {
             return Err(unknown(&option));
         }
-        set = words.attached.take().as_deref() != Some("false");
+        set = words.is_set();
     }
     Ok(set)
 }
 
 fn parse_list(words: &mut Words) -> Result<Invocation, String> {
     let (mut json, mut quiet) = (false, false);
-    while let Some(option) = words.option()? {
+    while let Some(option) = words.option_anywhere()? {
         match option.as_str() {
             "-f" | "--format" => json = words.value("--format")? == "json",
             "-q" | "--quiet" => quiet = true,
@@ -208,7 +150,7 @@ fn parse_list(words: &mut Words) -> Result<Invocation, String> {
 
 fn parse_create(words: &mut Words) -> Result<Create, String> {
     let mut create = Create { bundle: ".".into(), ..Create::default() };
-    while let Some(option) = words.option()? {
+    while let Some(option) = words.option_anywhere()? {
         match option.as_str() {
             "-b" | "--bundle" => create.bundle = words.value("--bundle")?.into(),
             "--pid-file" => create.pid_file = Some(words.value("--pid-file")?.into()),
@@ -246,7 +188,7 @@ fn parse_exec(words: &mut Words) -> Result<Exec, String> {
         }
     }
     exec.id = words.id()?;
-    exec.argv = words.peeked.take().into_iter().chain(words.rest.by_ref()).collect();
+    exec.argv = words.remaining();
     if exec.argv.first().is_some_and(|word| word == "--") {
         exec.argv.remove(0);
     }
@@ -277,8 +219,13 @@ mod tests {
             ("abc.1", Some("/b"), true)
         );
         assert_eq!(create.console_socket, Some("/c".into()));
-        let kill = Invocation::Kill { id: "a".into(), signal: "9".into(), all: true };
-        assert_eq!(parsed("kill --all a 9").unwrap().1, kill);
+        let kill = || Invocation::Kill { id: "a".into(), signal: "9".into(), all: true };
+        assert_eq!(parsed("kill --all a 9").unwrap().1, kill());
+        assert_eq!(parsed("kill a 9 --all").unwrap().1, kill());
+        let Invocation::Create(create) = parsed("create a --bundle /b --no-pivot").unwrap().1 else {
+            panic!()
+        };
+        assert_eq!((create.id.as_str(), create.bundle.to_str(), create.no_pivot), ("a", Some("/b"), true));
         let Invocation::Exec(exec) = parsed("exec -u 1:2 -e A=b a ls -l --x").unwrap().1 else { panic!() };
         assert_eq!(exec.argv, ["ls", "-l", "--x"]);
     }

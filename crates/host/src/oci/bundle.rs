@@ -3,6 +3,7 @@
 //! Filter and capabilities go to the executor, which puts them in force; limits of v1 are applied
 //! here; its cgroup mount becomes read-only binds, because the library would mount it writable.
 
+use super::hooks;
 use crate::capabilities;
 use crate::cgroup::Hierarchies;
 use crate::seccomp::{self, Filters, Profile};
@@ -48,6 +49,7 @@ pub fn read(dir: &Path, own: &Path, id: &str, hierarchies: &Hierarchies) -> Resu
         process.remove("capabilities");
     }
     adapt_mounts(&mut adapted, hierarchies, &cgroup, own);
+    hooks::adapt(&mut adapted, dir);
     Ok(Bundle { original, adapted, resources, cgroup })
 }
 

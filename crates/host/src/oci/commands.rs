@@ -2,12 +2,11 @@
 
 use super::arguments::{Create, Global};
 use super::stored::{Status, Stored, dir};
-use super::{SPEC_VERSION, VERSION, bundle};
+use super::{SPEC_VERSION, VERSION, bundle, hooks};
 use crate::cgroup::{Hierarchies, UnifiedView};
 use crate::container::{self, Streams, chain};
-use crate::executor::Launch;
+use crate::executor::{Launch, StartHooks};
 use crate::{apart, cgroup, clock, durable, process, sys};
-use libcontainer::container::Container;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::ExitCode;
@@ -28,7 +27,10 @@ pub fn create(global: &Global, request: &Create) -> Result<Stored, String> {
         .canonicalize()
         .map_err(|error| format!("bundle {}: {error}", request.bundle.display()))?;
     let bundle = bundle::read(&origin, &own, &request.id, &hierarchies)?;
-    let launch = launch(&bundle.original)?;
+    let launch = Launch {
+        start_hooks: start_hooks(&bundle.original, &request.id, &origin),
+        ..launch(&bundle.original)?
+    };
     durable::make_private_dir(&own).map_err(|error| format!("{}: {error}", own.display()))?;
     let created = create_in(global, request, &own, &bundle, launch, origin, &hierarchies);
     if created.is_err() {
@@ -116,6 +118,23 @@ fn launch(config: &Value) -> Result<Launch, String> {
     })
 }
 
+/// What the executor runs inside the container, right before the program.
+fn start_hooks(config: &Value, id: &str, bundle: &std::path::Path) -> Option<StartHooks> {
+    if hooks::of_kind(config, "startContainer").is_empty() {
+        return None;
+    }
+    let config = config.clone();
+    let mut state = json!({
+        "ociVersion": config["ociVersion"].as_str().unwrap_or(SPEC_VERSION), "id": id, "bundle": bundle,
+        // Its number outside is not known in there.
+        "status": Status::Created.name(), "pid": 1,
+    });
+    if let Some(annotations) = config.get("annotations") {
+        state["annotations"] = annotations.clone();
+    }
+    Some(Rc::new(move |environment: &[String]| hooks::run(&config, "startContainer", &state, environment)))
+}
+
 pub fn start(global: &Global, id: &str) -> Result<(), String> {
     let mut stored = Stored::load(global, id)?;
     match stored.status() {
@@ -124,7 +143,16 @@ pub fn start(global: &Global, id: &str) -> Result<(), String> {
     }
     container::start(&global.root.join(id))?;
     stored.started = true;
-    stored.save(global)
+    stored.save(global)?;
+    let mut state = state_of(&stored);
+    // As they are to be told, even when the program has ended meanwhile.
+    state["status"] = json!(Status::Running.name());
+    state["pid"] = json!(stored.process.pid);
+    hooks::run(&stored.config, "poststart", &state, &[]).inspect_err(|_| {
+        // A container whose start did not succeed does not run on.
+        let _ = stored.group().and_then(|group| group.kill().map_err(|error| error.to_string()));
+        let _ = end(&stored);
+    })
 }
 
 pub fn state(global: &Global, id: &str) -> Result<Value, String> {
@@ -188,14 +216,14 @@ pub fn delete(global: &Global, id: &str, force: bool) -> Result<(), String> {
         .kill()
         .and_then(|()| group.remove())
         .map_err(|error| format!("remove the control group of {id}: {error}"))?;
-    if stored.config.pointer("/hooks/poststop").is_some() {
-        // The library runs them as it deletes; nothing is left for it to end or remove.
-        let mut container = Container::load(global.root.join(id)).map_err(|error| chain(&error))?;
-        container.delete(true).map_err(|error| chain(&error))?;
-    }
     durable::remove_tree(&global.root.join(id))
         .and_then(|()| durable::remove_tree(&dir(global, id)))
-        .map_err(|error| format!("remove {id}: {error}"))
+        .map_err(|error| format!("remove {id}: {error}"))?;
+    // Nothing is left that they could hold up.
+    for problem in hooks::run_all(&stored.config, "poststop", &state_of(&stored)) {
+        super::say(global, "warning", &problem);
+    }
+    Ok(())
 }
 
 /// Kills the first process and waits for its end; it may be another's child.
