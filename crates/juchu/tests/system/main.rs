@@ -15,4 +15,5 @@ mod slow {
     mod images;
     mod lacks;
     mod life;
+    mod watch;
 }
