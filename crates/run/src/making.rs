@@ -126,7 +126,7 @@ async fn image_of(
 }
 
 /// The same image by digest; nothing is built, so nothing can differ from what was tried out.
-async fn promoted_image(
+pub async fn promoted_image(
     source: &Release,
     service: &Service,
     images: &Arc<dyn Images>,

@@ -1,32 +1,46 @@
 //! What a change would do, found out without doing anything.
 
-use crate::control::{ChangeRequest, Preview};
+use crate::control::{ChangeRequest, Preview, ReleaseStanding};
 use crate::making;
 use crate::preflight;
+use crate::releases;
+use crate::world::change::restrict;
+use crate::world::rollback;
 use crate::world::{Parts, Snapshot};
 use model::image::{BuiltImage, ImageSource};
 use model::service::{Condition, UpdateOrder};
 use model::{Digest, DurationMs, Release, ReleaseId, Report, Service, ServiceName, Stack, StackName};
 use std::collections::BTreeMap;
-use store::HistoryQuery;
 use store::record::v1::{Event, Intent};
+use store::{HistoryQuery, StackView};
 
 /// Entries of the journal looked at for how long replacing a service took.
 const GAPS_LOOKED_BACK: usize = 200;
 
 pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest) -> Result<Preview, Report> {
     let active = snapshot.releases.get(&request.stack).map(|r| r.as_ref());
+    if let Intent::Rollback { to } = request.intent {
+        return back(parts, active, &request, to).await;
+    }
     let Some(mut stack) = request.declared else {
         return Err(Report::usage("a preview needs a Compose file").hint("juchu plan -f FILE"));
     };
     parts.images.complete(&mut stack)?;
+    if !request.services.is_empty() {
+        restrict(&mut stack, active, &request.services);
+    }
     let others: Vec<&Release> =
         snapshot.releases.iter().filter(|(n, _)| **n != request.stack).map(|(_, r)| r.as_ref()).collect();
     preflight::check(&stack, active, &others, parts.machine.as_ref())?;
-    let view = parts.ledger.stack(&request.stack).map_err(|e| Report::internal(e.to_string()))?;
-    let known = view.map(|v| v.images).unwrap_or_default();
+    let known = view(parts, &request.stack)?.map(|v| v.images).unwrap_or_default();
     let mut steps = Vec::new();
-    let images = images(parts, &stack, &known, matches!(request.intent, Intent::Deploy), &mut steps).await?;
+    let images = match (request.intent, &request.from) {
+        (Intent::Promote { release }, Some(from)) => promoted(parts, &stack, from, release).await?,
+        (intent, _) => {
+            let anew = matches!(intent, Intent::Deploy).then_some(&request.services[..]);
+            images(parts, &stack, &known, anew, &mut steps).await?
+        }
+    };
     let next = Release {
         id: ReleaseId(active.map_or(1, |r| r.id.0 + 1)),
         images,
@@ -36,8 +50,60 @@ pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest)
         hashes: Default::default(),
         stack,
     };
-    tell_steps(active, &next, &last_gaps(parts, &request.stack), &mut steps);
+    tell_steps(active, &next, None, &last_gaps(parts, &request.stack), &mut steps);
     Ok(Preview { differences: making::differences(active, &next), steps, warnings: warnings(&next.stack) })
+}
+
+fn view(parts: &Parts, stack: &StackName) -> Result<Option<StackView>, Report> {
+    parts.ledger.stack(stack).map_err(|error| Report::internal(error.to_string()))
+}
+
+/// What going back would do.
+async fn back(
+    parts: &Parts,
+    active: Option<&Release>,
+    request: &ChangeRequest,
+    to: Option<ReleaseId>,
+) -> Result<Preview, Report> {
+    let (Some(active), Some(view)) = (active, view(parts, &request.stack)?) else {
+        return Err(Report::usage(format!("there is no stack {}", request.stack)).hint("juchu up"));
+    };
+    let now = parts.machine.now();
+    let target = rollback::target(parts, &view, active, &request.services, to).await?;
+    let is_warm = releases::statuses(&view, parts.ledger.as_ref(), now).into_iter().any(|status| {
+        status.id == target.id && matches!(status.standing, ReleaseStanding::Warm { until } if until > now)
+    });
+    let warm = is_warm.then(|| target.clone());
+    let new = ReleaseId(view.newest + 1);
+    let next = rollback::goal(Some(active), target, &request.services, new, now);
+    let mut steps = Vec::new();
+    tell_steps(Some(active), &next, warm.as_ref(), &last_gaps(parts, &request.stack), &mut steps);
+    Ok(Preview {
+        differences: making::differences(Some(active), &next),
+        steps,
+        warnings: warnings(&next.stack),
+    })
+}
+
+/// The images of another stack's release, as they are.
+async fn promoted(
+    parts: &Parts,
+    stack: &Stack,
+    from: &StackName,
+    release: Option<ReleaseId>,
+) -> Result<BTreeMap<ServiceName, BuiltImage>, Report> {
+    let source = view(parts, from)?.and_then(|view| Some((release.or(view.kept)?, view)));
+    let Some((id, view)) = source else {
+        return Err(Report::usage(format!("the stack {from} has no release that was kept"))
+            .hint(format!("juchu -p {from} releases")));
+    };
+    let source = releases::find(&view, parts.ledger.as_ref(), id)?;
+    let mut images = BTreeMap::new();
+    for service in stack.services.values() {
+        let (_, image, _) = making::promoted_image(&source, service, &parts.images).await?;
+        images.insert(service.name.clone(), image);
+    }
+    Ok(images)
 }
 
 /// The images as they would be; those to be built stand under the digest of their inputs.
@@ -45,14 +111,15 @@ async fn images(
     parts: &Parts,
     stack: &Stack,
     known: &BTreeMap<model::ServiceName, (Digest, BuiltImage)>,
-    anew: bool,
+    anew: Option<&[ServiceName]>,
     steps: &mut Vec<String>,
 ) -> Result<BTreeMap<model::ServiceName, BuiltImage>, Report> {
     let mut images = BTreeMap::new();
+    let is_anew = |service: &Service| anew.is_some_and(|s| s.is_empty() || s.contains(&service.name));
     for service in stack.services.values() {
         let inputs = parts.images.inputs(service).await?;
         let image = match known.get(&service.name) {
-            Some((digest, image)) if *digest == inputs && !anew => image.clone(),
+            Some((digest, image)) if *digest == inputs && !is_anew(service) => image.clone(),
             _ => {
                 let (verb, what) = source(service);
                 steps.push(format!("{verb} the image of {} ({what})", service.name));
@@ -82,6 +149,7 @@ fn source(service: &Service) -> (&'static str, String) {
 fn tell_steps(
     active: Option<&Release>,
     next: &Release,
+    warm: Option<&Release>,
     gaps: &BTreeMap<ServiceName, u64>,
     steps: &mut Vec<String>,
 ) {
@@ -92,7 +160,12 @@ fn tell_steps(
             Some((release, previous))
                 if plan::spec::spec_hash(release, previous) != plan::spec::spec_hash(next, service) =>
             {
-                steps.push(replacing(service, gaps.get(&service.name).copied()));
+                steps.push(match warm.filter(|release| is_kept(release, &service.name)) {
+                    Some(warm) => {
+                        format!("move the traffic of {} to {}, which is warm", service.name, warm.id)
+                    }
+                    None => replacing(service, gaps.get(&service.name).copied()),
+                });
             }
             Some((_, previous)) if previous.replicas != service.replicas => {
                 steps.push(format!(
@@ -109,6 +182,12 @@ fn tell_steps(
     let gone =
         active.iter().flat_map(|r| r.stack.services.keys()).filter(|n| !next.stack.services.contains_key(*n));
     steps.extend(gone.map(|name| format!("stop and remove {name}")));
+}
+
+/// Whether the instances of a service run on when their release is replaced.
+fn is_kept(release: &Release, service: &ServiceName) -> bool {
+    let service = release.stack.services.get(service);
+    service.is_some_and(|service| plan::warm::time(release, service).0 > 0)
 }
 
 fn after(service: &Service) -> String {

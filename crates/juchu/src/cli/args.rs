@@ -300,6 +300,9 @@ pub struct Rollback {
     /// The release to go back to, as `juchu releases` lists them: `r3` or `3`.
     #[arg(long, value_name = "RELEASE")]
     pub to: Option<Release>,
+    /// Show what it would do, as `plan` does, doing nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub change: ChangeArgs,
     #[command(flatten)]
@@ -316,6 +319,9 @@ pub struct Promote {
     /// The release whose images are taken; the one in force unless given.
     #[arg(long, value_name = "RELEASE")]
     pub release: Option<Release>,
+    /// Show what it would do, as `plan` does, doing nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub change: ChangeArgs,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use super::ending::{Asked, tell};
 use super::progress::{Live, REDRAW};
 use super::screen::{Ended, Outcome, Screen};
 use super::signals::Signals;
-use super::{load, reach, target};
+use super::{load, plan, reach, target};
 use crate::home::Home;
 use console::client::{Client, ClientError};
 use model::{Report, ServiceName, StackName, Timestamp};
@@ -70,6 +70,14 @@ pub async fn deploy(screen: &Screen, home: &Home, args: Deploy, stack: StackArgs
 
 pub async fn rollback(screen: &Screen, home: &Home, args: Rollback, stack: StackArgs) -> Outcome {
     let intent = Intent::Rollback { to: args.to.map(|release| release.0) };
+    if args.dry_run {
+        let client = reach::running(home).await?;
+        let name = target::stack(&client, &stack).await?;
+        let services = target::running_services(&client, &name, &args.services).await?;
+        let wanted = Wanted { stack: name, services, intent, declared: None, args: &args.change };
+        let preview = client.preview(&wanted.request()).await?;
+        return plan::show(screen, &preview, args.change.json, "the same without `--dry-run`");
+    }
     let motion = Motion { services: args.services, change: args.change, stack: StackArgs::default() };
     self::motion(screen, home, intent, motion, stack).await
 }

@@ -18,14 +18,19 @@ pub async fn plan(screen: &Screen, home: &Home, args: Plan, stack: StackArgs) ->
     let (services, declared) = (declared.services, Some(declared.stack));
     let wanted = Wanted { stack: name, services, intent, declared, args: &change };
     let preview = client.preview(&wanted.request()).await?;
-    if args.output.json {
-        return screen.json(&preview);
+    let word = if args.deploy { "`juchu deploy`" } else { "`juchu up`" };
+    show(screen, &preview, args.output.json, word)
+}
+
+/// What would be done; `command` does it.
+pub fn show(screen: &Screen, preview: &Preview, json: bool, command: &str) -> Outcome {
+    if json {
+        return screen.json(preview);
     }
     preview.warnings.iter().for_each(|warning| screen.warn(safe(warning)));
-    screen.print(&preview_text(&preview, screen.out))?;
+    screen.print(&preview_text(preview, screen.out))?;
     if !preview.steps.is_empty() {
-        let word = if args.deploy { "deploy" } else { "up" };
-        screen.hint(format!("`juchu {word}` does it"));
+        screen.hint(format!("{command} does it"));
     }
     Ok(())
 }

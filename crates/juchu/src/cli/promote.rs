@@ -4,7 +4,7 @@ use super::args::{Promote, StackArgs};
 use super::change::{Wanted, to_the_end};
 use super::ending::Asked;
 use super::screen::{Outcome, Screen};
-use super::{load, reach, target};
+use super::{load, plan, reach, target};
 use crate::home::Home;
 use model::{Report, StackName};
 use run::control::ChangeRequest;
@@ -23,6 +23,10 @@ pub async fn promote(screen: &Screen, home: &Home, args: Promote, stack: StackAr
     let intent = Intent::Promote { release: args.release.map(|release| release.0) };
     let wanted = Wanted { stack: to, services, intent, declared: Some(declared), args: &args.change };
     let request = ChangeRequest { from: Some(from), ..wanted.request() };
+    if args.dry_run {
+        let preview = client.preview(&request).await?;
+        return plan::show(screen, &preview, args.change.json, "the same without `--dry-run`");
+    }
     let asked = Asked::of(&request, &there, None);
     to_the_end(screen, home, &client, request, &asked, args.change.json).await
 }

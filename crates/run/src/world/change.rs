@@ -313,7 +313,7 @@ fn concluded(ended: &Conclusion) -> Event {
 }
 
 /// Keeps `services` and what they depend on as declared; the rest stays as it is in force.
-fn restrict(stack: &mut Stack, active: Option<&Release>, services: &[ServiceName]) {
+pub fn restrict(stack: &mut Stack, active: Option<&Release>, services: &[ServiceName]) {
     let mut wanted: BTreeSet<ServiceName> = BTreeSet::new();
     let mut open: Vec<ServiceName> = services.to_vec();
     while let Some(name) = open.pop() {

@@ -6,13 +6,13 @@
 //! ```
 //! One task owns the world; builds, steps and health checks run beside it and report back.
 
-mod change;
+pub mod change;
 mod clock;
 mod conclude;
 mod figures;
 mod open;
 mod retention;
-mod rollback;
+pub mod rollback;
 mod routing;
 mod stack;
 mod watching;

@@ -1,6 +1,6 @@
 //! Going back to a kept release, because somebody asked or because the present one was found bad.
 
-use super::{World, tell};
+use super::{Parts, World, tell};
 use crate::control::ChangeRequest;
 use crate::making;
 use crate::releases;
@@ -8,7 +8,7 @@ use model::{Digest, Release, ReleaseId, Report, ServiceName, StackName};
 use plan::{Failure, Phase};
 use std::sync::Arc;
 use store::record::v1::{Event, Intent};
-use store::{BY_ITSELF, ReleaseResult};
+use store::{BY_ITSELF, ReleaseResult, StackView};
 
 impl World {
     /// The release that a rollback goes to, or why there is none.
@@ -22,66 +22,7 @@ impl World {
         let Some((state, active)) = state.and_then(|s| Some((s, s.active.clone()?))) else {
             return Err(Report::usage(format!("there is no stack {stack}")).hint("juchu up"));
         };
-        let ledger = self.parts.ledger.as_ref();
-        let (id, release) = match to {
-            Some(id) if id == active.id => {
-                return Err(Report::usage(format!("{id} is the release in force")).hint("juchu releases"));
-            }
-            Some(id) => (id, releases::find(&state.view, ledger, id)?),
-            None => self.last_that_differs(stack, &active, services)?,
-        };
-        if let Some(unknown) = services.iter().find(|s| !release.stack.services.contains_key(*s)) {
-            return Err(Report::usage(format!("{id} of the stack {stack} has no service {unknown}"))
-                .hint(format!("juchu diff {id}")));
-        }
-        self.check_images(&release, services).await?;
-        Ok(id)
-    }
-
-    fn last_that_differs(
-        &self,
-        stack: &StackName,
-        active: &Release,
-        services: &[ServiceName],
-    ) -> Result<(ReleaseId, Release), Report> {
-        let view = &self.stacks[stack].view;
-        let mut candidates: Vec<(&ReleaseId, &ReleaseResult)> = view
-            .results
-            .iter()
-            .filter(|(id, _)| **id != active.id && view.is_good(**id) && view.releases.contains_key(id))
-            .collect();
-        candidates.sort_by_key(|(_, result)| std::cmp::Reverse(result.in_force));
-        for (id, _) in candidates {
-            let release = releases::find(view, self.parts.ledger.as_ref(), *id)?;
-            let differs = making::differences(Some(active), &release).iter().any(|d| match &d.service {
-                Some(service) => services.is_empty() || services.contains(service),
-                None => true,
-            });
-            if differs {
-                return Ok((*id, release));
-            }
-        }
-        let of = if services.is_empty() { stack.to_string() } else { names(services) };
-        Err(Report::usage(format!("there is no earlier release of {of} to go back to"))
-            .hint("juchu releases"))
-    }
-
-    /// Nothing is begun that lacks what it would start.
-    async fn check_images(&self, release: &Release, services: &[ServiceName]) -> Result<(), Report> {
-        let wanted = release.images.iter().filter(|(s, _)| services.is_empty() || services.contains(s));
-        for (service, image) in wanted {
-            if !self.parts.images.holds(image).await {
-                let text = format!(
-                    "{} cannot be gone back to: the image of {service} ({}) is not in the store any more",
-                    release.id,
-                    image.manifest.short()
-                );
-                return Err(Report::environment(text)
-                    .hint("`juchu releases` shows the others; `juchu rollback --to RELEASE` goes to one")
-                    .hint("`juchu deploy` builds the present declaration anew"));
-            }
-        }
-        Ok(())
+        target(&self.parts, &state.view, &active, services, to).await.map(|release| release.id)
     }
 
     /// Puts the release of an accepted rollback in force, unless that is done.
@@ -110,24 +51,17 @@ impl World {
         let state = self.stacks.get(name).expect("checked by the caller");
         let active = state.active.clone();
         let newest = state.view.newest;
-        let mut release = target.clone();
-        let mut events = Vec::new();
-        if let Some(active) = active.as_deref().filter(|_| !services.is_empty()) {
-            let mixed = with_services_of(active, &target, services, ReleaseId(newest + 1), self.now());
-            if !is_same_for_all(&mixed, &target) {
-                let differences = making::differences(Some(active), &mixed);
-                let bundle = serde_json::to_vec(&mixed).expect("plain data always serialises");
-                let made = Event::ReleaseMade {
-                    release: mixed.id,
-                    change,
-                    bundle: Digest::of(&bundle),
-                    differences,
-                };
-                events.push((made, vec![bundle]));
-                release = mixed;
-            }
-        }
         let reason = format!("back to {}", target.id);
+        let mut events = Vec::new();
+        let known = target.id;
+        let release = goal(active.as_deref(), target, services, ReleaseId(newest + 1), self.now());
+        if release.id != known {
+            let differences = making::differences(active.as_deref(), &release);
+            let bundle = serde_json::to_vec(&release).expect("plain data always serialises");
+            let bundle_digest = Digest::of(&bundle);
+            let made = Event::ReleaseMade { release: release.id, change, bundle: bundle_digest, differences };
+            events.push((made, vec![bundle]));
+        }
         making::tell_differences(&self.stories, change, active.as_deref(), &release);
         events.push((Event::ReleaseActivated { release: Some(release.id), change, reason }, Vec::new()));
         self.record(name, BY_ITSELF, events).await?;
@@ -183,6 +117,74 @@ impl World {
     }
 }
 
+/// The release that a rollback goes to, with every image it needs, or why there is none.
+pub async fn target(
+    parts: &Parts,
+    view: &StackView,
+    active: &Release,
+    services: &[ServiceName],
+    to: Option<ReleaseId>,
+) -> Result<Release, Report> {
+    let release = match to {
+        Some(id) if id == active.id => {
+            return Err(Report::usage(format!("{id} is the release in force")).hint("juchu releases"));
+        }
+        Some(id) => releases::find(view, parts.ledger.as_ref(), id)?,
+        None => last_that_differs(parts, view, active, services)?,
+    };
+    if let Some(unknown) = services.iter().find(|s| !release.stack.services.contains_key(*s)) {
+        let (id, stack) = (release.id, &view.name);
+        return Err(Report::usage(format!("{id} of the stack {stack} has no service {unknown}"))
+            .hint(format!("juchu diff {id}")));
+    }
+    check_images(parts, &release, services).await?;
+    Ok(release)
+}
+
+fn last_that_differs(
+    parts: &Parts,
+    view: &StackView,
+    active: &Release,
+    services: &[ServiceName],
+) -> Result<Release, Report> {
+    let mut candidates: Vec<(&ReleaseId, &ReleaseResult)> = view
+        .results
+        .iter()
+        .filter(|(id, _)| **id != active.id && view.is_good(**id) && view.releases.contains_key(id))
+        .collect();
+    candidates.sort_by_key(|(_, result)| std::cmp::Reverse(result.in_force));
+    for (id, _) in candidates {
+        let release = releases::find(view, parts.ledger.as_ref(), *id)?;
+        let differs = making::differences(Some(active), &release).iter().any(|d| match &d.service {
+            Some(service) => services.is_empty() || services.contains(service),
+            None => true,
+        });
+        if differs {
+            return Ok(release);
+        }
+    }
+    let of = if services.is_empty() { view.name.to_string() } else { names(services) };
+    Err(Report::usage(format!("there is no earlier release of {of} to go back to")).hint("juchu releases"))
+}
+
+/// Nothing is begun that lacks what it would start.
+async fn check_images(parts: &Parts, release: &Release, services: &[ServiceName]) -> Result<(), Report> {
+    let wanted = release.images.iter().filter(|(s, _)| services.is_empty() || services.contains(s));
+    for (service, image) in wanted {
+        if !parts.images.holds(image).await {
+            let text = format!(
+                "{} cannot be gone back to: the image of {service} ({}) is not in the store any more",
+                release.id,
+                image.manifest.short()
+            );
+            return Err(Report::environment(text)
+                .hint("`juchu releases` shows the others; `juchu rollback --to RELEASE` goes to one")
+                .hint("`juchu deploy` builds the present declaration anew"));
+        }
+    }
+    Ok(())
+}
+
 fn differs(active: &Release, previous: &Release, service: &ServiceName) -> bool {
     let hash = |r: &Release| r.stack.services.get(service).map(|s| plan::spec::spec_hash(r, s));
     hash(active) != hash(previous)
@@ -190,6 +192,20 @@ fn differs(active: &Release, previous: &Release, service: &ServiceName) -> bool 
 
 fn names(services: &[ServiceName]) -> String {
     services.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// What is in force after going back: the target itself, or, when only some services go back to
+/// it, a new release unless that is the same for all.
+pub fn goal(
+    active: Option<&Release>,
+    target: Release,
+    services: &[ServiceName],
+    id: ReleaseId,
+    made: model::Timestamp,
+) -> Release {
+    let Some(active) = active.filter(|_| !services.is_empty()) else { return target };
+    let mixed = with_services_of(active, &target, services, id, made);
+    if is_same_for_all(&mixed, &target) { target } else { mixed }
 }
 
 /// The release in force with some services as they were in another.

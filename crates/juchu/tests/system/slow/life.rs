@@ -116,6 +116,9 @@ fn releases_are_gone_back_to_and_forward() {
     machine.must(&directory, &["deploy"]);
     assert!(answers(&address, "second"));
 
+    let preview = machine.must(&directory, &["rollback", "web", "--dry-run"]);
+    assert!(preview.contains("1. move the traffic of web to r1, which is warm"), "{preview}");
+    assert!(answers(&address, "second"), "a preview does nothing");
     let begun = std::time::Instant::now();
     machine.must(&directory, &["rollback", "web"]);
     let took = begun.elapsed();
