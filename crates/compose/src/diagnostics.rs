@@ -83,6 +83,11 @@ impl Sink {
         self.files.get(pos.file as usize).cloned().unwrap_or_default()
     }
 
+    /// The shown names of all files, by the number positions have for them.
+    pub fn file_names(&self) -> Vec<String> {
+        self.files.clone()
+    }
+
     /// Whether nothing at all was wrong so far.
     pub fn is_clean(&self) -> bool {
         self.earlier + self.errors == 0

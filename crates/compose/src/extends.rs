@@ -3,6 +3,7 @@
 use crate::diagnostics::Pos;
 use crate::suggest;
 use crate::tags::Tags;
+use crate::trace::Extension;
 use crate::tree::{Map, Node, Value};
 use crate::unit::{Loader, Unit};
 use crate::{canonical, merge, unique};
@@ -146,6 +147,10 @@ impl Extender<'_, '_> {
             None => Rc::clone(scope),
         };
         if scope.services.contains_key(name) {
+            if let (Some(trace), Some(service)) = (&mut self.loader.trace, self.chain.last()) {
+                let base = (scope.path.clone(), name.to_owned());
+                trace.extensions.push(Extension { service: service.clone(), base });
+            }
             return self.service(&scope, name);
         }
         let shown = self.loader.sink.show(&scope.path);

@@ -11,6 +11,7 @@ pub mod env_file;
 mod interpolate;
 
 mod project;
+mod trace;
 mod unit;
 
 mod canonical;
@@ -40,4 +41,4 @@ mod suggest;
 mod load;
 
 pub use load::{Files, Input, Loaded, Skip, load};
-pub use render::{Resolved, Variable, yaml_scalar};
+pub use render::{Explanation, Part, Resolved, Source, Step, UnknownPath, Used, Variable, yaml_scalar};

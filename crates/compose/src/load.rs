@@ -3,6 +3,7 @@
 use crate::diagnostics::Sink;
 use crate::project::Project;
 use crate::render::{About, Resolved};
+use crate::trace::Trace;
 use crate::unit::{Loader, Merged, Unit};
 use crate::{canonical, host_files, profiles, project, resolve, runnable, schema, typed, validate};
 use model::{Diagnostic, Stack, StackName};
@@ -41,6 +42,8 @@ pub struct Input {
     /// Only these services and what they depend on, their profiles switched on; empty: all.
     pub services: Vec<String>,
     pub skip: Skip,
+    /// Remember where everything came from, for `Resolved::explain`.
+    pub trace: bool,
 }
 
 /// Stages that are left out. Where one is, nothing can be run of what comes of it.
@@ -78,6 +81,7 @@ pub struct Loaded {
 pub fn load(input: &Input, files: &dyn Files) -> Loaded {
     let mut loader = Loader::new(files, Sink::new(&input.directory));
     loader.skip = input.skip;
+    loader.trace = input.trace.then(Trace::default);
     let Some(Read { merged, project, name, inactive, profiles }) = read(input, &mut loader) else {
         return Loaded::unreadable(loader.sink.finish());
     };
@@ -86,6 +90,8 @@ pub fn load(input: &Input, files: &dyn Files) -> Loaded {
         environment: project.environment.clone(),
         profiles,
         skip: input.skip,
+        outer: if input.trace { input.environment.clone() } else { BTreeMap::new() },
+        trace: loader.finished_trace(),
     };
     if input.skip != Skip::default() {
         let resolved = (loader.sink.errors() == 0).then(|| Resolved::new(merged.tree, about));

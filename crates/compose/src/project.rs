@@ -101,6 +101,11 @@ pub(crate) fn read_env_file(
             (false, None) => loader.sink.error(pos, problem.message),
         }
     }
+    if let Some(trace) = &mut loader.trace {
+        for variable in parsed.variables.iter().filter(|variable| variable.value.is_some()) {
+            trace.line(&variable.name, Pos { file, line: variable.line, column: 1 }, at);
+        }
+    }
     Some(parsed.variables.into_iter().filter_map(|v| Some((v.name, v.value?))).collect())
 }
 

@@ -24,6 +24,9 @@ pub(crate) fn listed(root: &mut Node, environment: &BTreeMap<String, String>) {
 
 /// Completes `environment` and `labels` of every service.
 pub(crate) fn resolve(merged: &mut Merged, loader: &mut Loader<'_>) {
+    if let Some(trace) = &mut loader.trace {
+        trace.of_services = true;
+    }
     let environment = loader.environment(PROJECT);
     for (_, entry) in merged.tree.get_mut("services").into_iter().flat_map(Node::entries_mut) {
         environment_of(&mut entry.node, &environment, loader);

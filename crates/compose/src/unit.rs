@@ -5,6 +5,7 @@ use crate::diagnostics::{Pos, Sink};
 use crate::load::{Files, Skip};
 use crate::paths::Base;
 use crate::tags::Tags;
+use crate::trace::{Role, Trace};
 use crate::tree::{Map, Node, Value};
 use crate::{canonical, interpolate, merge, paths, project, resolve, schema, tree, unique, validate};
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,8 @@ pub(crate) struct Loader<'a> {
     /// A file could not be read or parsed, so that something may be missing.
     pub broken: bool,
     pub skip: Skip,
+    /// Kept only where it was asked for.
+    pub trace: Option<Trace>,
     /// Where paths stay relative: the directory they are relative to.
     relative_to: Option<PathBuf>,
     environments: Vec<Rc<BTreeMap<String, String>>>,
@@ -51,6 +54,7 @@ impl<'a> Loader<'a> {
             sink,
             broken: false,
             skip: Skip::default(),
+            trace: None,
             relative_to: None,
             environments: Vec::new(),
             parsed: HashMap::new(),
@@ -144,6 +148,24 @@ impl<'a> Loader<'a> {
         Some((root, tags))
     }
 
+    /// The trace with the files that were only read for what they lend, if it was asked for.
+    pub fn finished_trace(&mut self) -> Option<Trace> {
+        let mut trace = self.trace.take()?;
+        let mut lent: Vec<_> = trace.extensions.iter().map(|extension| extension.base.0.clone()).collect();
+        lent.retain(|path| !trace.layers.iter().any(|layer| layer.path == *path));
+        lent.sort();
+        lent.dedup();
+        for path in lent {
+            for document in
+                self.parsed.get(&path).into_iter().flatten().flat_map(|documents| documents.iter())
+            {
+                trace.layer(&path, document, Role::Extended);
+            }
+        }
+        trace.files = self.sink.file_names();
+        Some(trace)
+    }
+
     /// A path of a file as it is looked for.
     pub fn absolute(&self, text: &str, directory: &Path, environment: usize) -> PathBuf {
         let environment = self.environment(environment);
@@ -202,6 +224,10 @@ impl<'a> Loader<'a> {
     /// Lays one document onto what is there, completed by what it extends and includes.
     fn lay(&mut self, document: &Node, path: &Path, unit: &Unit, merged: &mut Merged) {
         let Some((mut root, tags)) = self.interpolated(document, unit.environment) else { return };
+        if let Some(trace) = &mut self.trace {
+            let role = if unit.chain.is_empty() { Role::Main } else { Role::Included };
+            trace.layer(path, document, role);
+        }
         self.extends(&mut root, &tags, path, unit);
         tags.apply(&mut merged.tree);
         let includes = root.as_map_mut().and_then(|map| map.shift_remove("include"));

@@ -487,3 +487,49 @@ fn a_daemon_that_does_not_end_is_killed() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.contains(", killed, away for 5"), "{}", said.out);
 }
+
+#[test]
+fn config_prints_lists_and_says_where_a_value_came_from() {
+    let machine = Machine::new();
+    machine.write(
+        "compose.yaml",
+        "services:\n  web: {image: 'nginx:${TAG:-1}', depends_on: [db]}\n  db: {image: pg}\n",
+    );
+    let run = |args: &[&str]| {
+        let said = machine.run(args);
+        assert_eq!(said.code, 0, "{args:?}: {}", said.err);
+        said.out
+    };
+    assert_eq!(run(&["config", "--services"]), "db\nweb\n");
+    assert_eq!(run(&["config", "--images", "db"]), "pg\n");
+    assert!(run(&["config"]).contains("\n  web:\n"), "YAML unless asked otherwise");
+    assert!(run(&["config", "--no-interpolate"]).contains("nginx:${TAG:-1}"));
+    let table = "NAME                REQUIRED            DEFAULT VALUE       ALTERNATE VALUE\n\
+                 TAG                 false               1                   \n";
+    assert_eq!(run(&["config", "--variables"]), table);
+    assert_eq!(run(&["config", "-q"]), "");
+    let told = "services.web.image: nginx:1\n\n  \
+                compose.yaml:2:16  says it: nginx:${TAG:-1}\n    TAG is not set: its default stands\n";
+    assert_eq!(run(&["config", "--explain", "web.image"]), told);
+    let json: Value =
+        serde_json::from_str(&run(&["config", "--explain", "web.image", "--json"])).expect("JSON");
+    assert_eq!((&json["value"], &json["steps"][0]["place"]["line"]), (&"nginx:1".into(), &2.into()));
+
+    let file = machine.folder().join("out.json");
+    run(&["config", "--json", "-o", &file.display().to_string()]);
+    let written: Value = serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
+    assert_eq!(written["services"]["db"]["image"], "pg");
+
+    for (args, expect) in [
+        (
+            &["config", "--explain", "web.imag"][..],
+            "error: `web.imag` is not there: there is no `imag` of `web`\nhint: did you mean `image`?\n",
+        ),
+        (&["config", "--hash", "wbe"], "error: there is no service `wbe`\nhint: the services are db, web\n"),
+        (&["config", "-o", "/nonexistent/x"], "error: /nonexistent/x cannot be written"),
+    ] {
+        let said = machine.run(args);
+        assert_ne!(said.code, 0, "{args:?}");
+        assert!(said.err.contains(expect), "{args:?}: {}", said.err);
+    }
+}

@@ -5,10 +5,12 @@
 mod as_written;
 mod convert;
 mod defaults;
+mod explain;
 mod form;
 mod json;
 mod keys;
 mod lists;
+mod place;
 mod printed;
 mod quantity;
 mod scalar;
@@ -17,10 +19,12 @@ mod variables;
 mod yaml;
 
 use crate::load::Skip;
+use crate::trace::Trace;
 use crate::tree::Node;
 use printed::{Language, Printed, Shown};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use explain::{Explanation, Part, Source, Step, UnknownPath, Used};
 pub use variables::Variable;
 
 /// A text as it stands in YAML on one line, in quotes where it needs them.
@@ -43,6 +47,9 @@ pub(crate) struct About {
     /// Of every service, active or not.
     pub profiles: BTreeSet<String>,
     pub skip: Skip,
+    /// The environment of whoever asked, without what files add to it; kept with `trace`.
+    pub outer: BTreeMap<String, String>,
+    pub trace: Option<Trace>,
 }
 
 impl Resolved {
@@ -73,9 +80,15 @@ impl Resolved {
         if self.about.skip.interpolation { text } else { text.replace('$', "$$") }
     }
 
-    fn printed(&self) -> Printed {
+    /// The tree with names and defaults in it.
+    fn filled(&self) -> Node {
         let mut tree = self.tree.clone();
         defaults::fill(&mut tree, &self.about);
+        tree
+    }
+
+    fn printed(&self) -> Printed {
+        let mut tree = self.filled();
         if self.about.skip.interpolation {
             as_written::environment(&mut tree, &self.about);
             return convert::anything(&tree);

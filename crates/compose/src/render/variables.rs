@@ -27,6 +27,13 @@ impl Resolved {
     }
 }
 
+/// The variables of one text.
+pub(super) fn of(text: &str) -> BTreeMap<String, Variable> {
+    let mut found = BTreeMap::new();
+    expressions(text, 0, &mut found);
+    found
+}
+
 fn walk(node: &Node, found: &mut BTreeMap<String, Variable>) {
     match &node.value {
         Value::Text(text) => expressions(text, 0, found),

@@ -1,6 +1,7 @@
 //! `juchu config`: what the files say, whole or in lists. It needs no daemon: it only reads.
 
 use super::args::{Config, ConfigFormat, Skipped, StackArgs};
+use super::explain::explain;
 use super::load::{self, Reading};
 use super::screen::{Outcome, Screen};
 use compose::{Resolved, Skip, Variable};
@@ -20,9 +21,13 @@ pub fn config(screen: &Screen, args: &Config, stack: &StackArgs) -> Outcome {
     let of_all =
         listed.services || listed.volumes || listed.networks || listed.models || listed.hash.is_some();
     let services = if of_all { Vec::new() } else { services };
-    let reading = Reading { directory, services, skip: skip(args.skipped, args) };
+    let reading =
+        Reading { directory, services, skip: skip(args.skipped, args), trace: args.explain.is_some() };
     let resolved = load::resolved(screen, stack, reading)?;
-    let text = printed(&resolved, args)?;
+    let text = match &args.explain {
+        Some(path) => explain(screen, &resolved, path, format(args) == Some(ConfigFormat::Json))?,
+        None => printed(&resolved, args)?,
+    };
     if screen.quiet {
         return Ok(());
     }
@@ -46,9 +51,13 @@ fn skip(skipped: Skipped, args: &Config) -> Skip {
     }
 }
 
+fn format(args: &Config) -> Option<ConfigFormat> {
+    args.format.or(args.json.then_some(ConfigFormat::Json))
+}
+
 fn printed(resolved: &Resolved, args: &Config) -> Outcome<String> {
     let listed = &args.listed;
-    let format = args.format.or(args.json.then_some(ConfigFormat::Json));
+    let format = format(args);
     if listed.variables {
         return Ok(variables(resolved, format));
     }

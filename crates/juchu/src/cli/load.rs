@@ -145,12 +145,14 @@ pub struct Reading {
     /// Only these and what they depend on; empty: all.
     pub services: Vec<String>,
     pub skip: Skip,
+    /// Remember where everything came from.
+    pub trace: bool,
 }
 
 /// What the files say, whether or not it can be run here; what cannot is told.
 pub fn resolved(screen: &Screen, args: &StackArgs, reading: Reading) -> Outcome<Resolved> {
     let (input, files) = input(args, reading.directory.as_deref())?;
-    let input = Input { services: reading.services, skip: reading.skip, ..input };
+    let input = Input { services: reading.services, skip: reading.skip, trace: reading.trace, ..input };
     let mut loaded = compose::load(&input, &files);
     let Some(resolved) = loaded.resolved.take() else {
         return Err(understood(screen, loaded).expect_err("nothing can be run that cannot be read"));

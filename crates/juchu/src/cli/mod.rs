@@ -13,6 +13,7 @@ mod build;
 mod change;
 mod config;
 mod ending;
+mod explain;
 mod image;
 mod image_text;
 mod promote;
