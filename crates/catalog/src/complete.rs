@@ -9,9 +9,6 @@ use model::service::{ExposedPort, HealthTest, Healthcheck, Transport};
 use model::stack::Volume;
 use model::{DurationMs, Service, Stack, VolumeName};
 
-/// What Compose gives a service that states no grace.
-const COMPOSE_STOP_GRACE: DurationMs = DurationMs::from_secs(10);
-
 /// Completes every service that asks for a component. Idempotent.
 pub fn complete(stack: &mut Stack) -> Result<(), CatalogError> {
     let names: Vec<_> = stack.services.keys().cloned().collect();
@@ -39,7 +36,7 @@ fn complete_service(service: &mut Service, recipe: &Recipe) -> Result<(), Catalo
     }
     service.healthcheck.get_or_insert_with(|| healthcheck(recipe));
     service.stop_signal.get_or_insert_with(|| recipe.stop_signal.clone());
-    if service.stop_grace == COMPOSE_STOP_GRACE {
+    if !service.stop_grace_given {
         service.stop_grace = DurationMs::from_secs(recipe.stop_grace_seconds);
     }
     let port = ExposedPort { port: recipe.port, transport: Transport::Tcp };
@@ -100,7 +97,7 @@ fn add_volume(stack: &mut Stack, service: &model::ServiceName, recipe: &Recipe) 
         labels: Default::default(),
     });
     let source = MountSource::Volume { name, no_copy: false, subpath: None };
-    let mount = Mount { source, target: recipe.volume.clone(), read_only: false };
+    let mount = Mount { source, target: recipe.volume.clone(), read_only: false, options: Vec::new() };
     if let Some(service) = stack.services.get_mut(service) {
         service.mounts.push(mount);
     }
@@ -157,14 +154,17 @@ mod tests {
     #[test]
     fn what_is_stated_stays() {
         let (stack, service) = completed(json!({
-            "healthcheck": {"test": {"type": "none"}}, "stop_signal": "SIGTERM", "stop_grace": 5000,
+            "healthcheck": {"test": {"type": "none"}}, "stop_signal": "SIGTERM", "stop_grace": 10000, "stop_grace_given": true,
             "environment": {"PGDATA": "/pg/data/17"}, "process": {"cap_drop": ["NET_RAW"]},
             "mounts": [{"source": {"type": "bind", "path": "/srv", "create": false}, "target": "/pg/data/"}]
         }));
         assert!(stack.volumes.is_empty());
         assert_eq!(service.mounts.len(), 1);
         assert_eq!(service.healthcheck.unwrap().test, HealthTest::None);
-        assert_eq!((service.stop_signal.as_deref(), service.stop_grace), (Some("SIGTERM"), DurationMs(5000)));
+        assert_eq!(
+            (service.stop_signal.as_deref(), service.stop_grace),
+            (Some("SIGTERM"), DurationMs(10_000))
+        );
         assert!(service.process.cap_add.is_empty());
     }
 

@@ -520,8 +520,8 @@ fn all_problems_are_reported_at_once() {
 fn what_has_no_effect_is_a_warning_with_its_place() {
     let warned = |keys: &str| with_keys(keys).warned().1;
     assert_eq!(
-        warned("annotations: {a: b}"),
-        "compose.yaml:4:5: warning: `annotations` of `a` has no effect: nothing here reads annotations; use `labels`"
+        warned("runtime: odd"),
+        "compose.yaml:4:5: warning: `runtime` of `a` has no effect: programs are run by this program itself"
     );
     assert_eq!(
         warned("isolation: process"),
@@ -536,8 +536,8 @@ fn what_has_no_effect_is_a_warning_with_its_place() {
     );
     assert!(warned("x-juchu: {directt: true}").contains("hint: did you mean `direct`?"));
     assert!(
-        warned("security_opt: [label:disable]")
-            .contains("4:20: warning: `security_opt: label:disable` of `a` has no effect")
+        warned("security_opt: [label:level]")
+            .contains("4:20: warning: `security_opt: label:level` of `a` has no effect")
     );
     assert!(
         warned("init: yes").contains("4:11: warning: `yes` is not a boolean of YAML 1.2; hint: write `true`")

@@ -23,7 +23,7 @@ pub const PARENT: &str = "/juchu";
 /// How long an emptied group may stay busy before it is left for the next sweep.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 /// Rounds of "list, signal" before a v1 group counts as not ending.
-const KILL_ROUNDS: usize = 100;
+const KILL_ROUNDS: usize = 2000;
 
 /// Where this host mounts its control groups.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod command;
+mod hooks;
 mod instance;
 mod lacks;
 mod network;
@@ -45,6 +46,7 @@ impl HostEngine {
         tokio::task::spawn_blocking(move || Inner::open(config)).await.map_err(panicked)?.map(|inner| {
             let engine = Self { inner: Arc::new(inner) };
             engine.watch_all();
+            engine.prepare_again();
             engine
         })
     }
@@ -59,14 +61,17 @@ impl HostEngine {
     }
 
     async fn start_now(self, instance: Arc<Instance>) -> Result<(), EngineError> {
-        let _turn = instance.turn.lock().await;
-        let started = instance.clone();
-        let is_new = self.blocking(move |inner| inner.start(&started)).await;
-        self.inner.changed.notify_one();
-        if is_new? {
-            self.watch(&instance);
+        {
+            let _turn = instance.turn.lock().await;
+            let started = instance.clone();
+            let is_new = self.blocking(move |inner| inner.start(&started)).await;
+            self.inner.changed.notify_one();
+            if is_new? {
+                self.watch(&instance);
+            }
         }
-        Ok(())
+        // Whoever wants to stop it does not wait for this.
+        self.prepare(&instance).await
     }
 
     async fn remove_now(self, instance: Arc<Instance>) -> Result<(), EngineError> {
@@ -179,6 +184,7 @@ impl Engine for HostEngine {
         let instance = self.inner.find(id)?;
         let _turn = instance.turn.lock().await;
         let grace = grace.unwrap_or(DurationMs(instance.spec.stop_grace_ms));
+        self.before_stop(&instance).await;
         self.end(&instance, Some(grace)).await
     }
 

@@ -30,6 +30,7 @@ struct Request {
     environment: Vec<(String, String)>,
     group: Option<String>,
     tty: bool,
+    privileged: bool,
     argv: Vec<String>,
 }
 
@@ -64,6 +65,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Strin
                 request.argv = argv.map_err(|_| "the command is not UTF-8")?;
                 break;
             }
+            Some("--privileged") => request.privileged = true,
             Some("--tty") => request.tty = true,
             Some("--user") => request.user = Some(text(rest.next())?),
             Some("--workdir") => request.working_dir = Some(text(rest.next())?),
@@ -159,12 +161,11 @@ fn prepare(
     let section = serde_json::to_vec(&section).expect("values are plain");
     durable::write_volatile(process_file, &section).map_err(problem("write the process"))?;
     let settings = &job.spec.process;
-    let set = capabilities::resolve(&settings.cap_add, &settings.cap_drop, settings.privileged)
+    let is_privileged = settings.privileged || request.privileged;
+    let set = capabilities::resolve(&settings.cap_add, &settings.cap_drop, is_privileged)
         .map_err(Problem::other)?;
-    let filters = match settings.privileged || settings.seccomp_unconfined {
-        true => Vec::new(),
-        false => seccomp::default_filters(&set).map_err(|error| Problem::other(error.to_string()))?,
-    };
+    let filters = seccomp::filters_of(settings, is_privileged, &set)
+        .map_err(|error| Problem::other(error.to_string()))?;
     Ok(Launch {
         filters: Rc::new(filters),
         capabilities: Some(capabilities::for_user(&set, identity.uid)),

@@ -62,6 +62,14 @@ impl Layout {
     pub fn container_root(&self) -> PathBuf {
         self.runtime.join("container")
     }
+    /// Where the `/dev/shm` of another instance is mounted that is shared.
+    pub fn shared_memory(&self) -> PathBuf {
+        self.runtime.join("shm")
+    }
+    /// Holds the number of the run whose commands after the start have ended well.
+    pub fn prepared(&self) -> PathBuf {
+        self.state.join("prepared")
+    }
     /// Files placed into the instance: hosts, resolv.conf, configs and secrets.
     pub fn placed(&self) -> PathBuf {
         self.runtime.join("placed")

@@ -52,6 +52,11 @@ pub struct Job {
     pub layers: Vec<PathBuf>,
     pub volumes: PathBuf,
     pub network: JobNetwork,
+    /// First processes of the instances whose memory and processes it shares.
+    #[serde(default)]
+    pub ipc_of: Option<i32>,
+    #[serde(default)]
+    pub pid_of: Option<i32>,
     /// Root of all instances' state, for the budget over all output.
     pub instances: PathBuf,
     pub log_budget_bytes: u64,

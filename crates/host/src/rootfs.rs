@@ -2,6 +2,7 @@
 //! space of its own, so that nothing of it is left when the instance ends, however it ends.
 
 mod copy;
+mod driver;
 mod overlay;
 mod volume;
 

@@ -3,15 +3,17 @@
 //! The container library drops filters silently when built without its C library; here they are
 //! compiled by `seccompiler` and installed by [`crate::executor`], and a test proves they act.
 
+mod docker;
 mod profile;
 
 pub use profile::default_filters;
 
+use model::service::ProcessSettings;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Programs in the order of installation; of several refusals the last one's number counts.
 pub type Filters = Vec<BpfProgram>;
@@ -22,6 +24,8 @@ pub enum SeccompError {
     Action(String),
     #[error("seccomp comparison `{0}` is not supported")]
     Comparison(String),
+    #[error("the seccomp profile is not understood: {0}")]
+    Form(#[from] serde_json::Error),
     #[error("the seccomp profile could not be compiled: {0}")]
     Compile(String),
 }
@@ -61,6 +65,19 @@ pub struct Argument {
     #[serde(default)]
     pub value_two: u64,
     pub op: String,
+}
+
+/// The filters for a program with these settings and capabilities (names without `CAP_`).
+pub fn filters_of(
+    settings: &ProcessSettings,
+    is_privileged: bool,
+    capabilities: &BTreeSet<String>,
+) -> Result<Filters, SeccompError> {
+    match &settings.seccomp_profile {
+        _ if is_privileged || settings.seccomp_unconfined => Ok(Vec::new()),
+        Some(text) => compile(&docker::profile(text, capabilities)?),
+        None => default_filters(capabilities),
+    }
 }
 
 /// Compiles a profile. A filter has one action, so each action of the profile becomes one.

@@ -57,8 +57,9 @@ pub fn plan(
     })?;
     let config = json!({
         "ociVersion": "1.0.2",
-        "hostname": job.spec.hostname,
-        "domainname": process.domainname,
+        "hostname": (!process.host_uts).then_some(&job.spec.hostname),
+        "domainname": process.domainname.as_ref().filter(|_| !process.host_uts),
+        "annotations": process.annotations,
         "root": { "path": job.layout.rootfs(), "readonly": process.read_only },
         "process": process_section(job, &identity, &cwd, &job.spec.argv)?,
         "mounts": mounts::section(job, mounts, hierarchies),
@@ -123,14 +124,18 @@ fn linux_section(job: &Job, hierarchies: &Hierarchies, resources: &Value) -> Res
 
 fn namespaces(job: &Job, hierarchies: &Hierarchies) -> Value {
     let process = &job.spec.process;
-    let mut list = vec![json!({"type": "mount"}), json!({"type": "uts"})];
-    if !process.host_pid {
-        list.push(json!({"type": "pid"}));
+    let mut list = vec![json!({"type": "mount"})];
+    if !process.host_uts {
+        list.push(json!({"type": "uts"}));
     }
-    if !process.host_ipc {
-        list.push(json!({"type": "ipc"}));
-    }
-    if hierarchies.is_pure_v2() {
+    let mut own_or_of = |kind: &str, is_host: bool, of: Option<i32>| match of {
+        Some(pid) => list.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{kind}")})),
+        None if is_host => {}
+        None => list.push(json!({"type": kind})),
+    };
+    own_or_of("pid", process.host_pid, job.pid_of);
+    own_or_of("ipc", process.host_ipc, job.ipc_of);
+    if hierarchies.is_pure_v2() && !process.host_cgroup {
         list.push(json!({"type": "cgroup"}));
     }
     match &job.network {

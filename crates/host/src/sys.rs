@@ -3,7 +3,7 @@
 use seccompiler::{BpfProgram, sock_filter};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -29,6 +29,21 @@ pub fn new_mount_namespace() -> io::Result<()> {
     let none = std::ptr::null();
     // SAFETY: all pointers are null or a literal.
     check(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_SLAVE, none.cast()) })?;
+    Ok(())
+}
+
+/// Mounts what another process has at `path` at `place` in this process's own mount name space. For
+/// processes with one thread: they are in the other's name space for a moment.
+pub fn take_mount(pid: i32, path: &std::path::Path, place: &std::path::Path) -> io::Result<()> {
+    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let own = std::fs::File::open("/proc/self/ns/mnt")?;
+    let other = std::fs::File::open(format!("/proc/{pid}/ns/mnt"))?;
+    move_into_link_name_space(other.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(rustix::fs::CWD, path, flags);
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    move_mount(tree?, "", rustix::fs::CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! One running copy of a service: what the engine is told, and what it sees.
 
 use crate::image::ImageConfig;
-use crate::service::{ProcessSettings, Resources};
+use crate::service::{Hooks, ProcessSettings, Resources};
 use crate::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,9 +34,17 @@ pub struct InstanceSpec {
     /// Content placed as read-only files (configs and secrets).
     pub files: Vec<PlacedFile>,
     pub network: InstanceNetwork,
+    /// The instance whose memory and semaphores it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipc_of: Option<InstanceId>,
+    /// The instance whose processes it sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_of: Option<InstanceId>,
     pub hostname: String,
     pub stop_signal: String,
     pub stop_grace_ms: u64,
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     pub log_max_bytes: u64,
     pub log_max_files: u32,
     pub labels: BTreeMap<String, String>,
@@ -47,6 +55,11 @@ pub struct ResolvedMount {
     pub source: crate::mount::MountSource,
     pub target: String,
     pub read_only: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// `driver_opts` of its named volume: `type`, `device`, `o`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_options: BTreeMap<String, String>,
 }
 
 /// A file whose content lies in the engine's protected store, by digest.
@@ -105,6 +118,9 @@ pub struct Observed {
     pub starts: u32,
     /// Starts in a row that ended within ten seconds.
     pub quick_failures: u32,
+    /// It runs, and commands that are to be run right after its start have not all ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_preparing: bool,
     /// TCP ports on which something inside listens on all addresses or its own.
     pub listening: Vec<u16>,
 }

@@ -58,6 +58,11 @@ pub struct Service {
     pub process: ProcessSettings,
     /// How long a stop may take before it is forced (Compose: 10 s).
     pub stop_grace: DurationMs,
+    /// It was declared, and is not what Compose gives where nothing is said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stop_grace_given: bool,
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     #[serde(default)]
     pub stop_signal: Option<String>,
     #[serde(default)]
@@ -105,6 +110,54 @@ pub struct ProcessSettings {
     pub host_pid: bool,
     /// `ipc: host`.
     pub host_ipc: bool,
+    /// `pid: service:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid_of: Option<ServiceName>,
+    /// `ipc: service:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipc_of: Option<ServiceName>,
+    /// `uts: host`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub host_uts: bool,
+    /// `cgroup: host`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub host_cgroup: bool,
+    /// `device_cgroup_rules`: `c 1:3 rwm`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_cgroup_rules: Vec<String>,
+    /// Content of the file in `seccomp=FILE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp_profile: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Commands run inside an instance at turns of its life.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hooks {
+    /// One after the other, right after its program runs; until they have ended it is not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub post_start: Vec<Hook>,
+    /// One after the other, before the stop signal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pre_stop: Vec<Hook>,
+}
+
+impl Hooks {
+    pub fn is_empty(&self) -> bool {
+        self.post_start.is_empty() && self.pre_stop.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hook {
+    pub command: Vec<String>,
+    pub user: Option<String>,
+    pub privileged: bool,
+    pub working_dir: Option<String>,
+    pub environment: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,6 +308,41 @@ pub struct Resources {
     /// `memswap_limit`: memory and swap together; -1 is unlimited.
     pub memory_swap: Option<i64>,
     pub pids: Option<i64>,
+    /// `cpu_quota`, microseconds in each period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_quota_us: Option<i64>,
+    /// `cpu_period`, 100 000 unless declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_period_us: Option<u64>,
+    /// `mem_swappiness`, 0–100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swappiness: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oom_kill_disable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_io: Option<Box<BlockIo>>,
+}
+
+/// `blkio_config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockIo {
+    /// 10–1000.
+    pub weight: Option<u16>,
+    pub weight_device: Vec<DeviceNumber>,
+    /// Bytes in a second.
+    pub device_read_bps: Vec<DeviceNumber>,
+    pub device_write_bps: Vec<DeviceNumber>,
+    /// Operations in a second.
+    pub device_read_iops: Vec<DeviceNumber>,
+    pub device_write_iops: Vec<DeviceNumber>,
+}
+
+/// What holds for one device of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNumber {
+    pub path: String,
+    pub number: u64,
 }
 
 /// `deploy.update_config`.

@@ -7,6 +7,7 @@ use crate::spec::spec_hash;
 use model::instance::InstanceState;
 use model::service::{Condition, RestartPolicy};
 use model::{Release, Service, ServiceName};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
@@ -53,7 +54,10 @@ fn condition(
     let is =
         |wanted: &[Readiness]| instances.iter().any(|i| wanted.contains(&readiness(target, i, input.now)));
     let met = match condition {
-        Condition::ServiceStarted => instances.iter().any(|i| i.is_running()) || is(&[Readiness::Completed]),
+        Condition::ServiceStarted => {
+            instances.iter().any(|i| i.is_running() && !i.observed.is_preparing)
+                || is(&[Readiness::Completed])
+        }
         Condition::ServiceHealthy => is(&[Readiness::Ready]),
         Condition::ServiceCompletedSuccessfully => is(&[Readiness::Completed]),
     };
@@ -91,7 +95,64 @@ fn condition(
     }
 }
 
+/// These services, and those that are to be restarted whenever one of them is (`depends_on.restart`).
+pub fn restarted_with(
+    services: Option<&BTreeMap<ServiceName, Service>>,
+    named: Vec<ServiceName>,
+) -> Vec<ServiceName> {
+    let mut all = named;
+    let mut next = 0;
+    // Each service is added once, so this ends.
+    while let Some(name) = all.get(next).cloned() {
+        next += 1;
+        for service in services.into_iter().flat_map(|services| services.values()) {
+            let follows = service.depends_on.get(&name).is_some_and(|dependency| dependency.restart);
+            if follows && !all.contains(&service.name) {
+                all.push(service.name.clone());
+            }
+        }
+    }
+    all
+}
+
 /// The services that depend on `name`, directly.
 pub fn dependents<'a>(release: &'a Release, name: &'a ServiceName) -> impl Iterator<Item = &'a ServiceName> {
     release.stack.services.values().filter(move |s| s.depends_on.contains_key(name)).map(|s| &s.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::service::Dependency;
+
+    #[test]
+    fn a_restart_goes_on_to_those_that_ask_for_it() {
+        let text = include_str!("../tests/data/release-v1.json");
+        let release: Release = serde_json::from_str(text).expect("it reads");
+        let name = |text: &str| ServiceName::new(text).expect("a name");
+        let service = |own: &str, on: &[(&str, bool)]| {
+            let condition = Condition::ServiceStarted;
+            let depends_on = on
+                .iter()
+                .map(|(on, restart)| (name(on), Dependency { condition, required: true, restart: *restart }));
+            let depends_on = depends_on.collect();
+            let service = release.stack.services["web"].clone();
+            (name(own), Service { name: name(own), depends_on, ..service })
+        };
+        let services = BTreeMap::from([
+            service("db", &[("web", true)]),
+            service("api", &[("db", true), ("cache", false)]),
+            service("web", &[("api", true)]),
+            service("cache", &[]),
+            service("job", &[("db", false)]),
+        ]);
+        let with = |named: &str| {
+            let all = restarted_with(Some(&services), vec![name(named)]);
+            all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        // Also in a circle, which no file can have.
+        assert_eq!(with("db"), "db api web");
+        assert_eq!(with("cache"), "cache");
+        assert_eq!(restarted_with(None, vec![name("gone")]), [name("gone")]);
+    }
 }

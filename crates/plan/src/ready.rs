@@ -32,6 +32,9 @@ pub fn readiness(service: &Service, view: &InstanceView, now: Timestamp) -> Read
         InstanceState::Exited(exit) if exit.code == 0 && exit.start_error.is_none() && !exit.requested => {
             Readiness::Completed
         }
+        InstanceState::Running { .. } if view.observed.is_preparing => {
+            pending("its post_start commands", None)
+        }
         InstanceState::Running { since, .. } => match view.health {
             Health::Healthy => Readiness::Ready,
             Health::Unhealthy => Readiness::Unhealthy,

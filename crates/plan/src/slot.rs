@@ -12,7 +12,7 @@ use crate::takeover::{Stage, Takeover};
 use crate::warm;
 use model::instance::{Exit, Health, InstanceNetwork, InstanceState};
 use model::service::{NetworkMode, OnUnhealthy};
-use model::{DurationMs, InstanceId, Release, Service, Timestamp};
+use model::{DurationMs, InstanceId, Release, Service, ServiceName, Timestamp};
 
 /// Restarts in a row for being unhealthy, after which the pause between them is at its longest.
 const UNHEALTHY_PAUSE_SHIFT: u32 = 6;
@@ -87,16 +87,21 @@ impl Rollout<'_, '_> {
         stay
     }
 
-    /// For `network_mode: service`: its network went away with the instance it joined.
+    /// What it shares with an instance of another service went away with that.
     fn joins_another(&self, instance: &InstanceView) -> bool {
-        match &instance.observed.spec.network {
-            InstanceNetwork::Instance { id } => self.joined_instance() != Some(id),
-            _ => false,
-        }
+        let spec = &instance.observed.spec;
+        let network = match &spec.network {
+            InstanceNetwork::Instance { id } => Some(id),
+            _ => None,
+        };
+        let has = [network, spec.ipc_of.as_ref(), spec.pid_of.as_ref()];
+        let of = shared_services(self.service);
+        has.into_iter().zip(of).any(|(id, service)| {
+            id.is_some() && service.and_then(|service| self.joined_instance(service)) != id
+        })
     }
 
-    fn joined_instance(&self) -> Option<&InstanceId> {
-        let NetworkMode::Service { service } = &self.service.network_mode else { return None };
+    fn joined_instance(&self, service: &ServiceName) -> Option<&InstanceId> {
         let target = self.release.stack.services.get(service)?;
         let hash = spec_hash(self.release, target);
         let fits =
@@ -313,16 +318,20 @@ impl Rollout<'_, '_> {
         if !self.gate_is_open() {
             return;
         }
-        let joins = self.joined_instance().cloned();
-        if matches!(self.service.network_mode, NetworkMode::Service { .. }) && joins.is_none() {
-            return self.wait("the service whose network it shares", None);
+        let shared = shared_services(self.service);
+        let found = shared.map(|service| self.joined_instance(service?).cloned());
+        if let Some((Some(service), _)) =
+            shared.into_iter().zip(&found).find(|(s, id)| s.is_some() && id.is_none())
+        {
+            return self.wait(format!("{service}, with which it shares"), None);
         }
+        let [joins, ipc_of, pid_of] = found;
         let Some(addresses) = self.plan.addresses.take(self.release, self.service, slot) else {
             return self.wait("a free address on its network", None);
         };
         let input = self.input;
         let id = instance_id(input.stack, self.service, slot, input.number, self.release.made.0);
-        let seat = Seat { id, slot, addresses, joins };
+        let seat = Seat { id, slot, addresses, joins, ipc_of, pid_of };
         let spec = instance_spec(self.release, self.service, seat, input.settings);
         self.plan.steps.push(Step::Create(Box::new(spec)));
     }
@@ -354,6 +363,15 @@ impl Rollout<'_, '_> {
         let instance = Some(instance.observed.spec.id.clone());
         self.plan.failures.push(Failure { service: self.service.name.clone(), instance, reason });
     }
+}
+
+/// The services whose network, memory and processes it shares.
+fn shared_services(service: &Service) -> [Option<&ServiceName>; 3] {
+    let network = match &service.network_mode {
+        NetworkMode::Service { service } => Some(service),
+        _ => None,
+    };
+    [network, service.process.ipc_of.as_ref(), service.process.pid_of.as_ref()]
 }
 
 /// Which of several instances in one place is to stay.

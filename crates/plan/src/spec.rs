@@ -38,6 +38,8 @@ struct Interchangeable<'a> {
     stop_signal: &'a Option<String>,
     log: &'a model::service::LogPolicy,
     volumes: Vec<&'a model::stack::Volume>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hooks: Option<&'a model::service::Hooks>,
 }
 
 /// The hash that tells whether an instance is what the release wants of one of its services.
@@ -73,6 +75,7 @@ fn compute_hash(release: &Release, service: &Service) -> Digest {
         stop_signal: &service.stop_signal,
         log: &service.policy.log,
         volumes: volumes.collect(),
+        hooks: Some(&service.hooks).filter(|hooks| !hooks.is_empty()),
     };
     Digest::of(&serde_json::to_vec(&content).expect("plain data always serialises"))
 }
@@ -96,6 +99,9 @@ pub struct Seat {
     pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
     /// For `network_mode: service`, whose network it joins.
     pub joins: Option<InstanceId>,
+    /// The same for `ipc: service:NAME` and `pid: service:NAME`.
+    pub ipc_of: Option<InstanceId>,
+    pub pid_of: Option<InstanceId>,
 }
 
 /// The whole specification of an instance of `service`.
@@ -124,12 +130,15 @@ pub fn instance_spec(release: &Release, service: &Service, seat: Seat, settings:
         mounts: mounts(release, service),
         files: files(release, service, settings),
         network: network(release, service, &seat),
+        ipc_of: seat.ipc_of,
+        pid_of: seat.pid_of,
         stop_signal: service
             .stop_signal
             .clone()
             .or_else(|| config.stop_signal.clone())
             .unwrap_or_else(|| "SIGTERM".to_owned()),
         stop_grace_ms: service.stop_grace.0,
+        hooks: service.hooks.clone(),
         log_max_bytes: log.max_size.unwrap_or(LOG_SIZE).0,
         log_max_files: log.max_files.unwrap_or(LOG_FILES).max(1),
         labels: service.labels.clone(),
@@ -165,16 +174,35 @@ fn mounts(release: &Release, service: &Service) -> Vec<ResolvedMount> {
     let mut all: Vec<ResolvedMount> = service
         .mounts
         .iter()
-        .map(|m| ResolvedMount { source: m.source.clone(), target: m.target.clone(), read_only: m.read_only })
+        .map(|m| ResolvedMount {
+            source: m.source.clone(),
+            target: m.target.clone(),
+            read_only: m.read_only,
+            options: m.options.clone(),
+            volume_options: volume_options(release, &m.source),
+        })
         .collect();
     for target in &release.images[&service.name].config.volumes {
         if !all.iter().any(|m| m.target.trim_end_matches('/') == target.trim_end_matches('/')) {
             let source = MountSource::Anonymous;
-            all.push(ResolvedMount { source, target: target.clone(), read_only: false });
+            all.push(ResolvedMount {
+                source,
+                target: target.clone(),
+                read_only: false,
+                options: Vec::new(),
+                volume_options: BTreeMap::new(),
+            });
         }
     }
     all.sort_by_key(|m| m.target.trim_end_matches('/').matches('/').count());
     all
+}
+
+/// What the declaration of a named volume says of how it is mounted.
+fn volume_options(release: &Release, source: &MountSource) -> BTreeMap<String, String> {
+    let MountSource::Volume { name, .. } = source else { return BTreeMap::new() };
+    let volume = release.stack.volumes.values().find(|volume| volume.name == *name);
+    volume.map(|volume| volume.options.clone()).unwrap_or_default()
 }
 
 fn files(release: &Release, service: &Service, settings: &Settings) -> Vec<PlacedFile> {

@@ -95,6 +95,9 @@ pub struct ExecRequest {
     /// The instance's own when absent.
     pub user: Option<String>,
     pub working_dir: Option<String>,
+    /// With every right that this host's root has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
     pub timeout: Option<DurationMs>,
     /// At most this many bytes of output are kept, from the start.
     pub output_limit: usize,

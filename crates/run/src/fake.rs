@@ -136,6 +136,7 @@ impl Engine for FakeMachine {
             state: InstanceState::Created,
             starts: 0,
             quick_failures: 0,
+            is_preparing: false,
             listening: Vec::new(),
         };
         self.state().instances.entry(spec.id.clone()).or_insert(observed);

@@ -49,6 +49,8 @@ fn service(text: &str, tag: &str) -> Service {
         rollback: None,
         process: Default::default(),
         stop_grace: DurationMs(100),
+        stop_grace_given: false,
+        hooks: Default::default(),
         stop_signal: None,
         labels: BTreeMap::new(),
         policy: ServicePolicy {
@@ -68,7 +70,7 @@ fn published(mut this: Service, port: u16) -> Service {
 fn with_volume(mut this: Service) -> Service {
     let name = VolumeName::new("shop_data").expect("valid");
     let source = MountSource::Volume { name, no_copy: false, subpath: None };
-    this.mounts.push(Mount { source, target: "/data".into(), read_only: false });
+    this.mounts.push(Mount { source, target: "/data".into(), read_only: false, options: Vec::new() });
     this
 }
 

@@ -1,13 +1,17 @@
 //! The validated tree → [`model::Stack`].
 
+mod block_io;
 mod health;
+mod hooks;
 mod image;
 mod mounts;
 mod network;
 mod process;
 mod resources;
 mod rollout;
+mod security;
 mod service;
+mod sharing;
 mod watch;
 
 use crate::diagnostics::{Pos, Sink};
@@ -32,13 +36,15 @@ pub(crate) fn stack(
     let mut services = BTreeMap::new();
     for (key, entry) in root.get("services").into_iter().flat_map(Node::entries) {
         let (Some(_), Ok(key)) = (entry.node.as_map(), ServiceName::new(key.as_str())) else { continue };
-        if let Some(service) =
+        if let Some(mut service) =
             service::service(key.clone(), entry, root, &volumes, &directory, &mut loader.sink)
         {
+            security::read_profile(&mut service, &entry.node, &directory, loader);
             services.insert(key, service);
         }
     }
     loader.sink.about("");
+    sharing::volumes_from(root, &mut services, &mut loader.sink);
     one_service_per_host_port(root, &services, &mut loader.sink);
     let used = Used::by(&services);
     let networks = networks(root, &name, &used, &mut loader.sink);

@@ -43,7 +43,33 @@ fn mount(node: &Node, volumes: &BTreeMap<String, Volume>, sink: &mut Sink) -> Op
         // Other types are refused where the file is checked.
         _ => return None,
     };
-    Some(Mount { source, target, read_only: flag(node, "read_only") })
+    Some(Mount { source, target, read_only: flag(node, "read_only"), options: options(node, sink) })
+}
+
+/// What `bind` says beyond the path.
+fn options(node: &Node, sink: &mut Sink) -> Vec<String> {
+    let Some(bind) = node.get("bind") else { return Vec::new() };
+    let mut options = Vec::new();
+    if let Some(found) = bind.get("propagation") {
+        match found.as_text().unwrap_or_default() {
+            "" | "rprivate" => {}
+            word @ ("private" | "slave" | "rslave") => options.push(word.to_owned()),
+            word @ ("shared" | "rshared") => {
+                options.push(if word == "shared" { "slave" } else { "rslave" }.to_owned());
+                let why = "mounts of the host arrive, those made inside stay there, as with `rslave`";
+                sink.no_effect(found.pos, &format!("volumes.bind.propagation: {word}"), why);
+            }
+            word => sink.error_hint(
+                found.pos,
+                format!("`propagation` cannot be `{word}`"),
+                "use private, rprivate, slave, rslave, shared or rshared",
+            ),
+        }
+    }
+    if bind.get("recursive").and_then(Node::as_text) == Some("writable") {
+        options.push("writable-below".to_owned());
+    }
+    options
 }
 
 fn target(node: &Node, sink: &mut Sink) -> Option<String> {
@@ -109,12 +135,16 @@ fn tmpfs(node: &Node) -> MountSource {
     }
 }
 
+/// Without a value; the first three say what is not allowed unless it is said.
+const TMPFS_OPTIONS: [&str; 10] =
+    ["exec", "suid", "dev", "noexec", "nosuid", "nodev", "noatime", "relatime", "strictatime", "nodiratime"];
+
 /// `/path` or `/path:size=64m,mode=1777`.
 fn short_tmpfs(node: &Node, sink: &mut Sink) -> Option<Mount> {
     let all = node.as_text()?;
     let (path, options) = all.split_once(':').unwrap_or((all, ""));
     let target = absolute(path, node.pos, "a tmpfs", sink)?;
-    let (mut size, mut mode, mut read_only) = (None, None, false);
+    let (mut size, mut mode, mut read_only, mut kept) = (None, None, false, Vec::new());
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", value)) => match Bytes::parse(value) {
@@ -126,13 +156,16 @@ fn short_tmpfs(node: &Node, sink: &mut Sink) -> Option<Mount> {
                 Err(_) => sink.error(node.pos, format!("tmpfs `{path}`: `{value}` is not a mode")),
             },
             None if option == "ro" => read_only = true,
-            None if matches!(option, "rw" | "nosuid" | "nodev" | "noexec" | "noatime" | "relatime") => {}
+            Some(("uid" | "gid", value)) if value.parse::<u32>().is_ok() => kept.push(option.to_owned()),
+            Some(("nr_inodes" | "nr_blocks", _)) => kept.push(option.to_owned()),
+            None if TMPFS_OPTIONS.contains(&option) => kept.push(option.to_owned()),
+            None if option == "rw" => {}
             _ => {
                 sink.no_effect(node.pos, &format!("tmpfs: {option}"), "no such option is known here");
             }
         }
     }
-    Some(Mount { source: MountSource::Tmpfs { size, mode }, target, read_only })
+    Some(Mount { source: MountSource::Tmpfs { size, mode }, target, read_only, options: kept })
 }
 
 /// `configs` or `secrets` of a service.

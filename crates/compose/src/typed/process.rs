@@ -1,6 +1,6 @@
 //! What the kernel is asked for when the program starts.
 
-use super::{flag, text, text_list, texts_of, word};
+use super::{flag, security, sharing, text, text_list, texts_of, word};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
 use model::Bytes;
@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub(super) fn process(node: &Node, sink: &mut Sink) -> ProcessSettings {
-    let security = security(node, sink);
+    let security = security::options(node, sink);
+    let (pid, ipc) = (sharing::shared(node, "pid", sink), sharing::shared(node, "ipc", sink));
+    // This is so anyway; anything else is said to have no effect.
+    sharing::is_host(node, "userns_mode", sink);
     ProcessSettings {
         user: word(node, "user"),
         working_dir: word(node, "working_dir"),
@@ -35,32 +38,39 @@ pub(super) fn process(node: &Node, sink: &mut Sink) -> ProcessSettings {
         oom_score_adj: oom_score(node, sink),
         no_new_privileges: security.no_new_privileges,
         seccomp_unconfined: security.seccomp_unconfined,
-        host_pid: shares_host(node, "pid", sink),
-        host_ipc: shares_host(node, "ipc", sink),
+        host_pid: pid.is_host,
+        host_ipc: ipc.is_host,
+        pid_of: pid.of,
+        ipc_of: ipc.of,
+        host_uts: sharing::is_host(node, "uts", sink),
+        host_cgroup: sharing::is_host(node, "cgroup", sink),
+        device_cgroup_rules: device_rules(node, sink),
+        seccomp_profile: None,
+        annotations: texts_of(node.get("annotations")),
     }
 }
 
-#[derive(Default)]
-struct Security {
-    no_new_privileges: bool,
-    seccomp_unconfined: bool,
-}
-
-fn security(node: &Node, sink: &mut Sink) -> Security {
-    let mut security = Security::default();
-    for item in node.get("security_opt").map(Node::items).unwrap_or_default() {
-        let text = item.as_text().unwrap_or_default();
-        match text.split_once(['=', ':']).unwrap_or((text, "")) {
-            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
-            ("no-new-privileges", "false") => security.no_new_privileges = false,
-            ("seccomp", "unconfined") => security.seccomp_unconfined = true,
-            _ => {
-                let why = "no-new-privileges and seccomp=unconfined are supported";
-                sink.no_effect(item.pos, &format!("security_opt: {text}"), why);
+/// `c 10:229 rw`.
+fn device_rules(node: &Node, sink: &mut Sink) -> Vec<String> {
+    let mut rules = Vec::new();
+    for item in node.get("device_cgroup_rules").map(Node::items).unwrap_or_default() {
+        let Some(text) = item.as_text() else { continue };
+        let number = |part: &str| part == "*" || part.parse::<u32>().is_ok();
+        let is_rule = match text.split_whitespace().collect::<Vec<_>>()[..] {
+            ["a" | "b" | "c", device, access] => {
+                device.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
+                    && access.chars().all(|letter| "rwm".contains(letter))
             }
+            _ => false,
+        };
+        if is_rule {
+            rules.push(text.to_owned());
+        } else {
+            let hint = "write a kind (a, b, c), MAJOR:MINOR and some of r, w, m: `c 10:229 rw`";
+            sink.error_hint(item.pos, format!("`{text}` is not a rule for devices"), hint);
         }
     }
-    security
+    rules
 }
 
 fn ulimits(node: &Node, sink: &mut Sink) -> BTreeMap<String, (i64, i64)> {
@@ -150,20 +160,6 @@ fn oom_score(node: &Node, sink: &mut Sink) -> Option<i32> {
         value => {
             sink.error(found.pos, format!("`oom_score_adj` must be between -1000 and 1000, {value} is not"));
             None
-        }
-    }
-}
-
-/// `pid: host` and `ipc: host`; other forms share with something we do not offer.
-fn shares_host(node: &Node, key: &str, sink: &mut Sink) -> bool {
-    let Some(found) = node.get(key) else { return false };
-    match found.as_text().unwrap_or_default() {
-        "host" => true,
-        "" | "private" | "none" | "shareable" => false,
-        other => {
-            let why = format!("`{key}: host` is supported");
-            sink.no_effect(found.pos, &format!("{key}: {other}"), &why);
-            false
         }
     }
 }

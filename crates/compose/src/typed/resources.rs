@@ -23,6 +23,13 @@ pub(super) fn resources(node: &Node, sink: &mut Sink) -> Resources {
         memory_reservation: limited(reservation),
         memory_swap: size_or_unlimited(node, "memswap_limit", sink).filter(|swap| *swap != 0),
         pids: pids.and_then(Node::as_int).filter(|pids| *pids != 0),
+        cpu_quota_us: number(node, "cpu_quota", sink).filter(|quota| *quota > 0),
+        cpu_period_us: number(node, "cpu_period", sink)
+            .and_then(|period| u64::try_from(period).ok())
+            .filter(|p| *p > 0),
+        swappiness: number(node, "mem_swappiness", sink).and_then(|share| u64::try_from(share).ok()),
+        oom_kill_disable: super::flag(node, "oom_kill_disable"),
+        block_io: super::block_io::block_io(node, sink),
     };
     plausible(node, &resources, sink);
     resources
@@ -61,6 +68,13 @@ fn cpuset(node: &Node, sink: &mut Sink) -> Option<String> {
     None
 }
 
+/// A whole number, also as text.
+fn number(node: &Node, key: &str, sink: &mut Sink) -> Option<i64> {
+    super::parsed(node, key, sink, |text| {
+        text.parse::<i64>().map_err(|_| format!("`{text}` is not a whole number"))
+    })
+}
+
 fn plausible(node: &Node, resources: &Resources, sink: &mut Sink) {
     if let (Some(memory), Some(swap)) = (resources.memory, resources.memory_swap)
         && swap > 0
@@ -69,6 +83,15 @@ fn plausible(node: &Node, resources: &Resources, sink: &mut Sink) {
         let pos = node.get("memswap_limit").map(|node| node.pos);
         let hint = "it counts memory and swap together";
         sink.error_hint(pos, "`memswap_limit` is smaller than the memory limit", hint);
+    }
+    let takes_time = resources.cpu_quota_us.is_some() || resources.cpu_period_us.is_some();
+    if resources.cpus.is_some() && takes_time {
+        let pos = node.get("cpu_quota").or(node.get("cpu_period")).map(|node| node.pos);
+        sink.error_hint(pos, "`cpus` and `cpu_quota` say the same in two ways", "keep one of the two");
+    }
+    if let Some(share) = resources.swappiness.filter(|share| *share > 100) {
+        let pos = node.get("mem_swappiness").map(|node| node.pos);
+        sink.error(pos, format!("`mem_swappiness` must be between 0 and 100, {share} is not"));
     }
     if let (Some(memory), Some(reserved)) = (resources.memory, resources.memory_reservation)
         && reserved > memory

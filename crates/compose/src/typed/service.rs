@@ -1,8 +1,8 @@
 //! One service.
 
 use super::{
-    count, duration, flag, health, image, mounts, network, process, resources, rollout, text_list, texts_of,
-    watch, word,
+    count, duration, flag, health, hooks, image, mounts, network, process, resources, rollout, text_list,
+    texts_of, watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -64,6 +64,8 @@ pub(super) fn service(
         rollback: rollout::rollback(node, sink),
         process,
         stop_grace: duration(node, "stop_grace_period").unwrap_or(STOP_GRACE),
+        stop_grace_given: node.get("stop_grace_period").is_some_and(Node::is_given),
+        hooks: hooks::hooks(node),
         stop_signal: word(node, "stop_signal"),
         labels: texts_of(node.get("labels")),
         policy: policy(node, sink),
@@ -81,11 +83,13 @@ fn protocol(node: &Node) -> Protocol {
 
 fn replicas(node: &Node, sink: &mut Sink) -> u32 {
     let deploy = node.get("deploy");
+    // On one machine, one for each machine is one.
     if let Some(mode) = deploy.and_then(|deploy| deploy.get("mode"))
-        && mode.as_text() != Some("replicated")
+        && !matches!(mode.as_text(), Some("replicated" | "global" | ""))
     {
         let shown = mode.as_text().unwrap_or_default();
-        sink.no_effect(mode.pos, &format!("deploy.mode: {shown}"), "the service is replicated");
+        let why = "it runs as a service does; with `restart: \"no\"` it may end";
+        sink.no_effect(mode.pos, &format!("deploy.mode: {shown}"), why);
     }
     let declared = deploy.and_then(|deploy| count(deploy, "replicas", sink));
     declared.or_else(|| count(node, "scale", sink)).unwrap_or(1)

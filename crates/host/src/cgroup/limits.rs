@@ -38,6 +38,8 @@ enum Value {
     Text(String),
     /// Sets of processors, whose texts may differ in form.
     Cpus(String),
+    /// Of several lines the first.
+    FirstLine(&'static str),
     /// Any value but this one.
     Not(&'static str),
 }
@@ -89,6 +91,7 @@ fn check_placement(text: &str, controller: &str, expected: &str) -> Result<(), U
 
 fn check_value(limit: &Expected, dir: &Path, pure_v2: bool) -> Result<(), Unenforced> {
     let (file, value) = if pure_v2 { (limit.v2_file, &limit.v2) } else { (limit.v1_file, &limit.v1) };
+    let file = &*super::place::present_name(dir, file);
     let actual = fs::read_to_string(dir.join(file))
         .map_err(|error| Unenforced::new(limit.name, format!("{}: {error}", dir.join(file).display())))?;
     let actual = actual.trim();
@@ -112,6 +115,7 @@ impl Value {
             }
             Self::Text(wanted) => actual == wanted,
             Self::Cpus(wanted) => cpu_set(actual).is_some() && cpu_set(actual) == cpu_set(wanted),
+            Self::FirstLine(wanted) => actual.lines().next() == Some(*wanted),
             Self::Not(default) => actual != *default,
         }
     }
@@ -156,6 +160,33 @@ fn expected(resources: &Resources) -> Vec<Expected> {
             v2: Value::Text(format!("{quota} {PERIOD_US}")),
         });
     }
+    if resources.cpus.is_none() && (resources.cpu_quota_us.is_some() || resources.cpu_period_us.is_some()) {
+        all.extend(quota_and_period(resources));
+    }
+    if let Some(share) = resources.swappiness {
+        let share = i128::from(share);
+        all.push(memory("swappiness", "memory.swappiness", share, "memory.swappiness", share));
+    }
+    if resources.oom_kill_disable {
+        all.push(Expected {
+            name: "oom_kill_disable",
+            controller: "memory",
+            v1_file: "memory.oom_control",
+            v1: Value::FirstLine("oom_kill_disable 1"),
+            v2_file: "memory.oom_control",
+            v2: Value::FirstLine("oom_kill_disable 1"),
+        });
+    }
+    if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight) {
+        all.push(Expected {
+            name: "block IO weight",
+            controller: "blkio",
+            v1_file: "blkio.weight",
+            v1: Value::Number(i128::from(weight)),
+            v2_file: "io.bfq.weight",
+            v2: Value::Not(""),
+        });
+    }
     if let Some(shares) = resources.cpu_shares {
         all.push(Expected {
             name: "cpu shares",
@@ -188,6 +219,27 @@ fn expected(resources: &Resources) -> Vec<Expected> {
         });
     }
     all
+}
+
+fn quota_and_period(resources: &Resources) -> [Expected; 2] {
+    let quota = resources.cpu_quota_us.filter(|quota| *quota > 0);
+    let period = resources.cpu_period_us.unwrap_or(PERIOD_US);
+    let both = match quota {
+        Some(quota) => format!("{quota} {period}"),
+        None => format!("max {period}"),
+    };
+    let one = |name, v1_file, v1: i128| Expected {
+        name,
+        controller: "cpu",
+        v1_file,
+        v1: Value::Number(v1),
+        v2_file: "cpu.max",
+        v2: Value::Text(both.clone()),
+    };
+    [
+        one("cpu quota", "cpu.cfs_quota_us", quota.map_or(-1, i128::from)),
+        one("cpu period", "cpu.cfs_period_us", i128::from(period)),
+    ]
 }
 
 /// Run time per [`PERIOD_US`]; the kernel takes no less than a millisecond.

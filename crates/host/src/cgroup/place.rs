@@ -4,6 +4,7 @@
 
 use super::{Cgroup, Unenforced};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -87,6 +88,10 @@ impl Cgroup {
     }
 
     fn limit_devices(&self, resources: &Value) -> Result<(), Unenforced> {
+        for device in list(resources.pointer("/blockIO/weightDevice")) {
+            let line = format!("{}:{} {}", device["major"], device["minor"], device["weight"]);
+            self.set("blkio", "blkio.weight_device", &line)?;
+        }
         for (pointer, file) in THROTTLES {
             for device in list(resources.pointer(pointer)) {
                 self.set(
@@ -120,7 +125,8 @@ impl Cgroup {
         let missing =
             || Unenforced::new(controller, format!("this host has no `{controller}` control group"));
         let dir = self.dir(controller).ok_or_else(missing)?;
-        fs::write(dir.join(file), value).map_err(|error| {
+        let file = present_name(&dir, file);
+        fs::write(dir.join(&*file), value).map_err(|error| {
             Unenforced::new(controller, format!("`{file}` does not take `{value}`: {error}"))
         })
     }
@@ -152,6 +158,14 @@ impl Cgroup {
     fn v1_procs(&self) -> impl Iterator<Item = std::path::PathBuf> + '_ {
         // By directory, because controllers that share a mount share its groups.
         self.v1_dirs().into_values().map(|dir| dir.join("cgroup.procs"))
+    }
+}
+
+/// Weights of block devices are kept by one of two schedulers, each with files of its own.
+pub(super) fn present_name<'a>(dir: &Path, file: &'a str) -> Cow<'a, str> {
+    match file.strip_prefix("blkio.weight") {
+        Some(rest) if !dir.join(file).exists() => format!("blkio.bfq.weight{rest}").into(),
+        _ => file.into(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! After the daemon starts: who runs, who has ended meanwhile, who was lost.
 
 use super::Inner;
+use super::hooks::{prepared_run, read_end};
 use super::instance::{Instance, Now, id_of};
-use crate::record::{Ended, ProcessId, Run};
+use crate::record::{ProcessId, Run};
 use crate::{durable, layout, process};
 use model::instance::{InstanceSpec, InstanceState};
 use run::engine::EngineError;
@@ -52,10 +53,16 @@ pub fn adopt_all(inner: &Inner) -> Result<(), EngineError> {
 fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
     let layout = inner.layout(id);
     let path = layout.exit();
-    let ended: Option<Ended> =
-        durable::read_json(&path).map_err(EngineError::io(format!("read {}", path.display())))?;
+    let ended = read_end(&layout).map_err(EngineError::io(format!("read {}", path.display())))?;
     let last_end = ended.as_ref().map_or(0, |ended| ended.run);
-    let mut now = Now { state: InstanceState::Created, shim: None, init: None, starts: 0, quick_failures: 0 };
+    let mut now = Now {
+        state: InstanceState::Created,
+        shim: None,
+        init: None,
+        starts: 0,
+        quick_failures: 0,
+        prepared: prepared_run(&layout),
+    };
     match durable::read_json::<Run>(&layout.run()) {
         Ok(None) => {}
         Ok(Some(run)) => {

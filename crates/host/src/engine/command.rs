@@ -39,6 +39,9 @@ pub fn arguments(
     for (key, value) in &request.environment {
         option("--env", &format!("{key}={value}"));
     }
+    if request.privileged {
+        list.push("--privileged".to_owned());
+    }
     if tty {
         list.push("--tty".to_owned());
     }

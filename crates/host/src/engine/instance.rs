@@ -1,8 +1,9 @@
 //! One instance in memory, and what is done to it: create, start, signal, end, remove.
 
+use super::hooks::read_end;
 use super::{HostEngine, Inner, network};
 use crate::layout::Layout;
-use crate::record::{Ended, Job, JobNetwork, ProcessId, Run, StartReport};
+use crate::record::{Job, JobNetwork, ProcessId, Run, StartReport};
 use crate::{durable, process};
 use model::instance::{InstanceNetwork, InstanceSpec, InstanceState, Observed};
 use model::{DurationMs, InstanceId};
@@ -24,6 +25,8 @@ pub struct Instance {
     pub layout: Layout,
     /// Held by whoever starts, stops or removes.
     pub turn: tokio::sync::Mutex<()>,
+    /// Held by whoever runs the commands after a start.
+    pub preparing: tokio::sync::Mutex<()>,
     pub now: Mutex<Now>,
     /// Counts ends; followers and waiters look at it.
     ends: watch::Sender<u64>,
@@ -39,6 +42,8 @@ pub struct Now {
     pub init: Option<ProcessId>,
     pub starts: u32,
     pub quick_failures: u32,
+    /// The run for which the commands after the start have ended well.
+    pub prepared: u32,
 }
 
 impl Instance {
@@ -47,6 +52,7 @@ impl Instance {
             spec,
             layout,
             turn: tokio::sync::Mutex::new(()),
+            preparing: tokio::sync::Mutex::new(()),
             now: Mutex::new(now),
             ends: watch::Sender::new(0),
             removed: watch::Sender::new(false),
@@ -67,6 +73,12 @@ impl Instance {
         now.init.filter(|_| now.shim.is_some()).ok_or_else(|| EngineError::NotRunning(self.spec.id.clone()))
     }
 
+    /// It runs, and commands after its start are still to be run or to end.
+    pub fn is_preparing(&self) -> bool {
+        let now = self.now();
+        now.shim.is_some() && !self.spec.hooks.post_start.is_empty() && now.prepared != now.starts
+    }
+
     pub fn announce(&self) {
         self.ends.send_modify(|ends| *ends += 1);
     }
@@ -85,7 +97,9 @@ impl Instance {
             (InstanceState::Running { .. }, Some(init)) => net::listening(init.pid),
             _ => Vec::new(),
         };
+        let is_preparing = self.is_preparing();
         Observed {
+            is_preparing,
             spec: self.spec.clone(),
             state: now.state,
             starts: now.starts,
@@ -124,7 +138,14 @@ impl Inner {
             .and_then(|()| durable::write_json(&layout.spec(), &spec))
             .and_then(|()| durable::sync_dir(&crate::layout::instances(&self.config.state)));
         made.map_err(EngineError::io(format!("record the instance {}", spec.id)))?;
-        let now = Now { state: InstanceState::Created, shim: None, init: None, starts: 0, quick_failures: 0 };
+        let now = Now {
+            state: InstanceState::Created,
+            shim: None,
+            init: None,
+            starts: 0,
+            quick_failures: 0,
+            prepared: 0,
+        };
         self.lock().entry(spec.id.clone()).or_insert_with(|| Arc::new(Instance::new(spec, layout, now)));
         self.changed.notify_one();
         Ok(())
@@ -151,6 +172,8 @@ impl Inner {
             layers,
             volumes: self.config.volumes.clone(),
             network,
+            ipc_of: self.first_process(spec.ipc_of.as_ref())?,
+            pid_of: self.first_process(spec.pid_of.as_ref())?,
             instances: crate::layout::instances(&self.config.state),
             log_budget_bytes: self.config.log_budget_bytes,
         };
@@ -171,6 +194,11 @@ impl Inner {
                 Err(failure.into_engine_error(&spec.id))
             }
         }
+    }
+
+    /// The first process of an instance that something is shared with.
+    fn first_process(&self, id: Option<&InstanceId>) -> Result<Option<i32>, EngineError> {
+        id.map(|id| Ok(self.find(id)?.running()?.pid)).transpose()
     }
 
     fn layers(&self, spec: &InstanceSpec) -> Result<Vec<PathBuf>, EngineError> {
@@ -246,7 +274,7 @@ impl Inner {
 
     /// Takes over the record of the end of this run, if there is one.
     pub fn load_end(&self, instance: &Instance, run: u32) -> bool {
-        let ended = durable::read_json::<Ended>(&instance.layout.exit()).ok().flatten();
+        let ended = read_end(&instance.layout).ok().flatten();
         let Some(ended) = ended.filter(|ended| ended.run == run) else { return false };
         let mut now = instance.now();
         now.state = InstanceState::Exited(ended.exit);
@@ -296,14 +324,26 @@ impl HostEngine {
         instance: &Instance,
         grace: Option<DurationMs>,
     ) -> Result<(), EngineError> {
-        let mut ends = instance.ends.subscribe();
-        ends.mark_unchanged();
         if instance.shim().is_none() {
             return Ok(());
         }
         let mark = instance.now().starts.to_string();
         durable::write_volatile(&instance.layout.stop(), mark.as_bytes())
             .map_err(EngineError::io(format!("record the stop of {}", instance.spec.id)))?;
+        self.end_now(instance, grace).await
+    }
+
+    /// The same where nobody asked for it.
+    pub(super) async fn end_now(
+        &self,
+        instance: &Instance,
+        grace: Option<DurationMs>,
+    ) -> Result<(), EngineError> {
+        let mut ends = instance.ends.subscribe();
+        ends.mark_unchanged();
+        if instance.shim().is_none() {
+            return Ok(());
+        }
         if let Some(grace) = grace {
             let named = process::signal_number(&instance.spec.stop_signal).unwrap_or(libc::SIGTERM);
             instance.signal(&named.to_string())?;

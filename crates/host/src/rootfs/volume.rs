@@ -1,6 +1,6 @@
 //! What is mounted over the image: host paths, named and anonymous volumes, memory.
 
-use super::{Tree, copy};
+use super::{Tree, copy, driver};
 use crate::durable;
 use crate::layout::Layout;
 use crate::record::StartFailure;
@@ -33,7 +33,10 @@ pub fn prepare_source(
         MountSource::Volume { name, no_copy, subpath } => {
             let home = volumes.join(name.as_str());
             let content = (!no_copy && subpath.is_none()).then_some((tree, mount.target.as_str()));
-            let data = prepare_volume(&home, content)?;
+            let data = match driver::asks_for_a_mount(&mount.volume_options) {
+                true => prepare_mounted(&home, mount, content)?,
+                false => prepare_volume(&home, content)?,
+            };
             let path = match subpath {
                 Some(subpath) => inside(&data, subpath)?,
                 None => data,
@@ -85,20 +88,45 @@ fn prepare_volume(home: &Path, content: Option<(&Tree, &str)>) -> Result<PathBuf
     Ok(data)
 }
 
+/// `<home>/data` as the place of a mount that `driver_opts` ask for; what is mounted is given the
+/// image's content when it is empty.
+fn prepare_mounted(
+    home: &Path,
+    mount: &ResolvedMount,
+    content: Option<(&Tree, &str)>,
+) -> Result<PathBuf, StartFailure> {
+    let data = prepare_volume(home, None)?;
+    let failed = |error: io::Error| failure(home, format!("the volume cannot be made: {error}"));
+    let lock = File::create(home.join("lock")).map_err(failed)?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|errno| failed(errno.into()))?;
+    // Two mounts of one instance may be of the same volume: the later one lies over the earlier.
+    driver::mount(&data, &mount.volume_options)?;
+    let is_empty = fs::read_dir(&data).map_err(failed)?.next().is_none();
+    if let Some((tree, target)) = content.filter(|_| is_empty) {
+        copy_content(tree, target, &data).map_err(failed)?;
+    }
+    Ok(data)
+}
+
+fn copy_content(tree: &Tree, target: &str, to: &Path) -> io::Result<()> {
+    match tree.find(Path::new(target), OFlags::RDONLY | OFlags::DIRECTORY) {
+        // By its descriptor, so that no link in the path is followed again.
+        Ok(fd) => copy::copy_tree(
+            Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())).canonicalize()?.as_path(),
+            to,
+        ),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn fill(home: &Path, data: &Path, content: Option<(&Tree, &str)>) -> io::Result<()> {
     let partial = home.join("partial");
     durable::remove_tree(&partial)?;
     fs::create_dir(&partial)?;
     if let Some((tree, target)) = content {
-        match tree.find(Path::new(target), OFlags::RDONLY | OFlags::DIRECTORY) {
-            // By its descriptor, so that no link in the path is followed again.
-            Ok(fd) => copy::copy_tree(
-                Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())).canonicalize()?.as_path(),
-                &partial,
-            )?,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
-            Err(error) => return Err(error),
-        }
+        copy_content(tree, target, &partial)?;
     }
     rustix::fs::syncfs(File::open(&partial)?)?;
     fs::rename(&partial, data)?;

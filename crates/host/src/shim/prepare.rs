@@ -64,12 +64,8 @@ fn make_tree(job: &Job) -> Result<rootfs::Tree, StartFailure> {
 
 fn launch(job: &Job, plan: &spec::Plan, report: OwnedFd) -> Result<Launch, StartFailure> {
     let process = &job.spec.process;
-    let unconfined = process.privileged || process.seccomp_unconfined;
-    let filters = match unconfined {
-        true => Vec::new(),
-        false => seccomp::default_filters(&plan.capabilities)
-            .map_err(|error| StartFailure::Other { reason: error.to_string() })?,
-    };
+    let filters = seccomp::filters_of(process, process.privileged, &plan.capabilities)
+        .map_err(|error| StartFailure::Other { reason: error.to_string() })?;
     Ok(Launch {
         filters: Rc::new(filters),
         capabilities: Some(capabilities::for_user(&plan.capabilities, plan.identity.uid)),

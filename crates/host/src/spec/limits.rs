@@ -2,10 +2,15 @@
 
 use crate::cgroup::{self, Hierarchies};
 use crate::record::{Job, StartFailure};
+use model::service::{BlockIo, DeviceNumber};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+/// Devices that a directory may stand for.
+const DEVICES_MAX: usize = 256;
 
 pub fn resources(job: &Job, hierarchies: &Hierarchies) -> Result<Value, StartFailure> {
     let resources = &job.spec.resources;
@@ -15,14 +20,19 @@ pub fn resources(job: &Job, hierarchies: &Hierarchies) -> Result<Value, StartFai
         let reason = "a limit on memory is needed beside it".to_owned();
         return Err(StartFailure::Limit { limit: "swap".to_owned(), reason });
     }
+    let sets_period =
+        resources.cpus.is_some() || resources.cpu_quota_us.is_some() || resources.cpu_period_us.is_some();
+    let period = resources.cpu_period_us.unwrap_or(cgroup::PERIOD_US);
     let memory = [
         ("limit", resources.memory.map(|bytes| json!(bytes.0))),
         ("reservation", resources.memory_reservation.map(|bytes| json!(bytes.0))),
         ("swap", resources.memory_swap.map(|bytes| json!(bytes))),
+        ("swappiness", resources.swappiness.map(|share| json!(share))),
+        ("disableOOMKiller", resources.oom_kill_disable.then(|| json!(true))),
     ];
     let cpu = [
-        ("quota", resources.cpus.map(|cpus| json!(cgroup::quota_us(cpus)))),
-        ("period", resources.cpus.map(|_| json!(cgroup::PERIOD_US))),
+        ("quota", resources.cpus.map(cgroup::quota_us).or(resources.cpu_quota_us).map(|quota| json!(quota))),
+        ("period", sets_period.then(|| json!(period))),
         ("shares", resources.cpu_shares.map(|shares| json!(shares))),
         ("cpus", resources.cpuset.as_ref().map(|cpus| json!(cpus))),
     ];
@@ -32,8 +42,32 @@ pub fn resources(job: &Job, hierarchies: &Hierarchies) -> Result<Value, StartFai
             section[name] = json!(fields);
         }
     }
+    if let Some(io) = &resources.block_io {
+        section["blockIO"] = block_io(io)?;
+    }
     if let Some(pids) = resources.pids {
         section["pids"] = json!({ "limit": if pids <= 0 { -1 } else { pids } });
+    }
+    Ok(section)
+}
+
+fn block_io(io: &BlockIo) -> Result<Value, StartFailure> {
+    let devices = |list: &[DeviceNumber], field: &str| {
+        let all = list.iter().map(|device| {
+            let node = Node::read(&device.path)?;
+            Ok(json!({ "major": node.major, "minor": node.minor, field: device.number }))
+        });
+        Ok(Value::Array(all.collect::<Result<_, StartFailure>>()?))
+    };
+    let mut section = json!({
+        "weightDevice": devices(&io.weight_device, "weight")?,
+        "throttleReadBpsDevice": devices(&io.device_read_bps, "rate")?,
+        "throttleWriteBpsDevice": devices(&io.device_write_bps, "rate")?,
+        "throttleReadIOPSDevice": devices(&io.device_read_iops, "rate")?,
+        "throttleWriteIOPSDevice": devices(&io.device_write_iops, "rate")?,
+    });
+    if let Some(weight) = io.weight {
+        section["weight"] = json!(weight);
     }
     Ok(section)
 }
@@ -47,30 +81,90 @@ fn device_rules(job: &Job) -> Result<Value, StartFailure> {
         return Ok(json!([{ "allow": true, "access": "rwm" }]));
     }
     let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
-    for device in &job.spec.process.devices {
-        let node = Node::read(&device.source)?;
-        let access = if device.permissions.is_empty() { "rwm" } else { &device.permissions };
+    for (_, node, access) in all_devices(job)? {
         rules.push(json!({
             "allow": true, "type": node.kind, "major": node.major, "minor": node.minor, "access": access
         }));
     }
+    for rule in &job.spec.process.device_cgroup_rules {
+        rules.push(device_rule(rule)?);
+    }
     Ok(Value::Array(rules))
 }
 
-/// The device nodes to be made; the usual ones are made by the container library.
-pub fn devices(job: &Job) -> Result<Value, StartFailure> {
-    let nodes = job.spec.process.devices.iter().map(|device| {
-        let node = Node::read(&device.source)?;
+/// `c 10:229 rw`; `*` means all, and so does `a` for both kinds of devices.
+fn device_rule(text: &str) -> Result<Value, StartFailure> {
+    let failed = || StartFailure::Limit {
+        limit: format!("device rule `{text}`"),
+        reason: "a rule is a kind (a, b, c), MAJOR:MINOR and some of r, w, m".to_owned(),
+    };
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    let [kind @ ("a" | "b" | "c"), number, access] = parts[..] else { return Err(failed()) };
+    let (major, minor) = number.split_once(':').ok_or_else(failed)?;
+    let part = |text: &str| match text {
+        "*" => Ok(None),
+        number => number.parse::<u32>().map(Some).map_err(|_| failed()),
+    };
+    let mut rule = json!({ "allow": true, "type": kind, "access": access });
+    for (name, value) in [("major", part(major)?), ("minor", part(minor)?)] {
+        if let Some(value) = value {
+            rule[name] = json!(value);
+        }
+    }
+    Ok(rule)
+}
+
+/// Each device with the path it gets inside and what may be done with it. A directory stands for the
+/// devices below it.
+fn all_devices(job: &Job) -> Result<Vec<(String, Node, &str)>, StartFailure> {
+    let mut all = Vec::new();
+    for device in &job.spec.process.devices {
         let target = if device.target.is_empty() { &device.source } else { &device.target };
-        Ok(json!({
+        let access = if device.permissions.is_empty() { "rwm" } else { device.permissions.as_str() };
+        let mut pairs = vec![(PathBuf::from(&device.source), PathBuf::from(target))];
+        let is_dir = fs::metadata(&device.source).is_ok_and(|metadata| metadata.is_dir());
+        while let Some((source, target)) = pairs.pop() {
+            if !fs::metadata(&source).is_ok_and(|metadata| metadata.is_dir()) {
+                match Node::read(&source.to_string_lossy()) {
+                    Ok(node) => all.push((target.to_string_lossy().into_owned(), node, access)),
+                    // What else lies in a directory is no device.
+                    Err(_) if is_dir => {}
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+            let entries = fs::read_dir(&source).into_iter().flatten().flatten();
+            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
+            pairs.extend(below.map(|entry| (entry.path(), target.join(entry.file_name()))));
+            if pairs.len() + all.len() > DEVICES_MAX {
+                let reason = format!("there are more than {DEVICES_MAX} devices below it");
+                return Err(StartFailure::Mount { path: device.source.clone().into(), reason });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Where devices are to be bound that are wanted outside of `/dev`, with where they lie here.
+pub fn bound_devices(job: &Job) -> Result<Vec<(PathBuf, String)>, StartFailure> {
+    let all = all_devices(job)?.into_iter().filter(|(target, _, _)| !target.starts_with("/dev/"));
+    Ok(all.map(|(target, node, _)| (node.path, target)).collect())
+}
+
+/// The device nodes to be made in `/dev`; the usual ones are made by the container library.
+pub fn devices(job: &Job) -> Result<Value, StartFailure> {
+    let all = all_devices(job)?.into_iter().filter(|(target, _, _)| target.starts_with("/dev/"));
+    let nodes = all.map(|(target, node, _)| {
+        json!({
             "path": target, "type": node.kind, "major": node.major, "minor": node.minor,
             "fileMode": node.mode, "uid": node.uid, "gid": node.gid,
-        }))
+        })
     });
-    Ok(Value::Array(nodes.collect::<Result<_, StartFailure>>()?))
+    Ok(nodes.collect())
 }
 
 struct Node {
+    path: PathBuf,
     kind: &'static str,
     major: u32,
     minor: u32,
@@ -91,6 +185,7 @@ impl Node {
         };
         let number = metadata.rdev();
         Ok(Self {
+            path: path.into(),
             kind,
             major: rustix::fs::major(number),
             minor: rustix::fs::minor(number),

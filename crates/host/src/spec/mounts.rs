@@ -16,8 +16,12 @@ use std::path::{Path, PathBuf};
 pub struct Prepared {
     target: String,
     read_only: bool,
+    options: Vec<String>,
     source: Source,
 }
+
+/// Of a read-only mount: what is mounted below it may be written to.
+const WRITABLE_BELOW: &str = "writable-below";
 
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 
@@ -30,9 +34,15 @@ pub fn prepare_mounts(job: &Job, tree: &Tree) -> Result<Vec<Prepared>, StartFail
             return Err(StartFailure::Mount { path: mount.target.clone().into(), reason });
         }
         let source = prepare_source(number, mount, &job.layout, &job.volumes, tree)?;
-        prepared.push(Prepared { target: mount.target.clone(), read_only: mount.read_only, source });
+        let (target, options) = (mount.target.clone(), mount.options.clone());
+        prepared.push(Prepared { target, read_only: mount.read_only, options, source });
     }
     prepared.extend(place_files(job)?);
+    for (path, target) in super::limits::bound_devices(job)? {
+        let (options, source) = (Vec::new(), Source::Path { path, recursive: false });
+        prepared.push(Prepared { target, read_only: false, options, source });
+    }
+    share_memory(job)?;
     // Outer directories first.
     prepared.sort_by_key(|mount| Path::new(&mount.target).components().count());
     Ok(prepared)
@@ -62,9 +72,11 @@ fn kernel_mounts(job: &Job, hierarchies: &Hierarchies) -> Vec<Value> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
     ];
-    if process.host_ipc {
+    if process.host_ipc || job.ipc_of.is_some() {
+        // Of another instance: taken over by [`share_memory`].
+        let source = if process.host_ipc { "/dev/shm".into() } else { job.layout.shared_memory() };
         mounts.push(
-            json!({ "destination": "/dev/shm", "type": "bind", "source": "/dev/shm", "options": ["rbind"] }),
+            json!({ "destination": "/dev/shm", "type": "bind", "source": source, "options": ["rbind"] }),
         );
     } else {
         let size = format!("size={shm_bytes}");
@@ -91,23 +103,38 @@ impl Prepared {
         let (kind, source) = match &self.source {
             Source::Path { path, recursive } => {
                 options.push(if *recursive { "rbind" } else { "bind" }.to_owned());
-                options.push("rprivate".to_owned());
+                let propagation = self.options.iter().find(|option| is_propagation(option));
+                options.push(propagation.map_or("rprivate", String::as_str).to_owned());
                 ("bind", path.clone())
             }
             Source::Memory { size, mode } => {
-                options.extend(["nosuid".to_owned(), "nodev".to_owned(), format!("mode={mode:o}")]);
+                options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
+                options.push(format!("mode={mode:o}"));
                 options.extend(size.map(|size| format!("size={size}")));
+                options.extend(self.options.iter().cloned());
                 ("tmpfs", PathBuf::from("tmpfs"))
             }
         };
         if self.read_only {
-            options.push(
-                if matches!(self.source, Source::Path { recursive: true, .. }) { "rro" } else { "ro" }
-                    .to_owned(),
-            );
+            let is_deep = matches!(self.source, Source::Path { recursive: true, .. });
+            let is_writable_below = self.options.iter().any(|option| option == WRITABLE_BELOW);
+            options.push(if is_deep && !is_writable_below { "rro" } else { "ro" }.to_owned());
         }
         json!({ "destination": self.target, "type": kind, "source": source, "options": options })
     }
+}
+
+/// Makes the `/dev/shm` of the instance whose memory is shared one of this name space.
+fn share_memory(job: &Job) -> Result<(), StartFailure> {
+    let Some(pid) = job.ipc_of else { return Ok(()) };
+    let place = job.layout.shared_memory();
+    let failed = |error: io::Error| StartFailure::Mount { path: place.clone(), reason: error.to_string() };
+    durable::make_private_dir(&place).map_err(failed)?;
+    crate::sys::take_mount(pid, Path::new("/dev/shm"), &place).map_err(failed)
+}
+
+fn is_propagation(option: &str) -> bool {
+    matches!(option, "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared")
 }
 
 /// Names, resolver and configs as files in a directory that only root can enter, on a tmpfs.
@@ -122,7 +149,8 @@ fn place_files(job: &Job) -> Result<Vec<Prepared>, StartFailure> {
         .map_err(|e| failed(&placed, e))?;
     let mut list = Vec::new();
     let mut bind = |path: PathBuf, target: String, read_only: bool| {
-        list.push(Prepared { target, read_only, source: Source::Path { path, recursive: false } });
+        let (options, source) = (Vec::new(), Source::Path { path, recursive: false });
+        list.push(Prepared { target, read_only, options, source });
     };
     for (name, content) in system_files(job) {
         let target = format!("/etc/{name}");
@@ -154,7 +182,11 @@ fn system_files(job: &Job) -> Vec<(&'static str, String)> {
     if let Some(files) = files_of_other(job) {
         return files;
     }
-    let mut files = vec![("hostname", format!("{}\n", job.spec.hostname)), ("hosts", hosts(job))];
+    let hostname = match job.spec.process.host_uts {
+        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        false => job.spec.hostname.clone(),
+    };
+    let mut files = vec![("hostname", format!("{hostname}\n")), ("hosts", hosts(job))];
     if let Some(resolver) = resolver(job) {
         files.push(("resolv.conf", resolver));
     }

@@ -9,7 +9,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 fn mount(source: MountSource, target: &str) -> ResolvedMount {
-    ResolvedMount { source, target: target.into(), read_only: false }
+    let (options, volume_options) = Default::default();
+    ResolvedMount { source, target: target.into(), read_only: false, options, volume_options }
 }
 
 fn volume(name: &str) -> MountSource {

@@ -32,7 +32,7 @@ impl LayerSource for OneDir {
 const APPLETS: &[&str] = &[
     "sh", "ls", "cat", "echo", "sleep", "id", "env", "mount", "touch", "mkdir", "stat", "kill", "ps", "true",
     "false", "hostname", "head", "dd", "grep", "chown", "pwd", "mknod", "unshare", "tty", "yes", "test",
-    "nc", "ip", "seq", "wc",
+    "nc", "ip", "seq", "wc", "readlink", "cp",
 ];
 
 /// The layer every test starts from.
@@ -93,6 +93,9 @@ impl Fixture {
             hostname: "web-1".to_owned(),
             stop_signal: "SIGTERM".to_owned(),
             stop_grace_ms: 5_000,
+            hooks: Default::default(),
+            ipc_of: None,
+            pid_of: None,
             log_max_bytes: 1 << 20,
             log_max_files: 3,
             labels: BTreeMap::new(),

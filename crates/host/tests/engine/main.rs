@@ -5,6 +5,8 @@ mod confinement;
 mod deaths;
 mod files;
 mod fixture;
+mod hooks;
+mod keys;
 mod lifecycle;
 mod limits;
 mod network;

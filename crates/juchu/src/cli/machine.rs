@@ -151,6 +151,7 @@ pub async fn exec(screen: &Screen, home: &Home, args: Exec, stack: StackArgs) ->
         environment: environment(&args.environment, tty)?,
         user: args.user,
         working_dir: args.workdir,
+        privileged: false,
         timeout: None,
         output_limit: 0,
     };

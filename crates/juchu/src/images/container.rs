@@ -102,6 +102,8 @@ fn spec(command: &ContainerCommand) -> InstanceSpec {
         source: MountSource::Bind { path: m.source.clone(), create: false, recursive: false },
         target: m.target.clone(),
         read_only: m.read_only,
+        options: Vec::new(),
+        volume_options: BTreeMap::new(),
     };
     let mut environment = image.config.environment.clone();
     environment.insert("PATH".to_owned(), plan::spec::DEFAULT_PATH.to_owned());
@@ -130,6 +132,9 @@ fn spec(command: &ContainerCommand) -> InstanceSpec {
         network: if command.network { InstanceNetwork::Host } else { InstanceNetwork::None },
         stop_signal: "SIGKILL".to_owned(),
         stop_grace_ms: Timestamp(0).0.unsigned_abs(),
+        hooks: Default::default(),
+        ipc_of: None,
+        pid_of: None,
         log_max_bytes: LOG_BYTES,
         log_max_files: 1,
         labels: BTreeMap::new(),

@@ -62,6 +62,7 @@ impl Machine {
 
     pub fn create(&mut self, spec: InstanceSpec, program: Program) {
         let observed = Observed {
+            is_preparing: false,
             spec,
             state: InstanceState::Created,
             starts: 0,

@@ -96,6 +96,8 @@ fn service(random: &mut Random, name: &ServiceName, others: &Declared) -> Servic
         rollback: None,
         process: Default::default(),
         stop_grace: DurationMs(random.mostly_low(50, 10_000)),
+        stop_grace_given: false,
+        hooks: Default::default(),
         stop_signal: None,
         labels: BTreeMap::new(),
         policy: Default::default(),
@@ -120,7 +122,7 @@ fn service(random: &mut Random, name: &ServiceName, others: &Declared) -> Servic
     if kind == Kind::Db {
         let name = VolumeName::new("shop_data").expect("valid");
         let source = MountSource::Volume { name, no_copy: false, subpath: None };
-        service.mounts.push(Mount { source, target: "/data".into(), read_only: false });
+        service.mounts.push(Mount { source, target: "/data".into(), read_only: false, options: Vec::new() });
     }
     service.restart = match kind {
         Kind::Job => RestartPolicy::No,

@@ -11,7 +11,7 @@ fn version(mut this: Service, tag: &str) -> Service {
 fn with_volume(mut this: Service) -> Service {
     let name = VolumeName::new("shop_data").expect("valid");
     let source = MountSource::Volume { name, no_copy: false, subpath: None };
-    this.mounts.push(Mount { source, target: "/data".into(), read_only: false });
+    this.mounts.push(Mount { source, target: "/data".into(), read_only: false, options: Vec::new() });
     this
 }
 

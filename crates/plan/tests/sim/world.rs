@@ -68,6 +68,8 @@ pub fn service(text: &str) -> Service {
         rollback: None,
         process: Default::default(),
         stop_grace: DurationMs::from_secs(10),
+        stop_grace_given: false,
+        hooks: Default::default(),
         stop_signal: None,
         labels: BTreeMap::new(),
         policy: Default::default(),
@@ -320,6 +322,7 @@ impl World {
             Step::Create(spec) => {
                 let id = spec.id.clone();
                 let observed = Observed {
+                    is_preparing: false,
                     spec: *spec,
                     state: InstanceState::Created,
                     starts: 0,

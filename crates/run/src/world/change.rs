@@ -24,6 +24,11 @@ impl World {
             let active = self.stacks.get(&request.stack).and_then(|s| s.active.clone());
             request.services = active.iter().flat_map(|r| r.stack.services.keys().cloned()).collect();
         }
+        if matches!(request.intent, Intent::Restart { .. }) {
+            let active = self.stacks.get(&request.stack).and_then(|s| s.active.clone());
+            let services = active.as_ref().map(|release| &release.stack.services);
+            request.services = plan::restarted_with(services, request.services);
+        }
         if let Intent::Rollback { to } = request.intent {
             let target = self.rollback_target(&request.stack, &request.services, to).await?;
             request.intent = Intent::Rollback { to: Some(target) };

@@ -99,12 +99,15 @@ mod tests {
             hostname: "a1".into(),
             stop_signal: "SIGTERM".into(),
             stop_grace_ms: 0,
+            hooks: Default::default(),
+            ipc_of: None,
+            pid_of: None,
             log_max_bytes: 0,
             log_max_files: 1,
             labels: BTreeMap::new(),
         };
         let state = InstanceState::Running { pid: 1, since: Timestamp(since) };
-        Observed { spec, state, starts, quick_failures: 0, listening: Vec::new() }
+        Observed { spec, state, starts, quick_failures: 0, is_preparing: false, listening: Vec::new() }
     }
 
     fn since(observed: &Observed) -> i64 {
