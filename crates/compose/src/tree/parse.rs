@@ -4,7 +4,7 @@
 
 use super::{Entry, Map, Node, Tag, Value, scalar};
 use crate::diagnostics::{Pos, Sink};
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use std::collections::HashMap;
 
 /// Largest file that is read.
@@ -126,7 +126,7 @@ impl<'a> Builder<'a> {
         let mark = error.marker();
         let pos = Pos { file: self.file, line: mark.line() as u32, column: mark.col() as u32 + 1 };
         let message = format!("not valid YAML: {}", error.info());
-        match hint_for(error.info()) {
+        match hint_for(&error.info()) {
             Some(hint) => self.sink.error_hint(pos, message, hint),
             None => self.sink.error(pos, message),
         }
@@ -143,19 +143,20 @@ impl<'a> Builder<'a> {
                 let is_merge_key = text == "<<" && is_merge(style, tag);
                 self.add(node, anchor, size, is_merge_key)
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 self.open(anchor, Value::List(Vec::new()), tag.as_deref(), pos)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 self.open(anchor, Value::Map(Map::new()), tag.as_deref(), pos)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => self.alias(anchor, pos),
-            Event::DocumentStart(_) => {
+            Event::DocumentStart(..) => {
                 self.anchors.clear();
                 Ok(())
             }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            // The beginnings and ends of streams and documents.
+            _ => Ok(()),
         }
     }
 
@@ -187,7 +188,7 @@ impl<'a> Builder<'a> {
         &mut self,
         anchor: usize,
         value: Value,
-        tag: Option<&saphyr_parser::Tag>,
+        tag: Option<&granit_parser::Tag>,
         pos: Pos,
     ) -> Result<(), Stop> {
         if self.stack.len() >= MAX_DEPTH {
@@ -310,23 +311,23 @@ fn depth(node: &Node) -> usize {
 }
 
 /// Whether `<<` merges rather than names a key: written plainly, or under `!!merge`.
-fn is_merge(style: ScalarStyle, tag: Option<&saphyr_parser::Tag>) -> bool {
+fn is_merge(style: ScalarStyle, tag: Option<&granit_parser::Tag>) -> bool {
     match tag {
         None => style == ScalarStyle::Plain,
-        Some(tag) => tag.is_yaml_core_schema() && tag.suffix == "merge",
+        Some(tag) => tag.is_yaml_core_schema() && tag.suffix() == "merge",
     }
 }
 
-fn merge_tag(tag: Option<&saphyr_parser::Tag>) -> Tag {
+fn merge_tag(tag: Option<&granit_parser::Tag>) -> Tag {
     match tag {
-        Some(tag) if tag.handle == "!" && tag.suffix == "reset" => Tag::Reset,
-        Some(tag) if tag.handle == "!" && tag.suffix == "override" => Tag::Override,
+        Some(tag) if tag.handle() == "!" && tag.suffix() == "reset" => Tag::Reset,
+        Some(tag) if tag.handle() == "!" && tag.suffix() == "override" => Tag::Override,
         _ => Tag::None,
     }
 }
 
-fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&saphyr_parser::Tag>) -> Value {
-    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str());
+fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&granit_parser::Tag>) -> Value {
+    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix());
     match core {
         Some("str") => return Value::Text(text.to_owned()),
         Some("null") => return Value::Null,
