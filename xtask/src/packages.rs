@@ -27,8 +27,12 @@ pub const PACKAGES: &[Package] = &[
     installed("skopeo", "reads the images that we build, as others do"),
     installed("podman", "runs containers through our OCI command line"),
     installed("runc", "the OCI runtime that ours is compared with"),
+    installed("python3-venv", "holds the validators below"),
     unpacked("docker-registry", "a registry to pull images from"),
 ];
+
+/// From PyPI: they check documents of ours by the public schemas.
+const VALIDATORS: [&str; 2] = ["cyclonedx-python-lib[json-validation]==11.12.0", "spdx-tools==0.8.5"];
 
 /// What benches compare ours with, and the libraries it needs. Never installed itself: that would
 /// start services.
@@ -75,8 +79,29 @@ pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     if !names.is_empty() {
         install(&names)?;
     }
+    if let Err(error) = provide_validators() {
+        eprintln!("warning: tests that need validators from PyPI will be skipped: {error}");
+    }
     let programs = |package: &Package| Ok(unpack(package.name, "usr/bin")?.join("usr/bin"));
     missing().filter(|p| p.unpacked).map(programs).collect()
+}
+
+/// The validators in an environment of their own. Without them the tests that call them are skipped.
+fn provide_validators() -> Outcome {
+    let root = workspace::root();
+    let directory = root.join("target/xtask/validators");
+    let done = directory.join(format!("done-{}", VALIDATORS.join("-").replace(['[', ']', '='], "_")));
+    if done.exists() {
+        return Ok(());
+    }
+    process::run(&root, "python3", &["-m", "venv", &directory.to_string_lossy()])?;
+    let pip = directory.join("bin/pip").to_string_lossy().into_owned();
+    process::run(
+        &root,
+        &pip,
+        &[&["install", "-q", "--disable-pip-version-check"], &VALIDATORS[..]].concat(),
+    )?;
+    Ok(std::fs::write(done, "")?)
 }
 
 /// By `apt-get` as root; others are told what is missing.

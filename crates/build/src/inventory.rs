@@ -79,6 +79,14 @@ pub fn packages(layers: &[PathBuf]) -> Result<Vec<Package>, BuildError> {
     Ok(found.into_iter().map(|package| with_licences(package, layers)).collect())
 }
 
+/// Debian's code name, as the image states it.
+pub fn distribution(layers: &[PathBuf]) -> Option<String> {
+    let text =
+        layers.iter().rev().find_map(|layer| read(&layer.join("usr/lib/os-release")).ok().flatten())?;
+    let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(name.trim_matches('"').to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Rust packages that a lock file names; what is compiled in cannot be read from the image.
 pub fn of_cargo_lock(text: &str) -> Vec<Package> {
     let lock: toml::Table = text.parse().unwrap_or_default();

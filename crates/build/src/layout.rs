@@ -10,6 +10,7 @@ use model::image::BuiltImage;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -97,6 +98,21 @@ impl Layout {
         document::read(&format!("the document {digest}"), &bytes)
     }
 
+    /// The bytes of a blob of at most `MAX_DOCUMENT_BYTES`, checked.
+    pub fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, BuildError> {
+        let path = self.blob_path(digest);
+        let bytes = File::open(&path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        let bytes = bytes.map_err(BuildError::io(format!("read {}", path.display())))?;
+        match Digest::of(&bytes) == *digest {
+            true => Ok(bytes),
+            false => Err(self.damaged(format!("the blob {digest} has other content"))),
+        }
+    }
+
     fn damaged(&self, reason: String) -> BuildError {
         BuildError::Store { path: self.root.clone(), reason }
     }
@@ -115,11 +131,12 @@ impl Layout {
             entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         }
         self.change_index(|index| {
-            index.manifests.retain(|other| match (name, ref_name(other)) {
-                (Some(name), Some(old)) => name != old,
-                (None, None) => other.digest != entry.digest,
-                _ => true,
-            });
+            match name {
+                Some(name) => take_name(index, name, &entry.digest),
+                None => {
+                    index.manifests.retain(|other| ref_name(other).is_some() || other.digest != entry.digest)
+                }
+            }
             index.manifests.push(entry);
         })
     }
@@ -130,15 +147,26 @@ impl Layout {
         Ok(index.manifests.into_iter().find(|entry| ref_name(entry) == Some(name)).map(|entry| entry.digest))
     }
 
-    /// Adds a document that belongs to an image, in place of an earlier one of its type.
-    pub fn put_referrer(&self, mut entry: Descriptor, subject: &Digest) -> Result<(), BuildError> {
-        entry.annotations.insert(SUBJECT.to_owned(), subject.to_string());
+    /// Adds documents that belong to an image, in place of earlier ones of their types, and
+    /// annotations to what the index says of it.
+    pub fn put_referrers(
+        &self,
+        documents: Vec<Descriptor>,
+        subject: &Digest,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<(), BuildError> {
         self.change_index(|index| {
-            index.manifests.retain(|other| {
-                Self::subject_of(other) != Some(subject.as_str())
-                    || other.artifact_type != entry.artifact_type
-            });
-            index.manifests.push(entry);
+            for entry in index.manifests.iter_mut().filter(|entry| entry.digest == *subject) {
+                entry.annotations.extend(annotations.clone());
+            }
+            for mut document in documents {
+                document.annotations.insert(SUBJECT.to_owned(), subject.to_string());
+                index.manifests.retain(|other| {
+                    Self::subject_of(other) != Some(subject.as_str())
+                        || other.artifact_type != document.artifact_type
+                });
+                index.manifests.push(document);
+            }
         })
     }
 
@@ -150,19 +178,6 @@ impl Layout {
     /// Everything in the index, in the order in which it came.
     pub fn entries(&self) -> Result<Vec<Descriptor>, BuildError> {
         Ok(self.index()?.manifests)
-    }
-
-    /// Adds to what the index says of an image, under all its names.
-    pub fn annotate(
-        &self,
-        manifest: &Digest,
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<(), BuildError> {
-        self.change_index(|index| {
-            for entry in index.manifests.iter_mut().filter(|entry| entry.digest == *manifest) {
-                entry.annotations.extend(annotations.clone());
-            }
-        })
     }
 
     /// Names and manifests of images, in the order in which they came.
@@ -201,16 +216,7 @@ impl Layout {
 
     /// Takes a name away from its image, which stays, under no name if it has no other.
     pub fn untag(&self, name: &str) -> Result<(), BuildError> {
-        self.change_index(|index| {
-            let Some(at) = index.manifests.iter().position(|entry| ref_name(entry) == Some(name)) else {
-                return;
-            };
-            let mut entry = index.manifests.remove(at);
-            entry.annotations.remove(REF_NAME);
-            if !index.manifests.iter().any(|other| other.digest == entry.digest) {
-                index.manifests.push(entry);
-            }
-        })
+        self.change_index(|index| take_name_away(index, name))
     }
 
     /// Forgets an image under all its names; its blobs stay until they are collected.
@@ -336,6 +342,25 @@ impl Layout {
 
 pub fn ref_name(entry: &Descriptor) -> Option<&str> {
     entry.annotations.get(REF_NAME).map(String::as_str)
+}
+
+/// The image that had the name stays, under no name: a release may need it.
+fn take_name_away(index: &mut Index, name: &str) {
+    let Some(at) = index.manifests.iter().position(|entry| ref_name(entry) == Some(name)) else {
+        return;
+    };
+    let mut entry = index.manifests.remove(at);
+    entry.annotations.remove(REF_NAME);
+    if !index.manifests.iter().any(|other| other.digest == entry.digest) {
+        index.manifests.push(entry);
+    }
+}
+
+/// The same for a name that another image is about to get.
+fn take_name(index: &mut Index, name: &str, next: &Digest) {
+    let is_same = |entry: &Descriptor| ref_name(entry) == Some(name) && entry.digest == *next;
+    index.manifests.retain(|entry| !is_same(entry));
+    take_name_away(index, name);
 }
 
 /// As `lock`, exclusively, for waits that may be long: they end when the job is stopped.

@@ -16,6 +16,8 @@ pub mod job;
 pub mod layout;
 pub mod listing;
 pub mod pull;
+pub mod revision;
+pub mod sbom;
 pub mod store;
 
 mod base_files;

@@ -26,6 +26,18 @@ pub fn needs(binary: &str, package: &str) -> Option<PathBuf> {
     path
 }
 
+/// A Python with the validators that `cargo xtask test` installs below `target`.
+#[must_use = "return from the test when this is None"]
+pub fn python_with_validators() -> Option<PathBuf> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let python = PathBuf::from(root).join("target/xtask/validators/bin/python3");
+    if python.is_file() {
+        return Some(python);
+    }
+    missing(&current_test(), "validators from PyPI", "cargo xtask test");
+    None
+}
+
 pub(crate) fn find(binary: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);

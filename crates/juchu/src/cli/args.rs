@@ -226,6 +226,8 @@ pub enum ImageCommand {
     Ls(ImageLs),
     /// What one image holds and how it runs.
     Inspect(ImageInspect),
+    /// What an image was made from, as CycloneDX 1.6 or SPDX 2.3 in JSON.
+    Sbom(ImageSbom),
     /// How two images differ: files, packages and configuration.
     Diff(ImageDiff),
     /// Remove the images that no release needs; the last `juchu build` of each service stays.
@@ -250,6 +252,23 @@ pub struct ImageInspect {
     pub output: Output,
     #[command(flatten)]
     pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageSbom {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    /// Which form.
+    #[arg(long, value_name = "FORMAT", default_value = "cyclonedx")]
+    pub format: SbomFormat,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SbomFormat {
+    Cyclonedx,
+    Spdx,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,10 @@
 
 mod uses;
 
-use super::args::{Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, StackArgs};
+use super::args::{
+    Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImageSbom, SbomFormat,
+    StackArgs,
+};
 use super::image_text::{difference_text, gc_text, inspect_text, list_text};
 use super::reach;
 use super::screen::{Outcome, Screen};
@@ -10,6 +13,7 @@ use crate::home::Home;
 use build::ImageStore;
 use build::catalogue::{LOCAL, Stored, find, size_together, stored};
 use build::compare::compare;
+use build::sbom::Format;
 use console::client::ClientError;
 use model::{Digest, ErrorKind, Report};
 use serde::Serialize;
@@ -55,6 +59,7 @@ pub async fn image(screen: &Screen, home: &Home, args: Image, before: &StackArgs
     match args.command {
         ImageCommand::Ls(args) => ls(screen, home, &args).await,
         ImageCommand::Inspect(args) => inspect(screen, home, &args, &over(&args.stack)).await,
+        ImageCommand::Sbom(args) => sbom(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Diff(args) => diff(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Gc(args) => gc(screen, home, &args).await,
         ImageCommand::Export(args) => export(screen, home, &args, &over(&args.stack)).await,
@@ -113,6 +118,21 @@ async fn inspect(screen: &Screen, home: &Home, args: &ImageInspect, stack: &Stac
         true => screen.json(&entry),
         false => screen.print(&inspect_text(&entry, screen)),
     }
+}
+
+async fn sbom(screen: &Screen, home: &Home, args: &ImageSbom, stack: &StackArgs) -> Outcome {
+    let store = open(home)?;
+    let images = all(&store)?;
+    let image = meant(home, &images, &args.image, stack).await?;
+    let format = match args.format {
+        SbomFormat::Cyclonedx => Format::CycloneDx,
+        SbomFormat::Spdx => Format::Spdx,
+    };
+    let (bytes, made_with_it) = build::sbom::of(&store, image, format).map_err(|e| e.report())?;
+    if !made_with_it {
+        screen.note("it was not built here: this is what its files tell; what was compiled in is missing");
+    }
+    screen.print(&String::from_utf8_lossy(&bytes))
 }
 
 async fn diff(screen: &Screen, home: &Home, args: &ImageDiff, stack: &StackArgs) -> Outcome {

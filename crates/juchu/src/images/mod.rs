@@ -9,14 +9,15 @@ mod turn;
 mod wire;
 pub mod worker;
 
+use crate::machine::Host;
 use async_trait::async_trait;
 use build::ImageStore;
 use build::catalogue::LOCAL;
 use container::BuildContainers;
 use model::image::BuiltImage;
-use model::{Digest, Report, Service, Stack};
+use model::{Bytes, Digest, Report, Service, Stack};
 use recipe::Workshop;
-use run::ports::{Images, Say};
+use run::ports::{Images, Machine, Say};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use tokio::sync::Mutex;
 
 /// Images younger than this are never collected: a build may be about to use them.
 const COLLECT_GRACE: Duration = Duration::from_secs(600);
+
+/// With less free than this, what only `juchu build` made is not kept.
+const DISK_FLOOR: Bytes = Bytes::mib(1024);
 
 pub struct Builders {
     inner: Arc<Inner>,
@@ -54,6 +58,15 @@ impl Builders {
             Ok(result) => result,
             Err(panic) => Err(Report::internal(format!("the builder broke: {panic}"))),
         }
+    }
+}
+
+impl Inner {
+    /// The last image that `juchu build` made of each service; a later one takes its name.
+    fn built(&self) -> Result<Vec<Digest>, Report> {
+        let named = self.store.layout().list().map_err(|e| e.report())?.into_iter();
+        let is_built = |name: &Option<String>| name.as_ref().is_some_and(|n| n.starts_with(LOCAL));
+        Ok(named.filter(|(name, _)| is_built(name)).map(|(_, digest)| digest).collect())
     }
 }
 
@@ -104,10 +117,9 @@ impl Images for Builders {
     async fn keep_only(&self, used: Vec<BuiltImage>) {
         let mut keep: BTreeSet<Digest> = used.into_iter().map(|image| image.manifest).collect();
         let swept = self.blocking(move |inner| {
-            // The last one that `juchu build` made of a service; a later one takes its name.
-            let named = inner.store.layout().list().map_err(|e| e.report())?.into_iter();
-            let is_built = |name: &Option<String>| name.as_ref().is_some_and(|n| n.starts_with(LOCAL));
-            keep.extend(named.filter(|(name, _)| is_built(name)).map(|(_, digest)| digest));
+            if Host.disk_free(inner.store.root()).is_none_or(|free| free >= DISK_FLOOR) {
+                keep.extend(inner.built()?);
+            }
             inner.store.collect(&keep, COLLECT_GRACE).map_err(|e| e.report())?;
             // What is kept need not be unpacked again after a restart of the machine.
             inner.store.settle().map_err(|e| e.report())

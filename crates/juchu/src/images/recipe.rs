@@ -2,13 +2,19 @@
 
 use build::archive::ArchiveChoice;
 use build::assemble::Options;
-use build::kinds::{Context, Machine, NoRunner, Runner};
+use build::inventory::Package;
+use build::kinds::{Context, Kind, Machine, NoRunner, Runner};
 use build::pull::PullOptions;
 use build::{ImageStore, Job};
 use model::image::{BuildSpec, Builder, BuiltImage, ImageSource};
 use model::{Digest, ErrorKind, Report, Service};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Kept beside the image, not in it: the same inputs give the same digest at every commit.
+const REVISION: &str = "org.opencontainers.image.revision";
+const BUILDER: &str = "dev.juchu.builder";
+const INPUTS: &str = "dev.juchu.inputs";
 
 /// Where images are made, and with what.
 pub struct Workshop {
@@ -63,7 +69,7 @@ impl Workshop {
             ImageSource::Component { name, options } => {
                 let plan =
                     catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
-                assemble(&plan, store, job)
+                assemble(&plan, store, job, Vec::new(), None)
             }
             ImageSource::Build(spec) => {
                 refuse_dockerfile(spec)?;
@@ -71,7 +77,12 @@ impl Workshop {
                     build::kinds::plan_image(spec, context)
                 })?;
                 planned.notes.iter().for_each(|note| job.say(note));
-                assemble(&planned.plan, store, job)
+                let context = spec.context.as_deref();
+                let compiled_in = match (planned.kind, context) {
+                    (Kind::Rust, Some(context)) => locked_crates(context),
+                    _ => Vec::new(),
+                };
+                assemble(&planned.plan, store, job, compiled_in, context)
             }
         }
     }
@@ -100,9 +111,34 @@ fn states_command(service: &Service) -> bool {
     service.command.is_some() || service.entrypoint.is_some()
 }
 
-fn assemble(plan: &build::ImagePlan, store: &ImageStore, job: Job<'_>) -> Result<BuiltImage, Report> {
+/// Makes the image, and beside it the list of what it was made from.
+fn assemble(
+    plan: &build::ImagePlan,
+    store: &ImageStore,
+    job: Job<'_>,
+    compiled_in: Vec<Package>,
+    context: Option<&Path>,
+) -> Result<BuiltImage, Report> {
     let options = Options { job, force_fresh: false };
-    build::assemble::assemble_with(plan, store, &options).map_err(|e| e.report())
+    let image = build::assemble::assemble_with(plan, store, &options).map_err(|e| e.report())?;
+    let mut annotations = BTreeMap::from([
+        (BUILDER.to_owned(), format!("juchu {}", env!("CARGO_PKG_VERSION"))),
+        (INPUTS.to_owned(), plan.inputs.to_string()),
+    ]);
+    if let Some(commit) = context.and_then(build::revision::of) {
+        annotations.insert(REVISION.to_owned(), commit);
+    }
+    build::sbom::attach(store, &image, compiled_in, &annotations).map_err(|e| e.report())?;
+    Ok(image)
+}
+
+/// The crates that the nearest lock file names: its own, or that of the workspace above.
+fn locked_crates(context: &Path) -> Vec<Package> {
+    let mut files = context.ancestors().map(|above| above.join("Cargo.lock"));
+    let file = files.find(|file| file.is_file());
+    // The build has read it already.
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    text.map(|text| build::inventory::of_cargo_lock(&text)).unwrap_or_default()
 }
 
 /// Dockerfiles need an engine of somebody else's; that adapter is not there yet.

@@ -59,6 +59,17 @@ fn images_are_built_compared_written_out_and_collected() {
     assert!(text.contains("~ /site/index.html (layer 1): content, 3 B → 7 B"), "{text}");
     assert_eq!(machine.must(&directory, &["image", "diff", b, b]), "The two are the same.\n");
 
+    let bill = json(&machine.must(&directory, &["image", "sbom", "shop/web"]));
+    assert_eq!(
+        (&bill["bomFormat"], &bill["metadata"]["component"]["version"]),
+        (&"CycloneDX".into(), &b.into())
+    );
+    let bill = json(&machine.must(&directory, &["image", "sbom", "shop/web", "--format", "spdx"]));
+    assert_eq!(bill["packages"][1]["name"], "application", "nothing but busybox is in it");
+    let looked = json(&machine.must(&directory, &["image", "inspect", "shop/web", "--json"]));
+    assert_eq!(looked["referrers"].as_object().expect("a map").len(), 2);
+    assert!(looked["annotations"]["dev.juchu.builder"].as_str().expect("text").starts_with("juchu "));
+
     let out = machine.home().join("out");
     machine.must(&directory, &["image", "export", "shop/web", out.to_str().expect("text")]);
     assert_eq!(whole(&out), 2, "a layer and a configuration");
@@ -137,7 +148,7 @@ fn a_build_that_is_not_reproducible_is_told_by_file() {
     let said = machine.run(&project, &["build", "--check"]);
     assert_eq!(said.code, 3, "{}{}", said.out, said.err);
     assert!(said.out.contains("✗ clock"), "{}", said.out);
-    assert!(said.out.contains("/app/clock (layer 2): content"), "{}", said.out);
+    assert!(said.out.contains("/usr/local/bin/clock (layer 2): content"), "{}", said.out);
     let left = fs::read_dir(machine.home().join("builds")).expect("its place").count();
     assert_eq!(left, 0, "a check leaves nothing behind");
 }
