@@ -76,6 +76,7 @@ async fn enter(screen: &Screen, client: &Client, stack: &StackName, job: &Job) -
         environment: exec.environment.into_iter().collect(),
         user: exec.user,
         working_dir: exec.working_dir,
+        privileged: exec.privileged,
         ..ExecRequest::default()
     };
     let request = EnterRequest { slot: Some(job.slot), request, tty: false };

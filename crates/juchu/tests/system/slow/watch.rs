@@ -88,7 +88,7 @@ services:
         - action: sync+exec
           path: ./exec
           target: /exec
-          exec: { command: ["/app/busybox", "ash", "/exec/run.sh"], environment: { WORD: hello } }
+          exec: { command: ["/app/busybox", "ash", "/exec/run.sh"], environment: { WORD: hello }, privileged: true }
         - { action: rebuild, path: ./web }
 "#;
 
@@ -210,6 +210,10 @@ fn commands_run_and_their_failure_is_told(project: &Project<'_>, watch: &Watchin
     project.write("exec/run.sh", "echo $WORD from inside");
     watch.wait_for("web-1 | hello from inside");
     watch.wait_for("web-2: ran `/app/busybox ash /exec/run.sh` in ");
+    project.write("exec/run.sh", "/app/busybox grep CapEff /proc/self/status");
+    watch.wait_for("web-1 | CapEff:");
+    let usual = project.inside("1", &["grep", "CapEff", "/proc/self/status"]);
+    assert!(!watch.said().contains(usual.trim()), "the command has more rights than {usual}");
     project.write("exec/run.sh", "exit 3");
     watch.wait_for("web-1: `/app/busybox ash /exec/run.sh` failed with exit code 3 after ");
 }
