@@ -26,7 +26,8 @@ static NETWORK: &[Field] = &[
     field("enable_ipv4", FlagGiven),
     field("enable_ipv6", FlagGiven),
 ];
-static IPAM: &[Field] = &[text("driver"), field("config", Each(&Form::Record(POOL))), pairs("options")];
+// Its `options` are read and, as in the reference, not printed.
+static IPAM: &[Field] = &[text("driver"), field("config", Each(&Form::Record(POOL)))];
 static POOL: &[Field] = &[text("subnet"), text("gateway"), text("ip_range"), pairs("aux_addresses")];
 
 static VOLUME: &[Field] =

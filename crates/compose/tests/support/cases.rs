@@ -15,6 +15,7 @@ pub fn corpus() -> Vec<Case> {
 /// Loads a case as `juchu config` would in its directory.
 pub fn load_case(case: &Case) -> Loaded {
     let mut files = Memory::default();
+    files.add("/dev/null", b"");
     for (name, content) in &case.files {
         files.add(Path::new(DIRECTORY).join(name), content.as_bytes());
     }
