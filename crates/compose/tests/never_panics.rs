@@ -27,7 +27,7 @@ services:
     depends_on: {db: {condition: service_healthy, required: false}}
     networks: {front: {aliases: [w], ipv4_address: 10.0.0.3}, default: }
     healthcheck: {test: [CMD, curl, x], interval: 1m30s, retries: 3}
-    deploy: {replicas: 2, resources: {limits: {cpus: "0.5", memory: 64m}}}
+    deploy: {replicas: 1, resources: {limits: {cpus: "0.5", memory: 64m}}}
     ulimits: {nofile: {soft: 1, hard: 2}}
     extra_hosts: ["a:1.2.3.4"]
     secrets: [s]

@@ -45,9 +45,9 @@ fn ports_in_the_long_form() {
         "127.0.0.1 8080>80/udp"
     );
     assert_eq!(long("{target: '80', published: '8080', name: web}"), "8080>80");
-    let (stack, said) = with_keys("ports: ['3000-3010:80']").warned();
-    assert_eq!(ports(&stack.services["a"]), "3000>80");
-    assert!(said.contains("4:13: warning: of the published ports 3000-3010 the first is used"), "{said}");
+    let ranged = service("ports: ['3000-3010:80', '[::1]:53:53/udp']").ports;
+    assert_eq!((ranged[0].published, ranged[0].published_last, ranged[0].target), (3000, 3010, 80));
+    assert_eq!((ranged[1].published_last, ranged[1].host_ip.map(|ip| ip.is_ipv6())), (0, Some(true)));
 }
 
 #[test]

@@ -175,6 +175,7 @@ fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
         protocol: Protocol::Http,
         backend: backend.clone(),
         public: true,
+        last_port: 0,
     };
     let mut table = RouteTable { version: ROUTE_TABLE_VERSION, revision: 1, ..RouteTable::empty() };
     table.backends.insert(backend, Backend { endpoints: vec![endpoint], hold_ms: 0 });

@@ -13,6 +13,7 @@ pub mod wire;
 mod buffer;
 mod control;
 mod counters;
+mod datagram;
 mod detect;
 mod drain;
 mod handover;

@@ -62,6 +62,12 @@ pub const MAX_IDLE_UPSTREAM: usize = 64;
 pub const MAX_HELD: usize = 1024;
 /// Bytes of one of them in memory beside its bookkeeping; what has sent more is not held.
 pub const MAX_HELD_BYTES: usize = 24 * 1024;
+/// Clients' addresses and ports that are talking over UDP at one time, of all and of one client's
+/// address; beyond, questions that were answered a second ago make room, then datagrams are lost.
+pub const MAX_FLOWS: usize = 65_536;
+pub const MAX_FLOWS_OF_CLIENT: usize = 8192;
+/// Bytes of datagrams waiting in one listening socket, beyond which they are lost.
+pub const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
 /// Pending connections of one listener.
 pub const BACKLOG: i32 = 4096;
 /// Listeners, backends and zones of one table.
@@ -113,6 +119,10 @@ pub struct Limits {
     /// Access log: bytes before it is rotated, and how many rotated files stay.
     pub access_log_bytes: u64,
     pub access_log_files: u32,
+    /// A UDP client that says and hears nothing is forgotten after this: one that kept talking for
+    /// two seconds, and one that only asked something.
+    pub datagram_idle: Duration,
+    pub datagram_short_idle: Duration,
     /// How long one of the host's resolvers may take.
     pub name_forward: Duration,
 }
@@ -141,6 +151,8 @@ impl Default for Limits {
             successor_serves: Duration::from_secs(2),
             access_log_bytes: 16 << 20,
             access_log_files: 3,
+            datagram_idle: Duration::from_secs(60),
+            datagram_short_idle: Duration::from_secs(10),
             name_forward: Duration::from_secs(2),
         }
     }

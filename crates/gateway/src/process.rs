@@ -3,6 +3,7 @@
 use crate::client::GatewayClient;
 use crate::control::controller::Controller;
 use crate::control::server::{self, Server, Told};
+use crate::datagram;
 use crate::handover::predecessors::Predecessors;
 use crate::handover::take::{self, Heir, Inheritance, TakeError};
 use crate::log::Log;
@@ -110,7 +111,8 @@ fn run(options: GatewayOptions) -> Result<(), StartError> {
     let workers =
         (0..threads).map(|index| worker::start(index, shared.clone())).collect::<io::Result<_>>()?;
     let names = names::start(shared.clone(), &options)?;
-    let controller = Controller::new(options.clone(), shared, workers, names);
+    let relay = datagram::start(shared.clone())?;
+    let controller = Controller::new(options.clone(), shared, workers, names, relay);
     let ended = runtime.block_on(serve(options.clone(), log.clone(), controller, start));
     log.flush();
     if let (Some(path), Ok(Ending::Alone)) = (&options.pid_file, &ended) {

@@ -20,6 +20,8 @@ pub type ListenerId = u32;
 pub struct Snapshot {
     pub routes: HashMap<ListenerId, Arc<Route>>,
     pub zones: HashMap<IpAddr, Arc<Zone>>,
+    /// By the address they ask from.
+    pub askers: HashMap<IpAddr, Arc<Asker>>,
     /// Endpoints by number that are to have nothing more to do, and until when.
     pub draining: HashMap<u64, Drain>,
 }
@@ -55,6 +57,8 @@ pub struct Endpoint {
     pub counters: Counters,
     /// Takes nothing new: draining, or gone from the table.
     pub closed: AtomicBool,
+    /// Gone from the table: it is not there to finish anything.
+    pub gone: AtomicBool,
     /// Moment until which others are preferred.
     suspect_until: AtomicU64,
 }
@@ -70,6 +74,7 @@ impl Endpoint {
             address,
             counters: Counters::new(threads),
             closed: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
         }
     }
@@ -175,6 +180,25 @@ impl Backend {
             .map(|(endpoint, _)| endpoint)
     }
 
+    /// The same one for the same `client` as long as the endpoints are the same, whichever process
+    /// is asked; by weight, and those that failed lately last.
+    pub fn choose_for(&self, client: u64, now: Moment) -> Option<Arc<Endpoint>> {
+        let weight = |index: usize| self.weights.as_ref().map_or(1, |weights| weights[index]);
+        // Rendezvous: each endpoint draws a number from the client, heavier ones a greater one.
+        let drawn = |(index, endpoint): (usize, &Arc<Endpoint>)| {
+            let mixed = mix(client ^ fingerprint(endpoint.instance.bytes()));
+            let chance = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+            let share = -f64::from(weight(index)) / chance.ln();
+            (endpoint.suspect_until.load(Relaxed) <= now, share)
+        };
+        let all = self.endpoints.iter().enumerate();
+        let best = all.max_by(|a, b| {
+            let (a, b) = (drawn(*a), drawn(*b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
+        best.map(|(_, endpoint)| endpoint.clone())
+    }
+
     /// Whether something takes new work that has not failed lately.
     pub fn has_trusted(&self, now: Moment) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.suspect_until.load(Relaxed) <= now)
@@ -191,6 +215,26 @@ pub struct Zone {
     pub names: HashMap<String, Vec<IpAddr>>,
     pub reverse: HashMap<IpAddr, String>,
     pub forward: bool,
+    /// The network's own name, lower case; empty if it has none.
+    pub domain: String,
+}
+
+/// What one instance's names mean beyond that.
+pub struct Asker {
+    pub zones: Vec<IpAddr>,
+    pub aliases: HashMap<String, String>,
+    pub servers: Vec<IpAddr>,
+}
+
+/// A number for some bytes, the same in every process.
+pub fn fingerprint(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn mix(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// A small generator for choices that nobody gains from guessing.
@@ -204,9 +248,7 @@ impl Random {
     pub fn next(&self) -> u64 {
         let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.0.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mix(state)
     }
     /// A number below `bound`, which is not 0.
     pub fn below(&self, bound: usize) -> usize {

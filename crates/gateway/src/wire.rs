@@ -1,6 +1,7 @@
 //! Version 1 of what is said on the control socket: one JSON object on one line each way.
 
 use model::route::{ApplyReport, BindFailure, RouteTable};
+use model::service::Transport;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,6 +36,9 @@ pub enum Request {
     HandOver {
         /// [`HANDING_FORM`]
         form: u32,
+        /// The successor takes sockets for datagrams too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        datagrams: bool,
     },
     Descriptors,
     Ready,
@@ -63,7 +67,7 @@ pub const HANDING_FORM: u32 = 1;
 /// in it are followed without binding anything.
 ///
 /// Descriptors come in this order: the lock, the control socket, the sockets of each listener, and
-/// of each zone that for UDP and that for TCP.
+/// of each zone that for UDP and that for TCP, and, if they were asked for, those for datagrams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handing {
     pub form: u32,
@@ -73,6 +77,9 @@ pub struct Handing {
     pub ports: Vec<HandedPort>,
     pub listeners: Vec<HandedListener>,
     pub zones: Vec<IpAddr>,
+    /// One socket each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datagrams: Vec<HandedListener>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +104,7 @@ impl Handing {
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         let listeners: usize = self.listeners.iter().map(|listener| listener.sockets).sum();
-        2 + listeners + 2 * self.zones.len()
+        2 + listeners + 2 * self.zones.len() + self.datagrams.len()
     }
 }
 
@@ -181,7 +188,13 @@ pub struct ListenerStatus {
     pub asked: SocketAddr,
     pub bound: SocketAddr,
     pub backend: String,
+    #[serde(default, skip_serializing_if = "is_tcp")]
+    pub transport: Transport,
     pub counts: Counts,
+}
+
+fn is_tcp(transport: &Transport) -> bool {
+    *transport == Transport::Tcp
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -274,7 +287,7 @@ mod tests {
         assert_eq!((handing.form, handing.descriptors()), (HANDING_FORM, 2 + 4 + 2));
         assert_eq!(serde_json::to_string(&line).expect("it can be written"), HANDING);
         for (request, expect) in [
-            (Request::HandOver { form: 1 }, r#"{"hand_over":{"form":1}}"#),
+            (Request::HandOver { form: 1, datagrams: false }, r#"{"hand_over":{"form":1}}"#),
             (Request::Descriptors, r#""descriptors""#),
             (Request::Ready, r#""ready""#),
             (Request::Serving, r#""serving""#),

@@ -59,6 +59,10 @@ impl Shared {
             open: (0..threads).map(|_| Arc::default()).collect(),
         }
     }
+    /// Parts of each counter: one for each worker, and one for the thread of datagrams.
+    pub fn shards(&self) -> usize {
+        self.threads + 1
+    }
     /// Client connections of all threads.
     pub fn connections(&self) -> u64 {
         self.open.iter().map(|open| open.load(Ordering::Relaxed)).sum()

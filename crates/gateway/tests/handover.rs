@@ -156,7 +156,7 @@ fn a_successor_that_stops() {
             std::thread::park();
         }
     };
-    let promised = match ask(&mut talk, Some(Request::HandOver { form: HANDING_FORM })) {
+    let promised = match ask(&mut talk, Some(Request::HandOver { form: HANDING_FORM, datagrams: true })) {
         Reply::Handing(handing) => handing.descriptors(),
         other => panic!("{other:?}"),
     };
@@ -340,7 +340,13 @@ fn names_are_answered_by_the_one_that_serves() {
     let mut zones = table(1, &[]);
     let addresses = vec!["10.1.2.3".parse().expect("an address")];
     let names = BTreeMap::from([("web".to_owned(), addresses)]);
-    zones.zones.push(NameZone { listen: "127.0.0.5".parse().expect("an address"), names, forward: false });
+    zones.zones.push(NameZone {
+        listen: "127.0.0.5".parse().expect("an address"),
+        names,
+        forward: false,
+        domain: String::new(),
+        reverse: BTreeMap::new(),
+    });
     world.apply(&zones);
     let asks_udp = || {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -368,6 +374,45 @@ fn names_are_answered_by_the_one_that_serves() {
     let counts = world.status().names;
     (0..5).for_each(|_| asks_udp());
     assert_eq!(world.status().names.answered, counts.answered + 5);
+}
+
+#[test]
+fn datagrams_lose_nothing_and_stay_with_their_instance() {
+    let instances = [common::datagrams::Echo::start(), common::datagrams::Echo::start()];
+    let mut world = World::with(2, &[("GATEWAY_TEST_GRACE_MS", "5000")]);
+    let mut served = table(1, &[]);
+    common::datagrams::serve(&mut served, "t/dns:53/udp", &[&instances[0], &instances[1]]);
+    world.apply(&served);
+    let bound = |world: &World| {
+        let status = world.status();
+        let udp = status.listeners.iter().find(|l| l.transport == model::service::Transport::Udp);
+        udp.expect("it listens").bound
+    };
+    let address = bound(&world);
+    let clients: Vec<_> = (0..8).map(|_| common::datagrams::Client::of(address)).collect();
+    let first: Vec<String> = clients.iter().map(|client| client.ask("hello")).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            let mut asked = 0u32;
+            // Each of them must be answered: a lost datagram would run into the client's patience.
+            while !stop.load(Relaxed) {
+                let client = common::datagrams::Client::of(address);
+                assert!(client.ask(&asked.to_string()).ends_with(&asked.to_string()));
+                asked += 1;
+            }
+            asked
+        })
+    };
+    for threads in [1, 3] {
+        world.hand_over(threads);
+        assert_eq!(bound(&world), address);
+        let again: Vec<String> = clients.iter().map(|client| client.ask("hello")).collect();
+        assert_eq!(again, first, "the successor chooses as its predecessor did");
+    }
+    stop.store(true, Relaxed);
+    assert!(load.join().expect("nothing was lost") > 0);
 }
 
 /// The address of "web", asked.

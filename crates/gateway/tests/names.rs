@@ -53,7 +53,10 @@ fn zones(revision: u64, listen: IpAddr, names: &[(&str, &[&str])], forward: bool
     let address = |text: &&str| text.parse().expect("an address");
     let names: BTreeMap<String, Vec<IpAddr>> =
         names.iter().map(|(name, all)| ((*name).to_owned(), all.iter().map(address).collect())).collect();
-    RouteTable { zones: vec![NameZone { listen, names, forward }], ..table(revision, &[]) }
+    RouteTable {
+        zones: vec![NameZone { listen, names, forward, domain: String::new(), reverse: BTreeMap::new() }],
+        ..table(revision, &[])
+    }
 }
 
 /// A port that is free for UDP and TCP on the address.

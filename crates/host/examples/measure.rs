@@ -157,7 +157,7 @@ async fn measure_pairs(engine: &HostEngine, rounds: usize) {
             let mut spec = spec(&format!("p{}x{round}x{number}", std::process::id()), "exec sleep 100");
             if number == 1 {
                 let address = "10.215.249.0".parse().expect("an address");
-                let links = vec![Link { network: network.clone(), address }];
+                let links = vec![Link::new(network.clone(), address)];
                 spec.network = InstanceNetwork::Links { links, dns: vec![network.gateway] };
             }
             let mut lap = Lap::new();
@@ -180,6 +180,7 @@ fn network() -> NetworkSpec {
         prefix_len: 22,
         internal: false,
         virtual_addresses: Vec::new(),
+        mtu: None,
     }
 }
 

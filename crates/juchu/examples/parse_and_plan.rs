@@ -72,13 +72,18 @@ fn once(files: &OneFile) -> usize {
         origin: "image".into(),
     };
     let images = stack.services.keys().map(|name| (name.clone(), image.clone())).collect();
-    let addresses = plan::address::allocate(&stack, None, &[], "/home").expect("there is room");
+    let addresses = plan::address::allocate(&stack, None, &[], "/home", &[]).expect("there is room");
     let (id, made) = (ReleaseId(1), Timestamp(0));
     let (files, hashes) = (BTreeMap::new(), Default::default());
     let release = Release { id, stack, images, files, hashes, addresses, made };
-    let networks =
-        release.addresses.values().map(plan::spec::network_spec).map(|n| (n.bridge.clone(), n)).collect();
+    let networks = release
+        .addresses
+        .values()
+        .map(|n| plan::spec::network_spec(n, &plan::Foreign::default()))
+        .map(|n| (n.bridge.clone(), n))
+        .collect();
     let plan = plan::plan(&plan::Input {
+        foreign: &plan::Foreign::default(),
         stack: &release.stack.name,
         desired: Some(&release),
         last: None,

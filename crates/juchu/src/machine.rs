@@ -1,6 +1,7 @@
 //! What the control loop asks of this machine: the time, its subnets, its free ports.
 
 use model::Timestamp;
+use model::service::Transport;
 use model::subnet::Cidr;
 use run::ports::Machine;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
@@ -30,8 +31,12 @@ impl Machine for Host {
         Some(model::Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
-    fn port_in_use(&self, address: SocketAddr) -> Option<String> {
-        try_port(address).err().map(|error| match error {
+    fn uplinks(&self) -> Option<u64> {
+        net::uplinks().ok()
+    }
+
+    fn port_in_use(&self, address: SocketAddr, transport: Transport) -> Option<String> {
+        try_port(address, transport).err().map(|error| match error {
             rustix::io::Errno::ADDRINUSE => "something on this machine already listens there".to_owned(),
             rustix::io::Errno::ADDRNOTAVAIL => format!("{} is not an address of this machine", address.ip()),
             _ => error.to_string(),
@@ -40,10 +45,19 @@ impl Machine for Host {
 }
 
 /// Binds as the gateway does, so that addresses it already holds on this port are not in the way.
-fn try_port(address: SocketAddr) -> rustix::io::Result<()> {
+fn try_port(address: SocketAddr, transport: Transport) -> rustix::io::Result<()> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
+    let kind = match transport {
+        Transport::Tcp => SocketType::STREAM,
+        Transport::Udp => SocketType::DGRAM,
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if transport == Transport::Tcp {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
     sockopt::set_socket_reuseport(&socket, true)?;
     bind(&socket, &address)
 }
@@ -58,16 +72,18 @@ mod tests {
         let held = holder.local_addr().expect("bound");
         let anywhere = SocketAddr::from(([0, 0, 0, 0], held.port()));
         for address in [held, anywhere] {
-            let said = Host.port_in_use(address).expect("it is held");
+            let said = Host.port_in_use(address, Transport::Tcp).expect("it is held");
+            assert_eq!(Host.port_in_use(address, Transport::Udp), None, "of the other kind it is free");
             assert_eq!(said, "something on this machine already listens there");
         }
         drop(holder);
-        assert_eq!(Host.port_in_use(held), None);
+        assert_eq!(Host.port_in_use(held, Transport::Tcp), None);
     }
 
     #[test]
     fn an_address_of_another_machine_is_told() {
-        let said = Host.port_in_use(SocketAddr::from(([192, 0, 2, 1], 80))).expect("not ours");
+        let said =
+            Host.port_in_use(SocketAddr::from(([192, 0, 2, 1], 80)), Transport::Tcp).expect("not ours");
         assert_eq!(said, "192.0.2.1 is not an address of this machine");
     }
 }

@@ -93,6 +93,21 @@ pub enum InstanceNetwork {
 pub struct Link {
     pub network: NetworkSpec,
     pub address: IpAddr,
+    /// Hardware address, in hexadecimal with colons; one that follows from `address` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Name of the interface inside; `eth` and its number among the links when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Addresses beside its own that are valid on this link only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
+}
+
+impl Link {
+    pub fn new(network: NetworkSpec, address: IpAddr) -> Self {
+        Self { network, address, mac: None, interface: None, link_local: Vec::new() }
+    }
 }
 
 /// A network of this host: one bridge, one subnet.
@@ -107,6 +122,9 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// Virtual addresses of the services on this network, held by the bridge.
     pub virtual_addresses: Vec<IpAddr>,
+    /// Largest packet; that of the way out when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
 }
 
 /// What an engine sees of one instance.
@@ -123,6 +141,9 @@ pub struct Observed {
     pub is_preparing: bool,
     /// TCP ports on which something inside listens on all addresses or its own.
     pub listening: Vec<u16>,
+    /// The same for UDP, as far as a port can be told from that of a client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listening_udp: Vec<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,4 +53,12 @@ pub struct NetworkAddresses {
     pub internal: bool,
     /// The stable virtual address of each service on it.
     pub services: BTreeMap<ServiceName, std::net::Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Instances get their addresses from this part of the subnet only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<crate::subnet::Cidr>,
+    /// Given to nobody that did not ask for it: auxiliary and fixed addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<std::net::Ipv4Addr>,
 }

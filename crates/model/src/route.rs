@@ -1,6 +1,6 @@
 //! Where connections go: the whole of what the gateway knows, replaced at once.
 
-use crate::service::Protocol;
+use crate::service::{Protocol, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -18,9 +18,15 @@ pub struct RouteTable {
     pub backends: BTreeMap<BackendId, Backend>,
     /// One zone for each network: who asks decides what a name means.
     pub zones: Vec<NameZone>,
+    /// As `listeners`, for UDP; what their `protocol` says has no meaning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datagrams: Vec<Listener>,
+    /// Those whose names mean more than their network's zone says, by the address they ask from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub askers: BTreeMap<IpAddr, Asker>,
 }
 
-/// `stack/service:port`.
+/// `stack/service:port`, with `/udp` behind it for datagrams.
 pub type BackendId = String;
 
 /// One address the gateway listens on.
@@ -31,6 +37,9 @@ pub struct Listener {
     pub backend: BackendId,
     /// For people outside (a published port) rather than between services.
     pub public: bool,
+    /// When not 0: the first port that is free from that of `address` to this one.
+    #[serde(default, skip_serializing_if = "is_no_port")]
+    pub last_port: u16,
 }
 
 /// The instances behind one port of a service.
@@ -77,6 +86,10 @@ fn is_zero(ms: &u64) -> bool {
     *ms == 0
 }
 
+fn is_no_port(port: &u16) -> bool {
+    *port == 0
+}
+
 fn is_default_drain(ms: &u64) -> bool {
     *ms == DEFAULT_DRAIN_MS
 }
@@ -94,6 +107,26 @@ pub struct NameZone {
     pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Names not in it are asked of the host's resolvers; false on internal networks.
     pub forward: bool,
+    /// The network's own name: `web.shop_default` means what `web` means.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub domain: String,
+    /// What an address is called; of those not in it the shortest of `names`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reverse: BTreeMap<IpAddr, String>,
+}
+
+/// An instance whose names mean more than the zone it asks says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asker {
+    /// Its other zones, by where they listen, in the order in which they are looked through.
+    pub zones: Vec<IpAddr>,
+    /// Names that only it knows: lower-case name → the name that is meant.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
+    /// Asked instead of the host's resolvers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
 }
 
 impl RouteTable {
@@ -105,6 +138,8 @@ impl RouteTable {
             listeners: Vec::new(),
             backends: BTreeMap::new(),
             zones: Vec::new(),
+            datagrams: Vec::new(),
+            askers: BTreeMap::new(),
         }
     }
 }
@@ -117,10 +152,27 @@ pub struct ApplyReport {
     pub failed: Vec<BindFailure>,
     /// The address actually bound, for each listener that asked for port 0 of a host address.
     pub bound: Vec<(SocketAddr, SocketAddr)>,
+    /// The same with whose they are, for ranges and for UDP too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<BoundPort>,
+}
+
+/// A port that was chosen when it was bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundPort {
+    pub asked: SocketAddr,
+    pub backend: BackendId,
+    pub bound: SocketAddr,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindFailure {
     pub address: SocketAddr,
     pub error: String,
+    #[serde(default, skip_serializing_if = "is_tcp")]
+    pub transport: Transport,
+}
+
+fn is_tcp(transport: &Transport) -> bool {
+    *transport == Transport::Tcp
 }

@@ -45,6 +45,9 @@ pub struct Service {
     pub networks: BTreeMap<NetworkName, Attachment>,
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// `links` with an alias and `external_links`: the name this service uses → the name meant.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
     /// 1 unless `deploy.replicas` or `scale` says otherwise.
     pub replicas: u32,
     #[serde(default)]
@@ -168,12 +171,15 @@ pub struct Device {
 }
 
 /// A port of the service that people outside reach on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// Port inside the instance.
     pub target: u16,
     /// Port on the host; 0 asks for any free one.
     pub published: u16,
+    /// When not 0: any free one from `published` to this.
+    #[serde(default, skip_serializing_if = "is_no_port")]
+    pub published_last: u16,
     /// Address on the host; all of them when absent.
     #[serde(default)]
     pub host_ip: Option<IpAddr>,
@@ -182,6 +188,10 @@ pub struct PublishedPort {
     /// From `app_protocol` or `x-juchu`.
     #[serde(default)]
     pub protocol: Protocol,
+}
+
+fn is_no_port(port: &u16) -> bool {
+    *port == 0
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -280,6 +290,25 @@ pub enum NetworkMode {
 pub struct Attachment {
     pub aliases: Vec<String>,
     pub ipv4_address: Option<IpAddr>,
+    /// `02:42:ac:11:65:43`; one that follows from the address unless declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// `ethN` unless declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_name: Option<String>,
+    /// 169.254.0.0/16 addresses beside its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_local_ips: Vec<IpAddr>,
+    /// Networks are joined from the highest to the lowest, then by name.
+    #[serde(skip_serializing_if = "is_no_priority")]
+    pub priority: i64,
+    /// The highest has the default route; without one the first joined that has a way out.
+    #[serde(skip_serializing_if = "is_no_priority")]
+    pub gw_priority: i64,
+}
+
+fn is_no_priority(priority: &i64) -> bool {
+    *priority == 0
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

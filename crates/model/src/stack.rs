@@ -3,6 +3,7 @@
 use crate::{NetworkName, Service, ServiceName, StackName, VolumeName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// A stack as declared: everything relative is resolved, every short form expanded.
@@ -26,7 +27,7 @@ pub struct Stack {
     pub policy: serde_json::Value,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// The name on this host, unique over all stacks (`stack_key` unless declared).
     pub name: String,
@@ -39,6 +40,18 @@ pub struct Network {
     /// Declared subnet in CIDR form, else one is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<String>,
+    /// Declared address of the bridge, else the first of the subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Instances get their addresses from this part of the subnet only, in CIDR form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<String>,
+    /// `aux_addresses`: never given to anybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Ipv4Addr>,
+    /// Largest packet; that of the way out unless declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }

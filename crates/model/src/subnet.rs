@@ -38,6 +38,10 @@ pub enum SubnetError {
     TooSmall(Cidr),
     #[error("the subnet {wanted} overlaps {taken}, which is in use on this host")]
     Overlap { wanted: Cidr, taken: Cidr },
+    #[error("the network {name} has the subnet {taken} and not {wanted}, and another stack is on it")]
+    Shared { name: String, wanted: Cidr, taken: Cidr },
+    #[error("no address is left in {0} for another service")]
+    Full(Cidr),
     #[error("no free /{CHOSEN_PREFIX_LEN} is left in 10.208.0.0/13, 172.24.0.0/13 and 172.18.0.0/15")]
     Exhausted,
 }
@@ -162,6 +166,15 @@ impl Layout {
     /// In ascending order.
     pub fn virtual_addresses(self) -> impl Iterator<Item = Ipv4Addr> {
         (2..self.reserved).filter_map(move |offset| self.subnet.nth(offset))
+    }
+
+    /// The addresses of a part of the subnet that somebody can have, in ascending order.
+    pub fn usable(self, part: Cidr) -> impl Iterator<Item = Ipv4Addr> {
+        let (base, last) = (u64::from(u32::from(self.subnet.base)), self.subnet.size() - 1);
+        let first = u64::from(u32::from(part.base));
+        (first..first + part.size())
+            .filter(move |address| (base + 1..base + last).contains(address))
+            .filter_map(|address| u32::try_from(address).ok().map(Ipv4Addr::from))
     }
 
     /// In ascending order; the broadcast address is left out.

@@ -54,6 +54,7 @@ struct Network {
     bridge: Bridge,
     gateway: Ipv4Addr,
     addresses: BTreeSet<(Ipv4Addr, u8)>,
+    mtu: Option<u32>,
 }
 
 impl Network {
@@ -76,7 +77,7 @@ impl Network {
             }
         }
         let bridge = Bridge { name: spec.bridge.clone(), subnet, internal: spec.internal };
-        Ok(Self { bridge, gateway, addresses })
+        Ok(Self { bridge, gateway, addresses, mtu: spec.mtu })
     }
 
     fn name(&self) -> &str {
@@ -164,6 +165,25 @@ pub fn host_subnets() -> Result<Vec<Cidr>, NetError> {
     Ok(all.into_iter().collect())
 }
 
+/// What the way out of our networks follows from, as a number: it changes when a device gains or
+/// loses its address, a default route comes or goes, or packets may be larger. Our own devices do
+/// not count.
+pub fn uplinks() -> Result<u64, NetError> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut socket = Socket::route().map_err(NetError::kernel("open a netlink socket"))?;
+    let links = rtnl::links(&mut socket)?;
+    let bridges = ours(&links);
+    let addressed: BTreeSet<_> = rtnl::addresses(&mut socket)?.iter().map(|a| a.link).collect();
+    let mut hasher = DefaultHasher::new();
+    for link in links.iter().filter(|link| addressed.contains(&link.index)) {
+        if bridges.iter().all(|bridge| bridge.name != link.name) {
+            (link.index, &link.name, link.mtu, link.is_up()).hash(&mut hasher);
+        }
+    }
+    (rtnl::outgoing_link(&mut socket, OUTSIDE)?, is_router()?).hash(&mut hasher);
+    Ok(hasher.finish())
+}
+
 /// Only what is marked as ours, in the order of the kernel.
 fn ours(links: &[Link]) -> Vec<Bridge> {
     let bridges = links.iter().filter(|link| link.kind == "bridge");
@@ -182,7 +202,10 @@ fn ask(
 fn ensure_link(socket: &mut Socket, network: &Network) -> Result<Link, NetError> {
     let name = network.name();
     let alias = network.bridge.alias();
-    let mtu = uplink_mtu(socket)?;
+    let mtu = match network.mtu {
+        Some(mtu) => mtu,
+        None => uplink_mtu(socket)?,
+    };
     let mac = hardware_address(network.gateway);
     match rtnl::link(socket, name)? {
         Some(link) if !is_ours_or_half_made(&link) => return Err(NetError::NameTaken(name.to_owned())),

@@ -15,6 +15,8 @@ use std::path::Path;
 
 /// Networks one instance may be on.
 const LINKS_MAX: usize = 32;
+/// Of 169.254.0.0/16 (RFC 3927).
+const LINK_LOCAL_LEN: u8 = 16;
 /// Hexadecimal digits of the hash of the id in a name; with `jv` and two digits: 15 characters.
 const HASH_LEN: usize = 11;
 
@@ -23,8 +25,19 @@ fn host_name(id: &InstanceId, index: usize) -> String {
     format!("jv{}{index}", &Digest::of(id.as_str().as_bytes()).hex()[..HASH_LEN])
 }
 
-fn inner_name(index: usize) -> String {
-    format!("eth{index}")
+/// As declared, else `ethN`.
+fn inner_name(index: usize, link: &Link) -> String {
+    link.interface.clone().unwrap_or_else(|| format!("eth{index}"))
+}
+
+/// As declared, else one that belongs to the address.
+fn hardware_address_of(link: &Link, address: Ipv4Addr) -> Result<[u8; 6], NetError> {
+    let Some(text) = &link.mac else { return Ok(hardware_address(address)) };
+    let bytes: Option<Vec<u8>> = text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()).ok_or_else(|| NetError::Spec {
+        name: link.network.bridge.clone(),
+        reason: format!("`{text}` is not a hardware address"),
+    })
 }
 
 /// One link with everything it needs looked up.
@@ -34,6 +47,9 @@ struct Port {
     bridge: rtnl::Link,
     address: Ipv4Addr,
     prefix_len: u8,
+    hardware_address: [u8; 6],
+    /// Valid on this link only.
+    link_local: Vec<Ipv4Addr>,
 }
 
 /// Makes the instance's namespace at `netns_path` with its links, addresses and default route, or
@@ -64,12 +80,15 @@ fn ports(host: &mut Socket, id: &InstanceId, links: &[Link]) -> Result<Vec<Port>
     for (index, link) in links.iter().enumerate() {
         let name = &link.network.bridge;
         let bridge = rtnl::link(host, name)?.filter(|l| l.kind == "bridge");
+        let address = ipv4(name, link.address)?;
         ports.push(Port {
             host_name: host_name(id, index),
-            inner_name: inner_name(index),
+            inner_name: inner_name(index, link),
             bridge: bridge.ok_or_else(|| NetError::NoBridge(name.clone()))?,
-            address: ipv4(name, link.address)?,
+            address,
             prefix_len: link.network.prefix_len,
+            hardware_address: hardware_address_of(link, address)?,
+            link_local: link.link_local.iter().map(|a| ipv4(name, *a)).collect::<Result<_, _>>()?,
         });
     }
     Ok(ports)
@@ -109,7 +128,7 @@ fn ensure_pairs(
         }
         stale_here.extend(outer.map(|link| rtnl::delete_link(&link.name)));
         stale_inside.extend(inner.map(|link| rtnl::delete_link(&link.name)));
-        let mac = hardware_address(port.address);
+        let mac = port.hardware_address;
         let (mtu, file) = (port.bridge.mtu, namespace.file());
         missing.push(rtnl::create_veth(&port.host_name, &port.inner_name, mac, mtu, file));
     }
@@ -166,16 +185,16 @@ fn ensure_inside(
     let present = rtnl::addresses(socket)?;
     let mut stale = Vec::new();
     for (port, link) in ports.iter().zip(inner) {
-        let wanted = Address { link: link.index, address: port.address, prefix_len: port.prefix_len };
-        stale.extend(present.iter().filter(|a| a.link == link.index && **a != wanted));
-        if !present.contains(&wanted) {
-            requests.push(rtnl::add_address(&wanted));
-        }
+        let on_link = |address, prefix_len| Address { link: link.index, address, prefix_len };
+        let mut wanted = vec![on_link(port.address, port.prefix_len)];
+        wanted.extend(port.link_local.iter().map(|address| on_link(*address, LINK_LOCAL_LEN)));
+        stale.extend(present.iter().filter(|a| a.link == link.index && !wanted.contains(a)));
+        requests.extend(wanted.iter().filter(|a| !present.contains(a)).map(rtnl::add_address));
         if !link.is_up() {
             requests.push(rtnl::set_up(&port.inner_name));
         }
-        if link.mtu != port.bridge.mtu || link.hardware_address != hardware_address(port.address) {
-            let mac = hardware_address(port.address);
+        if link.mtu != port.bridge.mtu || link.hardware_address != port.hardware_address {
+            let mac = port.hardware_address;
             requests.push(rtnl::set_mtu_and_address(&port.inner_name, port.bridge.mtu, mac));
         }
     }

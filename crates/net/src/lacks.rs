@@ -112,6 +112,7 @@ fn probe_whole() -> Option<NetLack> {
         prefix_len: 22,
         internal: false,
         virtual_addresses: Vec::new(),
+        mtu: None,
     };
     if let Err(error) = bridge::ensure_bridge(&network) {
         return Some(unexpected(&error));

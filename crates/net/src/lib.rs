@@ -18,9 +18,9 @@ mod lacks;
 mod listening;
 mod namespace;
 
-pub use bridge::{bridges, ensure_bridge, host_subnets, remove_bridge};
+pub use bridge::{bridges, ensure_bridge, host_subnets, remove_bridge, uplinks};
 pub use error::NetError;
 pub use instance::{ensure_instance, remove_instance};
 pub use lacks::{NetLack, lacks};
-pub use listening::listening;
+pub use listening::{listening, listening_udp};
 pub use model::subnet::{Cidr, Layout, SubnetError, choose_subnets};

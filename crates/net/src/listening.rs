@@ -1,5 +1,5 @@
-//! Which TCP ports a process' network namespace listens on, from `/proc/<pid>/net/tcp` and
-//! `tcp6`, so that nobody has to declare them.
+//! Which ports a process' network namespace listens on, from `/proc/<pid>/net/tcp`, `udp` and their
+//! like for IPv6, so that nobody has to declare them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,27 +10,42 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const TABLE_MAX_BYTES: u64 = 16 << 20;
 /// `TCP_LISTEN` as the tables write it.
 const LISTEN: &str = "0A";
+/// The state of UDP sockets that are connected to nobody.
+const UNCONNECTED: &str = "07";
+/// Ports from here on are those of clients (`net.ipv4.ip_local_port_range`): a socket that waits
+/// for one answer looks like one that serves.
+const FIRST_CLIENT_PORT: u16 = 32_768;
 
 /// Ports in the state LISTEN on all addresses or on one that is not the loopback; sorted. Empty
 /// when the process is gone.
 pub fn listening(pid: i32) -> Vec<u16> {
-    let mut ports = BTreeSet::new();
-    for table in ["tcp", "tcp6"] {
-        let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
-        ports.extend(parse(BufReader::new(file.take(TABLE_MAX_BYTES))));
-    }
-    ports.into_iter().collect()
+    ports(pid, ["tcp", "tcp6"], LISTEN).into_iter().collect()
 }
 
-fn parse(table: impl BufRead) -> impl Iterator<Item = u16> {
-    table.lines().skip(1).map_while(Result::ok).filter_map(|line| parse_line(&line))
+/// The same for UDP, without ports that clients are given.
+pub fn listening_udp(pid: i32) -> Vec<u16> {
+    let all = ports(pid, ["udp", "udp6"], UNCONNECTED);
+    all.into_iter().filter(|port| *port < FIRST_CLIENT_PORT).collect()
+}
+
+fn ports(pid: i32, tables: [&str; 2], state: &str) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    for table in tables {
+        let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
+        ports.extend(parse(BufReader::new(file.take(TABLE_MAX_BYTES)), state));
+    }
+    ports
+}
+
+fn parse<'s>(table: impl BufRead + 's, state: &'s str) -> impl Iterator<Item = u16> + 's {
+    table.lines().skip(1).map_while(Result::ok).filter_map(move |line| parse_line(&line, state))
 }
 
 /// `  0: 0100007F:1F90 00000000:0000 0A …`: number, local, remote, state.
-fn parse_line(line: &str) -> Option<u16> {
+fn parse_line(line: &str, state: &str) -> Option<u16> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (address, port) = fields.next()?.split_once(':')?;
-    if fields.nth(1)? != LISTEN || is_loopback(address)? {
+    if fields.nth(1)? != state || is_loopback(address)? {
         return None;
     }
     u16::from_str_radix(port, 16).ok()
@@ -65,7 +80,7 @@ mod tests {
             5: 00000000000000000000000000000000:01BB 00000000000000000000000000000000:0000 0A 0\n\
             6: 00000000000000000000000001000000:01BC 00000000000000000000000000000000:0000 0A 0\n\
             7: 0000000000000000FFFF00000100007F:01BD 00000000000000000000000000000000:0000 0A 0\n";
-        assert_eq!(parse(table.as_bytes()).collect::<Vec<_>>(), [8080, 80, 443]);
+        assert_eq!(parse(table.as_bytes(), LISTEN).collect::<Vec<_>>(), [8080, 80, 443]);
     }
 
     #[test]

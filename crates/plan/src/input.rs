@@ -5,7 +5,7 @@ use crate::step::Step;
 use model::instance::{Health, InstanceState, NetworkSpec, Observed};
 use model::{InstanceId, Release, ServiceName, StackName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Everything a plan for one stack follows from.
@@ -30,12 +30,38 @@ pub struct Input<'a> {
     pub in_flight: &'a BTreeMap<String, InFlight>,
     /// Every instance of this stack, of whatever release.
     pub instances: &'a [InstanceView],
+    /// What other stacks have on networks that may be this one's too.
+    pub foreign: &'a Foreign,
     /// Networks known to be as they should, by bridge.
     pub networks: &'a BTreeMap<String, NetworkSpec>,
     pub now: Timestamp,
     /// Number of the plan to be made; new instance ids follow from it.
     pub number: u64,
     pub settings: &'a Settings,
+}
+
+/// What the other stacks of this host have on their networks, by bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Virtual addresses of their services; a bridge without any is in it too.
+    pub virtual_addresses: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+    /// Addresses of their instances.
+    pub instances: BTreeSet<Ipv4Addr>,
+}
+
+impl Foreign {
+    /// Whether another stack is on the network.
+    pub fn uses(&self, bridge: &str) -> bool {
+        self.virtual_addresses.contains_key(bridge)
+    }
+
+    /// Takes note of a release of another stack.
+    pub fn add(&mut self, release: &Release) {
+        for network in release.addresses.values() {
+            let known = self.virtual_addresses.entry(network.bridge.clone()).or_default();
+            known.extend(network.services.values().copied());
+        }
+    }
 }
 
 /// The release before the desired one, whose instances can still take traffic.

@@ -25,7 +25,7 @@ pub mod volume;
 pub mod warm;
 
 pub use depend::restarted_with;
-pub use input::{Direction, Fallback, InFlight, Input, InstanceView, Phase, Settings};
+pub use input::{Direction, Fallback, Foreign, InFlight, Input, InstanceView, Phase, Settings};
 pub use planner::{Failure, Plan, Waiting, plan};
 pub use ready::{Readiness, readiness};
 pub use restart::CRASH_LOOP;

@@ -114,7 +114,7 @@ fn leave_out_begun(input: &Input<'_>, plan: &mut Plan) {
 }
 
 fn missing_networks(input: &Input<'_>, release: &Release) -> Vec<Step> {
-    let wanted = release.addresses.values().map(network_spec);
+    let wanted = release.addresses.values().map(|network| network_spec(network, input.foreign));
     wanted.filter(|spec| input.networks.get(&spec.bridge) != Some(spec)).map(Step::EnsureNetwork).collect()
 }
 

@@ -31,6 +31,8 @@ pub(crate) fn remove_stack(input: &Input<'_>, plan: &mut Plan) {
         return;
     }
     let bridges = input.last.iter().flat_map(|r| r.addresses.values()).map(|a| a.bridge.clone());
+    // The last stack on a network takes it along.
+    let bridges = bridges.filter(|bridge| !input.foreign.uses(bridge));
     plan.steps.extend(bridges.map(|bridge| Step::RemoveNetwork { bridge }));
     if input.remove_volumes {
         let volumes = input.last.into_iter().flat_map(volume::owned);

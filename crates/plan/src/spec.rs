@@ -1,11 +1,11 @@
 //! From a declared service and its image to the exact specification of one instance.
 
-use crate::input::Settings;
+use crate::input::{Foreign, Settings};
 use model::image::ImageConfig;
 use model::instance::{InstanceNetwork, InstanceSpec, Link, NetworkSpec, PlacedFile, ResolvedMount};
 use model::mount::{FileGrant, MountSource};
 use model::release::NetworkAddresses;
-use model::service::{NetworkMode, ProcessSettings, UpdateOrder};
+use model::service::{Attachment, NetworkMode, ProcessSettings, UpdateOrder};
 use model::{Bytes, Digest, InstanceId, NetworkName, Release, Service, StackName};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub const LOG_FILES: u32 = 3;
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a service is on a network, and the gateway and prefix that tell its subnet.
-type Joined<'a> = (&'a model::service::Attachment, Option<(Ipv4Addr, u8)>);
+type OnNetwork<'a> = (&'a model::service::Attachment, Option<(Ipv4Addr, u8)>);
 
 /// What must be equal for two instances to be interchangeable. Ports, replicas, health checks and
 /// policies are not in it: they change without a new instance.
@@ -32,7 +32,7 @@ struct Interchangeable<'a> {
     mounts: &'a [model::mount::Mount],
     files: Vec<(&'static str, &'a FileGrant, Option<&'a Digest>)>,
     network_mode: &'a NetworkMode,
-    networks: BTreeMap<&'a NetworkName, Joined<'a>>,
+    networks: BTreeMap<&'a NetworkName, OnNetwork<'a>>,
     resources: &'a model::service::Resources,
     process: &'a ProcessSettings,
     stop_signal: &'a Option<String>,
@@ -230,33 +230,59 @@ fn network(release: &Release, service: &Service, seat: &Seat) -> InstanceNetwork
     }
 }
 
-fn links(release: &Release, service: &Service, seat: &Seat) -> InstanceNetwork {
-    let mut joined: Vec<(&NetworkAddresses, Ipv4Addr)> = service
-        .networks
-        .keys()
-        .filter_map(|name| Some((release.addresses.get(name)?, *seat.addresses.get(name)?)))
-        .collect();
-    // The default route goes through the first network that has a way out.
-    joined.sort_by_key(|(network, _)| network.internal);
-    let gateway = joined.first().map(|(network, _)| IpAddr::V4(network.gateway));
-    let dns = gateway.into_iter().chain(service.process.dns.iter().copied()).collect();
-    let links = joined
-        .into_iter()
-        .map(|(network, address)| Link { network: network_spec(network), address: IpAddr::V4(address) })
-        .collect();
-    InstanceNetwork::Links { links, dns }
+/// A network that a service joins.
+struct Joined<'a> {
+    network: &'a NetworkAddresses,
+    attachment: &'a Attachment,
+    address: Ipv4Addr,
+    /// `ethN`, in the order in which networks are joined.
+    number: usize,
 }
 
-/// A network as the engine is told of it.
-pub fn network_spec(network: &NetworkAddresses) -> NetworkSpec {
-    let mut virtual_addresses: Vec<IpAddr> = network.services.values().map(|a| IpAddr::V4(*a)).collect();
+fn links(release: &Release, service: &Service, seat: &Seat) -> InstanceNetwork {
+    let mut all: Vec<(&NetworkName, &Attachment)> = service.networks.iter().collect();
+    all.sort_by_key(|(name, attachment)| (-attachment.priority, *name));
+    let known = all.into_iter().filter_map(|(name, attachment)| {
+        Some((release.addresses.get(name)?, attachment, *seat.addresses.get(name)?))
+    });
+    let mut joined: Vec<Joined<'_>> = known
+        .enumerate()
+        .map(|(number, (network, attachment, address))| Joined { network, attachment, address, number })
+        .collect();
+    // The first has the default route, if it has a way out.
+    joined.sort_by_key(|j| (j.network.internal, -j.attachment.gw_priority, j.number));
+    let gateway = joined.first().map(|j| IpAddr::V4(j.network.gateway));
+    let links = joined.iter().enumerate().map(|(place, joined)| link(joined, place)).collect();
+    // Everything is asked of the gateway, which asks the servers of `dns`.
+    InstanceNetwork::Links { links, dns: gateway.into_iter().collect() }
+}
+
+fn link(joined: &Joined<'_>, place: usize) -> Link {
+    let Joined { network, attachment, address, number } = joined;
+    let is_elsewhere = place != *number;
+    let own_name = attachment.interface_name.clone();
+    Link {
+        mac: attachment.mac_address.clone(),
+        interface: own_name.or_else(|| is_elsewhere.then(|| format!("eth{number}"))),
+        link_local: attachment.link_local_ips.clone(),
+        ..Link::new(network_spec(network, &Foreign::default()), IpAddr::V4(*address))
+    }
+}
+
+/// A network as the engine is told of it, with what other stacks have on it.
+pub fn network_spec(network: &NetworkAddresses, foreign: &Foreign) -> NetworkSpec {
+    let others = foreign.virtual_addresses.get(&network.bridge).into_iter().flatten();
+    let mut virtual_addresses: Vec<IpAddr> =
+        network.services.values().chain(others).map(|a| IpAddr::V4(*a)).collect();
     virtual_addresses.sort();
+    virtual_addresses.dedup();
     NetworkSpec {
         bridge: network.bridge.clone(),
         gateway: IpAddr::V4(network.gateway),
         prefix_len: network.prefix_len,
         internal: network.internal,
         virtual_addresses,
+        mtu: network.mtu,
     }
 }
 
@@ -283,7 +309,10 @@ pub fn held_alone(service: &Service) -> Option<String> {
         MountSource::Bind { path, .. } => Some(format!("it writes to {}", path.display())),
         _ => None,
     });
-    let fixed = service.networks.values().find_map(|a| a.ipv4_address);
+    let fixed = service.networks.values().find_map(|a| {
+        let ip = a.ipv4_address.map(|address| address.to_string());
+        ip.or_else(|| a.mac_address.clone())
+    });
     let fixed = fixed.map(|address| format!("it has the fixed address {address}"));
     let host = match &service.network_mode {
         NetworkMode::Host => Some("it uses the network of this host".to_owned()),

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use model::image::{BuiltImage, ImageConfig, ImageSource};
 use model::instance::{Exit, InstanceSpec, InstanceState, NetworkSpec, Observed};
 use model::route::{ApplyReport, BindFailure, RouteTable};
+use model::service::Transport;
 use model::subnet::Cidr;
 use model::{Digest, DurationMs, ErrorKind, InstanceId, Report, Service, Stack, Timestamp, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub struct State {
     pub lost_images: BTreeSet<Digest>,
     pub builds: u64,
     pub table: Option<RouteTable>,
+    /// What is said of the ways out of the host.
+    pub uplinks: u64,
     /// Two running instances at one time on one named volume: never to happen.
     pub two_writers: bool,
 }
@@ -137,6 +140,7 @@ impl Engine for FakeMachine {
             starts: 0,
             quick_failures: 0,
             is_preparing: false,
+            listening_udp: Vec::new(),
             listening: Vec::new(),
         };
         self.state().instances.entry(spec.id.clone()).or_insert(observed);
@@ -280,10 +284,14 @@ impl Router for FakeMachine {
         let taken = &state.taken_ports;
         let failed = table.listeners.iter().filter(|l| l.public && taken.contains(&l.address.port()));
         let failed = failed
-            .map(|l| BindFailure { address: l.address, error: "address already in use".to_owned() })
+            .map(|l| BindFailure {
+                address: l.address,
+                error: "address already in use".to_owned(),
+                transport: Transport::Tcp,
+            })
             .collect();
         state.table = Some(table.clone());
-        Ok(ApplyReport { revision: table.revision, failed, bound: Vec::new() })
+        Ok(ApplyReport { revision: table.revision, failed, bound: Vec::new(), ports: Vec::new() })
     }
 
     async fn drained(&self, _instance: &InstanceId, _limit: DurationMs) {}
@@ -310,7 +318,11 @@ impl Machine for FakeMachine {
         None
     }
 
-    fn port_in_use(&self, address: SocketAddr) -> Option<String> {
+    fn uplinks(&self) -> Option<u64> {
+        Some(self.state().uplinks)
+    }
+
+    fn port_in_use(&self, address: SocketAddr, _: Transport) -> Option<String> {
         self.state().taken_ports.contains(&address.port()).then(|| "address already in use".to_owned())
     }
 }

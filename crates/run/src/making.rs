@@ -4,9 +4,10 @@ use crate::control::{Phase, Progress};
 use crate::ports::{Images, Say};
 use crate::story::Stories;
 use model::image::{BuiltImage, ImageSource, PullPolicy};
+use model::release::NetworkAddresses;
 use model::stack::FileSource;
 use model::subnet::Cidr;
-use model::{Digest, Release, ReleaseId, Report, Service, ServiceName, Stack, Timestamp};
+use model::{Digest, NetworkName, Release, ReleaseId, Report, Service, ServiceName, Stack, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -30,6 +31,8 @@ pub struct Order {
     pub known: BTreeMap<ServiceName, (Digest, BuiltImage)>,
     /// Subnets of the host and of other stacks.
     pub taken: Vec<Cidr>,
+    /// The releases of the other stacks, whose networks this one may be on.
+    pub others: Vec<Arc<Release>>,
     /// Tells apart two installations on one host.
     pub home: String,
     pub id: ReleaseId,
@@ -70,11 +73,7 @@ pub async fn make(
         all.insert(service.name.clone(), image);
     }
     let addresses =
-        plan::address::allocate(&order.stack, order.previous.as_deref(), &order.taken, &order.home).map_err(
-            |error| {
-                Report::usage(error.to_string()).hint("declare another `ipam.config.subnet`, or remove it")
-            },
-        )?;
+        addresses(&order.stack, order.previous.as_deref(), &order.taken, &order.home, &order.others)?;
     let contents = store_files(&order.stack, files)?;
     let release = Release {
         id: order.id,
@@ -86,6 +85,20 @@ pub async fn make(
         hashes: Default::default(),
     };
     Ok(Made { release, built })
+}
+
+/// Subnets and addresses of the stack's networks.
+pub fn addresses(
+    stack: &Stack,
+    previous: Option<&Release>,
+    taken: &[Cidr],
+    home: &str,
+    others: &[Arc<Release>],
+) -> Result<BTreeMap<NetworkName, NetworkAddresses>, Report> {
+    let others: Vec<&Release> = others.iter().map(AsRef::as_ref).collect();
+    plan::address::allocate(stack, previous, taken, home, &others).map_err(|error| {
+        Report::usage(error.to_string()).hint("declare another `ipam.config.subnet`, or remove it")
+    })
 }
 
 async fn image_of(

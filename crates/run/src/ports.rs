@@ -4,6 +4,7 @@ use crate::control::GatewayUpgrade;
 use async_trait::async_trait;
 use model::image::BuiltImage;
 use model::route::{ApplyReport, RouteTable};
+use model::service::Transport;
 use model::subnet::Cidr;
 use model::{Bytes, Digest, DurationMs, InstanceId, Report, Service, Stack, Timestamp};
 use std::sync::Arc;
@@ -52,5 +53,9 @@ pub trait Machine: Send + Sync {
     /// What is free on the disk of this directory; absent when it cannot be told.
     fn disk_free(&self, directory: &std::path::Path) -> Option<Bytes>;
     /// Why nothing could listen there, if so.
-    fn port_in_use(&self, address: std::net::SocketAddr) -> Option<String>;
+    fn port_in_use(&self, address: std::net::SocketAddr, transport: Transport) -> Option<String>;
+    /// A number that changes when the ways out of this host do.
+    fn uplinks(&self) -> Option<u64> {
+        None
+    }
 }

@@ -2,8 +2,9 @@
 
 use crate::ports::Machine;
 use model::mount::MountSource;
-use model::service::{NetworkMode, Transport};
+use model::service::{NetworkMode, PublishedPort, Transport};
 use model::stack::FileSource;
+use model::subnet::{Cidr, Layout};
 use model::{ErrorKind, Release, Report, Stack};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub fn check(
         }
     }
     files(stack)?;
-    external(stack)?;
+    networks(stack, previous, others)?;
     ports(stack, previous, others, machine)
 }
 
@@ -70,14 +71,83 @@ fn files(stack: &Stack) -> Result<(), Report> {
     Ok(())
 }
 
-fn external(stack: &Stack) -> Result<(), Report> {
-    match stack.networks.iter().find(|(_, n)| n.external) {
-        Some((key, network)) => Err(Report::usage(format!(
-            "network {key}: joining the external network `{}` is not available yet",
-            network.name
-        ))
-        .hint(format!("remove `external: true` from `networks.{key}`"))),
-        None => Ok(()),
+/// A network of somebody else is there as long as a stack of ours is on it.
+fn networks(stack: &Stack, previous: Option<&Release>, others: &[&Release]) -> Result<(), Report> {
+    for (key, network) in stack.networks.iter().filter(|(_, n)| n.external) {
+        let before = previous.and_then(|r| Some((r, r.stack.networks.get(key)?)));
+        let is_known = before.is_some_and(|(r, n)| n.name == network.name && r.addresses.contains_key(key));
+        if !is_known && plan::address::shared(network, others).is_none() {
+            let name = &network.name;
+            return Err(Report::usage(format!("network {key}: there is no network `{name}`")).hint(format!(
+                "declare it in the stack that is there first, `networks: {{{key}: {{name: {name}}}}}`, and run \
+                 `juchu up` there; or leave `external: true` out here"
+            )));
+        }
+    }
+    fixed_addresses(stack, previous, others)
+}
+
+/// A fixed address lies in the network, and is nobody else's there.
+fn fixed_addresses(stack: &Stack, previous: Option<&Release>, others: &[&Release]) -> Result<(), Report> {
+    for (service, key, address) in fixed(stack) {
+        let Some(network) = stack.networks.get(key) else { continue };
+        let refused = |why: String| {
+            Err(Report::usage(format!(
+                "service {service}: {address} cannot be had on the network {key}: {why}"
+            ))
+            .hint(format!("choose another `services.{service}.networks.{key}.ipv4_address`")))
+        };
+        let of_previous = previous.and_then(|r| r.addresses.get(key));
+        let standing = plan::address::shared(network, others).or(of_previous.filter(|_| network.external));
+        if let Some(standing) = standing {
+            if !plan::address::subnet_of(standing).is_some_and(|subnet| subnet.contains(address)) {
+                return refused("its subnet is another".to_owned());
+            }
+            let of_others = others.iter().flat_map(|r| r.addresses.values());
+            let mut there = of_others.filter(|a| a.bridge == standing.bridge);
+            if there.any(|a| a.reserved.contains(&address) || a.services.values().any(|s| *s == address)) {
+                return refused("another stack has it".to_owned());
+            }
+        }
+        let gateway = network.gateway.or(standing.map(|a| a.gateway)).or_else(|| {
+            let subnet = network.subnet.as_deref().and_then(|text| Cidr::parse(text).ok())?;
+            Some(Layout::new(subnet).ok()?.gateway())
+        });
+        if gateway == Some(address) {
+            return refused("it is the network's own, where the gateway answers".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn fixed(stack: &Stack) -> impl Iterator<Item = (&model::ServiceName, &model::NetworkName, Ipv4Addr)> {
+    stack.services.values().flat_map(|service| {
+        service.networks.iter().filter_map(move |(key, attachment)| match attachment.ipv4_address {
+            Some(IpAddr::V4(address)) => Some((&service.name, key, address)),
+            _ => None,
+        })
+    })
+}
+
+/// A port of this host that a stack asks for by number.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    address: SocketAddr,
+    transport: Transport,
+    service: &'a str,
+}
+
+impl Wanted<'_> {
+    fn overlaps(&self, other: &Wanted<'_>) -> bool {
+        self.transport == other.transport && overlap(self.address, other.address)
+    }
+
+    /// `80`, or `53/udp`.
+    fn shown(&self) -> String {
+        match self.transport {
+            Transport::Tcp => self.address.port().to_string(),
+            Transport::Udp => format!("{}/udp", self.address.port()),
+        }
     }
 }
 
@@ -88,23 +158,22 @@ fn ports(
     others: &[&Release],
     machine: &dyn Machine,
 ) -> Result<(), Report> {
-    let mut wanted: Vec<(SocketAddr, &str)> = Vec::new();
-    let already: Vec<SocketAddr> =
-        previous.into_iter().flat_map(|r| published(&r.stack)).map(|(a, _)| a).collect();
-    for (address, service) in published(stack) {
-        if let Some((_, other)) = wanted.iter().find(|(a, _)| overlap(*a, address)) {
+    let mut wanted: Vec<Wanted<'_>> = Vec::new();
+    let already: Vec<Wanted<'_>> = previous.into_iter().flat_map(|r| published(&r.stack)).collect();
+    for port in published(stack) {
+        let (service, number) = (port.service, port.shown());
+        if let Some(other) = wanted.iter().find(|w| w.overlaps(&port)) {
             return Err(Report::usage(format!(
-                "port {} is published by both {other} and {service}",
-                address.port()
+                "port {number} is published by both {} and {service}",
+                other.service
             ))
             .hint("give one of them another host port under `ports`"));
         }
-        wanted.push((address, service));
+        wanted.push(port);
         for other in others {
-            if published(&other.stack).any(|(a, _)| overlap(a, address)) {
+            if published(&other.stack).any(|w| w.overlaps(&port)) {
                 let text = format!(
-                    "service {service}: port {} is published by the stack {}",
-                    address.port(),
+                    "service {service}: port {number} is published by the stack {}",
                     other.stack.name
                 );
                 return Err(Report::environment(text).hint(format!(
@@ -113,29 +182,76 @@ fn ports(
                 )));
             }
         }
-        let ours = already.iter().any(|a| overlap(*a, address));
-        if let Some(why) = (!ours).then(|| machine.port_in_use(address)).flatten() {
-            let text = format!("service {service}: port {} cannot be published: {why}", address.port());
+        let ours = already.iter().any(|w| w.overlaps(&port));
+        if let Some(why) = (!ours).then(|| machine.port_in_use(port.address, port.transport)).flatten() {
+            let text = format!("service {service}: port {number} cannot be published: {why}");
+            let which = if port.transport == Transport::Udp { "-lnup" } else { "-ltnp" };
             return Err(Report::new(ErrorKind::Environment, text).hint(format!(
-                "see who holds it with `ss -ltnp 'sport = :{}'`, or publish another port",
-                address.port()
+                "see who holds it with `ss {which} 'sport = :{}'`, or publish another port",
+                port.address.port()
             )));
+        }
+    }
+    ranges(stack, previous, &wanted, others, machine)
+}
+
+/// Each range still has a free port when all before it have taken theirs.
+fn ranges(
+    stack: &Stack,
+    previous: Option<&Release>,
+    wanted: &[Wanted<'_>],
+    others: &[&Release],
+    machine: &dyn Machine,
+) -> Result<(), Report> {
+    let mut taken: Vec<Wanted<'_>> = wanted.to_vec();
+    taken.extend(others.iter().flat_map(|other| published(&other.stack)));
+    for (service, port) in stack.services.values().flat_map(|s| s.ports.iter().map(move |p| (s, p))) {
+        if port.published_last == 0 {
+            continue;
+        }
+        let is_ours = previous.and_then(|r| r.stack.services.get(&service.name)).is_some_and(|s| {
+            s.ports.iter().any(|p| (p.published, p.published_last) == (port.published, port.published_last))
+        });
+        let free = (port.published..=port.published_last).find_map(|number| {
+            let one = Wanted {
+                address: SocketAddr::new(host_of(port), number),
+                transport: port.transport,
+                service: service.name.as_str(),
+            };
+            let is_free = !taken.iter().any(|t| t.overlaps(&one))
+                && (is_ours || machine.port_in_use(one.address, one.transport).is_none());
+            is_free.then_some(one)
+        });
+        match free {
+            Some(one) => taken.push(one),
+            None => {
+                let range = format!("{}-{}", port.published, port.published_last);
+                let text = format!("service {}: no port of {range} is free", service.name);
+                return Err(Report::environment(text).hint("publish a wider range under `ports`"));
+            }
         }
     }
     Ok(())
 }
 
-/// TCP ports of the host that a stack asks for by number.
-pub fn published(stack: &Stack) -> impl Iterator<Item = (SocketAddr, &str)> {
+fn host_of(port: &PublishedPort) -> IpAddr {
+    port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+/// Ports of the host that a stack asks for by number.
+fn published(stack: &Stack) -> impl Iterator<Item = Wanted<'_>> {
     stack.services.values().flat_map(|service| {
-        let fixed = service.ports.iter().filter(|p| p.transport == Transport::Tcp && p.published != 0);
-        fixed.map(|p| {
-            let host = p.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            (SocketAddr::new(host, p.published), service.name.as_str())
+        let fixed = service.ports.iter().filter(|p| p.published != 0 && p.published_last == 0);
+        fixed.map(|p| Wanted {
+            address: SocketAddr::new(host_of(p), p.published),
+            transport: p.transport,
+            service: service.name.as_str(),
         })
     })
 }
 
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    a.port() == b.port()
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }

@@ -43,6 +43,7 @@ fn service(text: &str, tag: &str) -> Service {
         network_mode: NetworkMode::Stack,
         networks: BTreeMap::from([(NetworkName::new("default").expect("valid"), Attachment::default())]),
         restart: RestartPolicy::Always,
+        links: BTreeMap::new(),
         replicas: 1,
         resources: Default::default(),
         update: UpdateConfig { monitor: Some(DurationMs(50)), ..UpdateConfig::default() },
@@ -63,7 +64,14 @@ fn service(text: &str, tag: &str) -> Service {
 
 fn published(mut this: Service, port: u16) -> Service {
     let (host_ip, transport, protocol) = (None, Transport::Tcp, model::service::Protocol::Tcp);
-    this.ports.push(PublishedPort { target: port, published: port, host_ip, transport, protocol });
+    this.ports.push(PublishedPort {
+        target: port,
+        published: port,
+        host_ip,
+        published_last: 0,
+        transport,
+        protocol,
+    });
     this
 }
 
@@ -93,6 +101,7 @@ fn stack(services: Vec<Service>) -> Stack {
         internal: false,
         subnet: None,
         labels: BTreeMap::new(),
+        ..Default::default()
     };
     let volume = Volume {
         name: VolumeName::new("shop_data").expect("valid"),
@@ -490,6 +499,56 @@ story!(unhealthy_is_restarted, |controller, machine, _home| {
     change(&controller, Intent::Up, Some(vec![checked(service("web", "1"))])).await;
     machine.state().sick.insert("web".into());
     wait(|| machine.state().instances.values().any(|o| o.starts > 1)).await;
+});
+
+story!(networks_are_made_sure_of_again_when_the_ways_out_change, |controller, machine, _home| {
+    change(&controller, Intent::Up, web("1")).await;
+    let instances = running(&machine);
+    machine.state().networks.clear();
+    machine.state().uplinks = 1;
+    wait(|| !machine.state().networks.is_empty()).await;
+    assert_eq!(running(&machine), instances, "nothing else is touched");
+    drop(controller);
+});
+
+story!(what_cannot_be_wired_is_said_before_anything_is_done, |controller, machine, _home| {
+    let refused = async |change: &dyn Fn(&mut Stack)| {
+        let mut request = request(Intent::Up, web("1"));
+        change(request.declared.as_mut().expect("declared"));
+        controller.submit(request).await.expect_err("it cannot be had")
+    };
+    let default = || NetworkName::new("default").expect("valid");
+    let report = refused(&|stack| {
+        let network = stack.networks.get_mut(&default()).expect("declared");
+        (network.external, network.name) = (true, "proxy".into());
+    })
+    .await;
+    assert!(report.error.contains("there is no network `proxy`"), "{}", report.error);
+    assert!(report.hints.iter().any(|hint| hint.contains("juchu up")), "{:?}", report.hints);
+    let report = refused(&|stack| {
+        let network = stack.networks.get_mut(&default()).expect("declared");
+        network.subnet = Some("10.33.0.0/24".into());
+        let web = stack.services.get_mut(&name("web")).expect("declared");
+        let joined = web.networks.get_mut(&default()).expect("joined");
+        joined.ipv4_address = Some([10, 33, 0, 1].into());
+    })
+    .await;
+    assert!(report.error.contains("it is the network's own"), "{}", report.error);
+    machine.state().taken_ports.extend(9000..=9002);
+    let report = refused(&|stack| {
+        let web = stack.services.get_mut(&name("web")).expect("declared");
+        (web.ports[0].published, web.ports[0].published_last) = (9000, 9002);
+    })
+    .await;
+    assert!(report.error.contains("no port of 9000-9002 is free"), "{}", report.error);
+    machine.state().taken_ports.extend([53]);
+    let report = refused(&|stack| {
+        let web = stack.services.get_mut(&name("web")).expect("declared");
+        (web.ports[0].published, web.ports[0].transport) = (53, Transport::Udp);
+    })
+    .await;
+    assert!(report.error.contains("port 53/udp cannot be published"), "{}", report.error);
+    assert!(machine.state().instances.is_empty() && machine.state().builds == 0);
 });
 
 async fn wait(condition: impl Fn() -> bool) {

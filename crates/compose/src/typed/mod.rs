@@ -6,6 +6,7 @@ mod hooks;
 mod image;
 mod mounts;
 mod network;
+mod networks;
 mod process;
 mod resources;
 mod rollout;
@@ -14,13 +15,12 @@ mod service;
 mod sharing;
 mod watch;
 
-use crate::diagnostics::{Pos, Sink};
+use crate::diagnostics::Sink;
 use crate::tree::{Node, Value};
 use crate::unit::{Loader, Merged};
-use model::stack::{FileSource, Network, Volume};
+use model::stack::{FileSource, Volume};
 use model::{DurationMs, NetworkName, ServiceName, Stack, StackName, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Builds the stack; what cannot be typed is in the sink.
@@ -45,35 +45,14 @@ pub(crate) fn stack(
     }
     loader.sink.about("");
     sharing::volumes_from(root, &mut services, &mut loader.sink);
-    one_service_per_host_port(root, &services, &mut loader.sink);
+    network::check(root, &services, &mut loader.sink);
     let used = Used::by(&services);
-    let networks = networks(root, &name, &used, &mut loader.sink);
+    let networks = networks::networks(root, &name, &used, &mut loader.sink);
     let configs = file_sources(merged, "configs", &used.configs, loader);
     let secrets = file_sources(merged, "secrets", &used.secrets, loader);
     let volumes = volumes.into_iter().filter(|(_, volume)| used.volumes.contains(&volume.name)).collect();
     let policy = root.get("x-juchu").map_or(serde_json::Value::Null, Node::to_json);
     Some(Stack { name, directory, files, services, networks, volumes, configs, secrets, policy })
-}
-
-/// Two services cannot publish the same port of the same address of this host.
-fn one_service_per_host_port(root: &Node, services: &BTreeMap<ServiceName, model::Service>, sink: &mut Sink) {
-    let mut taken = BTreeMap::<_, Vec<(Option<IpAddr>, &ServiceName)>>::new();
-    for (name, service) in services {
-        for port in service.ports.iter().filter(|port| port.published != 0) {
-            let here = port.host_ip.filter(|ip| !ip.is_unspecified());
-            let others = taken.entry((port.published, port.transport)).or_default();
-            let clash = others.iter().find(|(there, other)| {
-                *other != name && (here.is_none() || there.is_none() || *there == here)
-            });
-            if let Some((_, other)) = clash {
-                let pos = root.get("services").and_then(|services| services.get(name.as_str())?.get("ports"));
-                let message =
-                    format!("the services `{other}` and `{name}` both publish port {}", port.published);
-                sink.error_hint(pos.map(|node| node.pos), message, "publish one of them on another port");
-            }
-            others.push((here, name));
-        }
-    }
 }
 
 /// What the services of the stack use; nothing else becomes part of it.
@@ -119,25 +98,6 @@ fn volumes(root: &Node, stack: &StackName, sink: &mut Sink) -> BTreeMap<String, 
         }
     }
     volumes
-}
-
-fn networks(root: &Node, stack: &StackName, used: &Used, sink: &mut Sink) -> BTreeMap<NetworkName, Network> {
-    let mut networks = BTreeMap::new();
-    let declared = root.get("networks");
-    let missing = Node::null(Pos::default());
-    for key in &used.networks {
-        let node = declared.and_then(|map| map.get(key.as_str())).unwrap_or(&missing);
-        let external = flag(node, "external");
-        let network = Network {
-            name: resource_name(node, key.as_str(), stack, external),
-            external,
-            internal: flag(node, "internal"),
-            subnet: network::subnet(node, sink),
-            labels: texts_of(node.get("labels")),
-        };
-        networks.insert(key.clone(), network);
-    }
-    networks
 }
 
 /// The name on this host: as declared, the bare key of what is external, else `stack_key`.

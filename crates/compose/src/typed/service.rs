@@ -40,7 +40,6 @@ pub(super) fn service(
     let replicas = replicas(node, sink);
     let resources = resources::resources(node, sink);
     let image = image::image(node, &name, entry.key, directory, sink);
-    links(node, sink);
     Some(Service {
         name,
         image: image?,
@@ -57,6 +56,7 @@ pub(super) fn service(
         healthcheck,
         network_mode,
         networks,
+        links: network::links(node),
         restart: restart(node, sink),
         replicas,
         resources,
@@ -114,18 +114,6 @@ fn dependencies(node: &Node, root: &Node) -> BTreeMap<ServiceName, Dependency> {
     all
 }
 
-/// An alias in `links` is a name of its own, which networks give by `aliases`.
-fn links(node: &Node, sink: &mut Sink) {
-    for link in node.get("links").map(Node::items).unwrap_or_default() {
-        if let Some((name, alias)) = link.as_text().and_then(|text| text.split_once(':'))
-            && name != alias
-        {
-            let why = format!("give `{name}` the alias: `networks: {{default: {{aliases: [{alias}]}}}}`");
-            sink.no_effect(link.pos, &format!("links: {name}:{alias}"), &why);
-        }
-    }
-}
-
 /// `deploy.restart_policy` where it is given, else `restart`.
 fn restart(node: &Node, sink: &mut Sink) -> RestartPolicy {
     if let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) {
@@ -179,7 +167,12 @@ fn deploy_restart(policy: &Node, sink: &mut Sink) -> RestartPolicy {
 
 fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
     let log = log_policy(node, sink);
-    let Some(policy) = node.get("x-juchu") else { return ServicePolicy { log, ..ServicePolicy::default() } };
+    // Answers with every instance instead of one address for all: that is what `direct` does.
+    let mode = node.get("deploy").and_then(|deploy| deploy.get("endpoint_mode")).and_then(Node::as_text);
+    let direct = mode == Some("dnsrr");
+    let Some(policy) = node.get("x-juchu") else {
+        return ServicePolicy { log, direct, ..ServicePolicy::default() };
+    };
     let on_unhealthy = match policy.get("on_unhealthy").and_then(Node::as_text) {
         Some("restart") => Some(OnUnhealthy::Restart),
         Some("drain") => Some(OnUnhealthy::Drain),
@@ -188,7 +181,7 @@ fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
         _ => None,
     };
     ServicePolicy {
-        direct: flag(policy, "direct"),
+        direct: direct || flag(policy, "direct"),
         on_unhealthy,
         ready_timeout: policy
             .get("rollout")

@@ -3,10 +3,12 @@
 //! Ports are shared between threads by `SO_REUSEPORT`, which would also let another program of
 //! the same user take half of the connections without a word. So the first socket is bound alone.
 
-use crate::options::BACKLOG;
+use crate::options::{BACKLOG, DATAGRAM_BUFFER_BYTES};
+use model::service::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 /// Processes looked through for the owner of a port.
@@ -21,16 +23,17 @@ pub struct Sockets {
 }
 
 /// Binds `count` sockets to `address`. `own` are the addresses and inodes this process holds.
-pub fn listen(address: SocketAddr, count: usize, own: &[(SocketAddr, Vec<u64>)]) -> Result<Sockets, String> {
+pub fn listen(address: SocketAddr, count: usize, own: &Own) -> Result<Sockets, String> {
+    is_another(address, own)?;
     let overlaps = own.iter().any(|(ours, _)| overlap(*ours, address));
-    if overlaps && let Some(inode) = foreign(address, own) {
+    if overlaps && let Some(inode) = foreign(address, own, Transport::Tcp) {
         return Err(in_use(inode));
     }
-    let first = first(address, overlaps).map_err(|error| explain(address, &error, own))?;
+    let first = first(address, overlaps).map_err(|error| explain(address, &error, own, Transport::Tcp))?;
     let bound = local(&first).map_err(|error| error.to_string())?;
     let mut sockets = vec![first];
     for _ in 1..count {
-        sockets.push(further(bound).map_err(|error| explain(bound, &error, own))?);
+        sockets.push(further(bound).map_err(|error| explain(bound, &error, own, Transport::Tcp))?);
     }
     let listeners: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
     let inodes = listeners.iter().filter_map(inode).collect();
@@ -83,28 +86,53 @@ fn local(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
-pub fn inode(listener: &TcpListener) -> Option<u64> {
-    use std::os::fd::AsFd;
-    rustix::fs::fstat(listener.as_fd()).ok().map(|stat| stat.st_ino)
+pub fn inode(socket: &impl AsFd) -> Option<u64> {
+    rustix::fs::fstat(socket.as_fd()).ok().map(|stat| stat.st_ino)
 }
 
-/// The sockets on which names are answered.
-pub fn names(address: SocketAddr) -> Result<(UdpSocket, TcpListener), String> {
-    let udp = || -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        prepare(&socket, address)?;
-        socket.bind(&address.into())?;
-        Ok(socket.into())
-    };
-    let tcp = || -> io::Result<TcpListener> {
-        let socket = stream_socket(address)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    let explain = |error: io::Error| explain(address, &error, &[]);
-    Ok((udp().map_err(explain)?, tcp().map_err(explain)?))
+/// Addresses this process holds, with the numbers of their sockets.
+type Own = [(SocketAddr, Vec<u64>)];
+
+/// The sockets on which names are answered; `udp` and `tcp` are what this process holds.
+pub fn names(address: SocketAddr, udp: &Own, tcp: &Own) -> Result<(UdpSocket, TcpListener), String> {
+    let tcp = listen(address, 1, tcp)?;
+    let tcp = tcp.listeners.into_iter().next().ok_or("no socket was made")?;
+    Ok((datagrams(address, udp)?, tcp))
+}
+
+/// Sharing is for an address that covers others: the very same one has one holder.
+fn is_another(address: SocketAddr, own: &Own) -> Result<(), String> {
+    match own.iter().any(|(ours, _)| *ours == address && address.port() != 0) {
+        true => Err("another service has the port".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// A socket for datagrams, shared with no other program (see above).
+pub fn datagrams(address: SocketAddr, own: &Own) -> Result<UdpSocket, String> {
+    is_another(address, own)?;
+    let shared = own.iter().any(|(ours, _)| overlap(*ours, address));
+    if shared && let Some(inode) = foreign(address, own, Transport::Udp) {
+        return Err(in_use(inode));
+    }
+    datagram_socket(address, shared).map_err(|error| explain(address, &error, own, Transport::Udp))
+}
+
+fn datagram_socket(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    prepare(&socket, address)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    share(&socket)?;
+    // Where the kernel allows less it gives what it allows.
+    socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    Ok(socket.into())
+}
+
+/// Lets further sockets of ours join at addresses that this one covers, or that cover it.
+pub fn share(socket: &impl AsFd) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_reuse_port(true)
 }
 
 /// One address covers the other: the same, or one of them is "all addresses".
@@ -113,9 +141,9 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && same && a.is_ipv4() == b.is_ipv4()
 }
 
-fn explain(address: SocketAddr, error: &io::Error, own: &[(SocketAddr, Vec<u64>)]) -> String {
+fn explain(address: SocketAddr, error: &io::Error, own: &Own, transport: Transport) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => match foreign(address, own) {
+        io::ErrorKind::AddrInUse => match foreign(address, own, transport) {
             Some(inode) => in_use(inode),
             None => "the address is in use".to_owned(),
         },
@@ -135,13 +163,16 @@ fn in_use(inode: u64) -> String {
 }
 
 /// The inode of a listening socket that is not ours and covers the address.
-fn foreign(address: SocketAddr, own: &[(SocketAddr, Vec<u64>)]) -> Option<u64> {
-    let path = if address.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let both = [path, "/proc/net/tcp6"];
+fn foreign(address: SocketAddr, own: &Own, transport: Transport) -> Option<u64> {
+    let [v4, v6] = match transport {
+        Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    let both = if address.is_ipv4() { &[v4, v6][..] } else { &[v6] };
     both.iter().filter_map(|path| std::fs::read_to_string(path).ok()).find_map(|table| {
         table
             .lines()
-            .filter_map(listening)
+            .filter_map(|line| listening(line, transport))
             .find(|(there, inode)| {
                 let covers = overlap(*there, address)
                     // A socket for all IPv6 addresses usually takes IPv4 too.
@@ -152,16 +183,20 @@ fn foreign(address: SocketAddr, own: &[(SocketAddr, Vec<u64>)]) -> Option<u64> {
     })
 }
 
-/// Local address and inode of a line of `/proc/net/tcp` whose state is LISTEN.
-fn listening(line: &str) -> Option<(SocketAddr, u64)> {
-    const LISTEN: &str = "0A";
+/// Local address and inode of a line of `/proc/net/tcp` whose state is LISTEN, or of
+/// `/proc/net/udp` whose socket is connected to nobody.
+fn listening(line: &str, transport: Transport) -> Option<(SocketAddr, u64)> {
+    let waiting = match transport {
+        Transport::Tcp => "0A",
+        Transport::Udp => "07",
+    };
     let mut words = line.split_ascii_whitespace();
     let local = words.nth(1)?;
     let state = words.nth(1)?;
     let inode = words.nth(5)?.parse().ok()?;
     let (ip, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    (state == LISTEN).then_some(())?;
+    (state == waiting).then_some(())?;
     // Each group of eight digits is a word in the machine's own byte order.
     let words: Vec<[u8; 4]> = (0..ip.len() / 8)
         .map(|i| u32::from_str_radix(&ip[i * 8..i * 8 + 8], 16).map(u32::to_ne_bytes))
@@ -241,8 +276,8 @@ mod tests {
     #[test]
     fn lines_of_the_kernel_are_read() {
         let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4711 1 0 100 0 0 10 0";
-        assert_eq!(listening(line), Some((loopback(8080), 4711)));
-        assert_eq!(listening(&line.replace(" 0A ", " 01 ")), None);
-        assert_eq!(listening("  sl  local_address rem_address   st"), None);
+        assert_eq!(listening(line, Transport::Tcp), Some((loopback(8080), 4711)));
+        assert_eq!(listening(&line.replace(" 0A ", " 01 "), Transport::Tcp), None);
+        assert_eq!(listening("  sl  local_address rem_address   st", Transport::Tcp), None);
     }
 }

@@ -1,10 +1,12 @@
 //! Puts tables in force: sockets bound, snapshot built and published, threads told, disk written.
 
-use super::bind::{self, Sockets};
+use super::bind;
+use super::datagrams::BoundDatagrams;
 use super::endpoints::Endpoints;
 use super::keep::{self, Kept, KeptPort};
-use super::table::{Key, check, key, zone};
+use super::table::{Key, askers, check, key, zone};
 use crate::counters::Counters;
+use crate::datagram;
 use crate::drain::Drain;
 use crate::names;
 use crate::options::GatewayOptions;
@@ -12,9 +14,9 @@ use crate::snapshot::{ListenerId, Route, Snapshot};
 use crate::watch::Retiring;
 use crate::wire::Refusal;
 use crate::worker::{Command, Handle, Shared};
-use model::route::{ApplyReport, BindFailure, Listener, RouteTable};
+use model::route::{ApplyReport, BindFailure, BoundPort, Listener, RouteTable};
+use model::service::Transport;
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,7 @@ const SYNC_LIMIT: Duration = Duration::from_secs(5);
 pub struct Bound {
     pub id: ListenerId,
     pub address: SocketAddr,
-    inodes: Vec<u64>,
+    pub(super) inodes: Vec<u64>,
     pub counters: Arc<Counters>,
     /// Copies of the threads' sockets, for a successor.
     pub sockets: Vec<TcpListener>,
@@ -39,8 +41,10 @@ pub struct Controller {
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Vec<Handle>,
     pub(super) names: names::Handle,
+    pub(super) relay: datagram::Handle,
     pub(super) table: RouteTable,
     pub(super) bound: HashMap<Key, Bound>,
+    pub(super) datagrams: HashMap<Key, BoundDatagrams>,
     /// With copies of their sockets.
     pub(super) zones: HashMap<IpAddr, (UdpSocket, TcpListener)>,
     pub(super) endpoints: Endpoints,
@@ -52,27 +56,24 @@ pub struct Controller {
     pub(super) handed_over: bool,
 }
 
-/// Sockets bound for a table that is about to be in force.
-struct Opened {
-    id: ListenerId,
-    sockets: Vec<TcpListener>,
-}
-
 impl Controller {
     pub fn new(
         options: GatewayOptions,
         shared: Arc<Shared>,
         workers: Vec<Handle>,
         names: names::Handle,
+        relay: datagram::Handle,
     ) -> Self {
         Self {
             options,
-            endpoints: Endpoints::new(shared.threads),
+            endpoints: Endpoints::new(shared.shards()),
             shared,
             workers,
             names,
+            relay,
             table: RouteTable::empty(),
             bound: HashMap::new(),
+            datagrams: HashMap::new(),
             zones: HashMap::new(),
             failed: Vec::new(),
             ports: HashMap::new(),
@@ -132,12 +133,12 @@ impl Controller {
     }
 
     fn kept_ports(&self) -> Vec<KeptPort> {
-        let mut ports: Vec<KeptPort> = self
-            .bound
-            .iter()
-            .filter_map(|((asked, backend), bound)| {
-                let backend = backend.clone()?;
-                Some(KeptPort { asked: *asked, backend, port: bound.address.port() })
+        let streams = self.bound.iter().map(|(key, bound)| (key, bound.address.port()));
+        let datagrams = self.datagrams.iter().map(|(key, bound)| (key, bound.address.port()));
+        let mut ports: Vec<KeptPort> = streams
+            .chain(datagrams)
+            .filter_map(|((asked, backend), port)| {
+                Some(KeptPort { asked: *asked, backend: backend.clone()?, port })
             })
             .collect();
         ports.sort_by(|a, b| (a.asked, &a.backend).cmp(&(b.asked, &b.backend)));
@@ -167,17 +168,38 @@ impl Controller {
             bound: bound
                 .filter_map(|listener| Some((listener.address, self.bound.get(&key(listener))?.address)))
                 .collect(),
+            ports: self.chosen_ports(),
         }
+    }
+
+    /// What was bound for those who asked for one of several ports.
+    fn chosen_ports(&self) -> Vec<BoundPort> {
+        let streams = self.bound.iter().map(|(key, bound)| (key, bound.address));
+        let datagrams = self.datagrams.iter().map(|(key, bound)| (key, bound.address));
+        streams
+            .chain(datagrams)
+            .filter_map(|((asked, backend), bound)| {
+                Some(BoundPort { asked: *asked, backend: backend.clone()?, bound })
+            })
+            .collect()
     }
 
     pub(super) async fn put_in_force(&mut self, table: RouteTable) {
         self.failed.clear();
         // The old ones are still known while the new ones are bound: they may share a port.
         let opened = self.open_listeners(&table);
+        let opened_datagrams = self.open_datagrams(&table);
         let closed = self.forget_listeners(&table);
+        let closed_datagrams = self.forget_datagrams(&table);
         let routes = self.publish(table);
         self.update_zones().await;
-        for Opened { id, sockets } in opened {
+        for (id, socket) in opened_datagrams {
+            self.relay.listen(id, socket).await;
+        }
+        for id in closed_datagrams {
+            self.relay.close(id).await;
+        }
+        for super::listeners::Opened { id, sockets } in opened {
             let Some(route) = routes.get(&id) else { continue };
             self.listen(id, sockets, route).await;
         }
@@ -222,6 +244,7 @@ impl Controller {
     /// Waits until no thread uses an older table for new work.
     pub(super) async fn synchronise(&self) {
         self.confirmed(Command::Sync).await;
+        self.relay.synchronise().await;
     }
 
     /// Tells all threads, and waits until each has done it.
@@ -239,92 +262,36 @@ impl Controller {
         }
     }
 
-    /// Drops the listeners the table has no more; returns their numbers.
-    fn forget_listeners(&mut self, table: &RouteTable) -> Vec<ListenerId> {
-        let wanted: HashSet<Key> = table.listeners.iter().map(key).collect();
-        let gone: Vec<Key> = self.bound.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
-        gone.iter().filter_map(|key| self.bound.remove(key)).map(|bound| bound.id).collect()
-    }
-
-    fn open_listeners(&mut self, table: &RouteTable) -> Vec<Opened> {
-        let mut opened = Vec::new();
-        for listener in &table.listeners {
-            let key = key(listener);
-            if self.bound.contains_key(&key) {
-                continue;
-            }
-            let bound = self.bind(listener, &key).and_then(|sockets| self.keep(key, sockets));
-            match bound {
-                Ok(listener) => opened.push(listener),
-                Err(error) => self.failed.push(BindFailure { address: listener.address, error }),
-            }
-        }
-        opened
-    }
-
-    /// Makes the sockets known.
-    fn keep(&mut self, key: Key, sockets: Sockets) -> Result<Opened, String> {
-        let Sockets { address, listeners, inodes } = sockets;
-        let copies = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>();
-        let copies = copies.map_err(|error| error.to_string())?;
-        if key.1.is_some() {
-            self.ports.insert(key.clone(), address.port());
-        }
-        let id = self.next_listener;
+    pub(super) fn number(&mut self) -> ListenerId {
         self.next_listener += 1;
-        let counters = Arc::new(Counters::new(self.shared.threads));
-        self.bound.insert(key, Bound { id, address, inodes, counters, sockets: copies });
-        Ok(Opened { id, sockets: listeners })
-    }
-
-    /// Takes over sockets that another process has bound; they are not accepted from yet. Each
-    /// thread needs one, so that some are shared if there are fewer.
-    pub(super) fn keep_handed(
-        &mut self,
-        key: Key,
-        address: SocketAddr,
-        sockets: Vec<TcpListener>,
-    ) -> io::Result<()> {
-        let inodes = sockets.iter().filter_map(bind::inode).collect();
-        let missing = self.workers.len().saturating_sub(sockets.len());
-        let shared = sockets.iter().cycle().take(missing).map(TcpListener::try_clone);
-        let shared = shared.collect::<io::Result<Vec<_>>>()?;
-        let listeners = sockets.into_iter().chain(shared).collect();
-        self.keep(key, Sockets { address, listeners, inodes }).map_err(io::Error::other)?;
-        Ok(())
-    }
-
-    fn bind(&self, listener: &Listener, key: &Key) -> Result<Sockets, String> {
-        let own: Vec<(SocketAddr, Vec<u64>)> =
-            self.bound.values().map(|bound| (bound.address, bound.inodes.clone())).collect();
-        let threads = self.workers.len();
-        if let Some(port) = self.ports.get(key).filter(|_| key.1.is_some()) {
-            let again = SocketAddr::new(listener.address.ip(), *port);
-            if let Ok(sockets) = bind::listen(again, threads, &own) {
-                return Ok(sockets);
-            }
-        }
-        bind::listen(listener.address, threads, &own)
+        self.next_listener
     }
 
     fn snapshot(&mut self, table: &RouteTable) -> Snapshot {
         let backends = self.endpoints.backends(table);
-        let routes = table.listeners.iter().filter_map(|listener| {
-            let bound = self.bound.get(&key(listener))?;
+        let route = |listener: &Listener, id: ListenerId, address: SocketAddr, counters: &Arc<Counters>| {
             let backend = backends.get(listener.backend.as_str())?.clone();
             let route = Route {
                 revision: table.revision,
                 protocol: listener.protocol,
                 public: listener.public,
-                address: bound.address,
-                counters: bound.counters.clone(),
+                address,
+                counters: counters.clone(),
                 backend,
             };
-            Some((bound.id, Arc::new(route)))
+            Some((id, Arc::new(route)))
+        };
+        let streams = table.listeners.iter().filter_map(|listener| {
+            let bound = self.bound.get(&key(listener))?;
+            route(listener, bound.id, bound.address, &bound.counters)
         });
-        let routes = routes.collect();
+        let datagrams = table.datagrams.iter().filter_map(|listener| {
+            let bound = self.datagrams.get(&key(listener))?;
+            route(listener, bound.id, bound.address, &bound.counters)
+        });
+        let routes = streams.chain(datagrams).collect();
         let zones = table.zones.iter().map(|named| (named.listen, Arc::new(zone(named)))).collect();
-        Snapshot { routes, zones, draining: self.endpoints.draining() }
+        Snapshot { routes, zones, askers: askers(table), draining: self.endpoints.draining() }
     }
 
     async fn update_zones(&mut self) {
@@ -339,18 +306,21 @@ impl Controller {
                 continue;
             }
             let address = SocketAddr::new(listen, self.options.name_port);
-            match bind::names(address).and_then(|sockets| copies(&sockets).map(|copies| (sockets, copies))) {
+            let (udp, tcp) = (self.own_datagrams(), self.own_streams());
+            match bind::names(address, &udp, &tcp)
+                .and_then(|sockets| copies(&sockets).map(|copies| (sockets, copies)))
+            {
                 Ok(((udp, tcp), copies)) => {
                     self.names.listen(listen, udp, tcp).await;
                     self.zones.insert(listen, copies);
                 }
-                Err(error) => self.failed.push(BindFailure { address, error }),
+                Err(error) => self.failed.push(BindFailure { address, error, transport: Transport::Tcp }),
             }
         }
     }
 
     pub(super) fn say_failed(&self) {
-        for BindFailure { address, error } in &self.failed {
+        for BindFailure { address, error, .. } in &self.failed {
             self.shared.log.say(&format!("{address} could not be bound: {error}; it is tried again"));
         }
     }
@@ -370,8 +340,9 @@ impl Controller {
     pub async fn finish(&mut self, how: Retiring, grace: Duration) -> Vec<oneshot::Receiver<()>> {
         // The threads close the sockets; as long as a copy is left they would still be connected to.
         self.bound.values_mut().for_each(|bound| bound.sockets.clear());
+        self.datagrams.clear();
         let drain = Drain::new(self.shared.now_ms(), grace);
-        let mut finished = Vec::new();
+        let mut finished = vec![self.relay.finish(drain).await];
         for worker in &self.workers {
             let (done, receiver) = oneshot::channel();
             self.tell(worker, Command::Finish { how, drain, done }).await;

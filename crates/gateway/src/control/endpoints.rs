@@ -52,9 +52,13 @@ impl Endpoints {
             let mut known = known.unwrap_or_else(|| self.unknown(declared));
             known.drain_length = Duration::from_millis(declared.drain_ms);
             known.set_draining(declared.draining, now_ms);
+            known.endpoint.gone.store(false, Relaxed);
             self.present.insert(key, known);
         }
-        gone.values_mut().for_each(|known| known.set_draining(true, now_ms));
+        gone.values_mut().for_each(|known| {
+            known.set_draining(true, now_ms);
+            known.endpoint.gone.store(true, Relaxed);
+        });
         // What has gone just now stays for one table more: a thread may still be choosing it.
         self.retired.retain(|_, known| known.endpoint.counters.active() > 0);
         self.retired.extend(gone);

@@ -1,6 +1,7 @@
 //! The controller's part in a handover, on both sides: which sockets there are, in which order,
 //! and when they are accepted from.
 
+use super::bind;
 use super::controller::{Controller, copies};
 use super::table::check;
 use crate::handover::Given;
@@ -11,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 impl Controller {
     /// What a successor gets, and the descriptors beside the lock and the control socket.
-    pub fn handing(&self) -> (Handing, Vec<BorrowedFd<'_>>) {
+    pub fn handing(&self, with_datagrams: bool) -> (Handing, Vec<BorrowedFd<'_>>) {
         let mut descriptors = Vec::new();
         let mut listeners = Vec::new();
         for ((asked, backend), bound) in &self.bound {
@@ -26,6 +27,12 @@ impl Controller {
         for (udp, tcp) in self.zones.values() {
             descriptors.extend([udp.as_fd(), tcp.as_fd()]);
         }
+        let mut datagrams = Vec::new();
+        for ((asked, backend), bound) in self.datagrams.iter().filter(|_| with_datagrams) {
+            let (asked, backend) = (*asked, backend.clone());
+            datagrams.push(HandedListener { asked, backend, bound: bound.address, sockets: 1 });
+            descriptors.push(bound.socket.as_fd());
+        }
         let ports = self.ports.iter().filter_map(|((asked, backend), port)| {
             Some(HandedPort { asked: *asked, backend: backend.clone()?, port: *port })
         });
@@ -36,6 +43,7 @@ impl Controller {
             ports: ports.collect(),
             listeners,
             zones: self.zones.keys().copied().collect(),
+            datagrams,
         };
         (handing, descriptors)
     }
@@ -47,6 +55,7 @@ impl Controller {
     /// Accepts nothing more: connections and questions wait in the sockets.
     pub async fn pause(&self) {
         self.confirmed(Command::Pause).await;
+        self.relay.pause().await;
         for zone in self.zones.keys() {
             self.names.close(*zone).await;
         }
@@ -57,6 +66,7 @@ impl Controller {
         for worker in &self.workers {
             self.tell(worker, Command::Resume).await;
         }
+        self.read_datagrams().await;
         for (zone, sockets) in &self.zones {
             match copies(sockets) {
                 Ok((udp, tcp)) => self.names.listen(*zone, udp, tcp).await,
@@ -73,6 +83,7 @@ impl Controller {
             self.tell(worker, Command::Release).await;
         }
         self.bound.values_mut().for_each(|bound| bound.sockets.clear());
+        self.datagrams.clear();
         self.zones.clear();
     }
 
@@ -95,8 +106,15 @@ impl Controller {
         }
         for zone in handing.zones {
             if let (Some(udp), Some(tcp)) = (sockets.next(), sockets.next()) {
+                // Those of an earlier version were not shared with ports that are published.
+                bind::share(&udp).and_then(|()| bind::share(&tcp)).map_err(failed)?;
                 self.zones.insert(zone, (UdpSocket::from(udp), TcpListener::from(tcp)));
             }
+        }
+        for listener in handing.datagrams {
+            let Some(socket) = sockets.next() else { break };
+            let key = (listener.asked, listener.backend);
+            self.keep_datagrams(key, listener.bound, UdpSocket::from(socket)).map_err(failed)?;
         }
         self.publish(handing.table);
         self.synchronise().await;
@@ -116,6 +134,7 @@ impl Controller {
                 }
             }
         }
+        self.read_datagrams().await;
         for (zone, sockets) in &self.zones {
             match copies(sockets) {
                 Ok((udp, tcp)) => self.names.listen(*zone, udp, tcp).await,

@@ -3,9 +3,11 @@
 
 pub mod bind;
 pub mod controller;
+mod datagrams;
 mod endpoints;
 mod handing;
 pub mod keep;
+mod listeners;
 pub mod server;
 mod status;
 pub mod table;

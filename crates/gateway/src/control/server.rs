@@ -140,13 +140,15 @@ impl Server {
             }
             let whole = line.last() == Some(&b'\n');
             let reply = match if whole { read_request(&line) } else { Err(unfinished(line.len())) } {
-                Ok(Request::HandOver { form }) => match self.hand_over(form, &mut talk).await {
-                    Ok(()) => {
-                        is_heir = true;
-                        continue;
+                Ok(Request::HandOver { form, datagrams }) => {
+                    match self.hand_over((form, datagrams), &mut talk).await {
+                        Ok(()) => {
+                            is_heir = true;
+                            continue;
+                        }
+                        Err(refusal) => Reply::Error(refusal),
                     }
-                    Err(refusal) => Reply::Error(refusal),
-                },
+                }
                 Ok(request) => self.answer(request, is_heir).await?.unwrap_or_else(Reply::Error),
                 Err(refusal) => Reply::Error(refusal),
             };
@@ -157,11 +159,11 @@ impl Server {
         }
     }
 
-    async fn hand_over(&self, form: u32, talk: &mut Talk<'_>) -> Result<(), Refusal> {
+    async fn hand_over(&self, asked: (u32, bool), talk: &mut Talk<'_>) -> Result<(), Refusal> {
         let mut controller = self.controller.lock().await;
         let own = self.own.take().ok_or(GiveError::AlreadyGiven).map_err(|error| error.refusal())?;
         let descriptors = [own[0].as_fd(), own[1].as_fd()];
-        let given = give::give(&mut controller, &self.limits, form, descriptors, self, talk).await;
+        let given = give::give(&mut controller, &self.limits, asked, descriptors, self, talk).await;
         if let Err(error) = given {
             self.own.replace(Some(own));
             controller.say(&format!("nothing was handed over: {error}"));

@@ -4,6 +4,7 @@ use super::controller::Controller;
 use super::table::key;
 use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, Status};
 use model::route::Listener;
+use model::service::Transport;
 
 impl Controller {
     pub fn status(&self) -> Status {
@@ -14,7 +15,11 @@ impl Controller {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             threads: self.shared.threads,
             connections: self.shared.connections(),
-            listeners: self.table.listeners.iter().filter_map(|l| self.listener_status(l)).collect(),
+            listeners: {
+                let streams = self.table.listeners.iter().filter_map(|l| self.listener_status(l));
+                let datagrams = self.table.datagrams.iter().filter_map(|l| self.datagrams_status(l));
+                streams.chain(datagrams).collect()
+            },
             backends: self.table.backends.keys().map(|id| self.backend_status(id)).collect(),
             failed: self.failed.clone(),
             names: self.names.counts(),
@@ -29,6 +34,18 @@ impl Controller {
             asked: listener.address,
             bound: bound.address,
             backend: listener.backend.clone(),
+            transport: Transport::Tcp,
+            counts: bound.counters.read(),
+        })
+    }
+
+    fn datagrams_status(&self, listener: &Listener) -> Option<ListenerStatus> {
+        let bound = self.datagrams.get(&key(listener))?;
+        Some(ListenerStatus {
+            asked: listener.address,
+            bound: bound.address,
+            backend: listener.backend.clone(),
+            transport: Transport::Udp,
             counts: bound.counters.read(),
         })
     }

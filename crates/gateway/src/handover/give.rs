@@ -52,7 +52,7 @@ pub trait Gate {
 pub async fn give(
     controller: &mut Controller,
     limits: &Limits,
-    form: u32,
+    (form, with_datagrams): (u32, bool),
     own: [BorrowedFd<'_>; 2],
     gate: &impl Gate,
     talk: &mut impl Conversation,
@@ -64,7 +64,7 @@ pub async fn give(
         return Err(GiveError::AlreadyGiven);
     }
     {
-        let (handing, sockets) = controller.handing();
+        let (handing, sockets) = controller.handing(with_datagrams);
         let all: Vec<BorrowedFd<'_>> = own.into_iter().chain(sockets).collect();
         talk.say(Reply::Handing(Box::new(handing))).await?;
         expect(talk, Request::Descriptors, limits.successor_ready).await?;

@@ -82,7 +82,8 @@ fn is_ours(stream: &UnixStream) -> io::Result<bool> {
 }
 
 fn ask(stream: &UnixStream) -> Result<Handing, TakeError> {
-    say(stream, Request::HandOver { form: HANDING_FORM }).map_err(TakeError::Conversation)?;
+    say(stream, Request::HandOver { form: HANDING_FORM, datagrams: true })
+        .map_err(TakeError::Conversation)?;
     let mut line = Vec::new();
     // Nothing follows the line until it is asked for, so that nothing is read too far.
     let mut read = BufReader::new(stream).take(MAX_CONTROL_LINE as u64);

@@ -1,11 +1,12 @@
 //! What a query is answered, as far as a zone knows. No sockets, no clock.
 
-use crate::snapshot::Zone;
+use crate::snapshot::{Asker, Zone};
 use simple_dns::rdata::{A, AAAA, PTR, RData};
 use simple_dns::{
     CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE, rdata,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Seconds for which an answer may be kept: instances come and go, their services' addresses stay.
 const TTL_S: u32 = 5;
@@ -36,8 +37,15 @@ pub enum Transport {
     Tcp,
 }
 
+/// What names mean to one asker.
+pub struct View<'a> {
+    /// Looked through in this order; the first is the one that was asked.
+    pub zones: &'a [Arc<Zone>],
+    pub asker: Option<&'a Asker>,
+}
+
 /// Judges one message; `turn` is any number, by which several addresses are rotated.
-pub fn judge(query: &[u8], zone: &Zone, transport: Transport, turn: usize) -> Verdict {
+pub fn judge(query: &[u8], view: &View<'_>, transport: Transport, turn: usize) -> Verdict {
     let Some([questions, answers, authorities, additional]) = counts(query) else { return Verdict::Drop };
     let is_reply = query[2] & 0x80 != 0;
     if is_reply || answers > 0 || authorities > 0 || additional > 2 {
@@ -50,7 +58,7 @@ pub fn judge(query: &[u8], zone: &Zone, transport: Transport, turn: usize) -> Ve
         return Verdict::Reply(bare(query, FORMAT_ERROR));
     }
     let Ok(packet) = Packet::parse(query) else { return Verdict::Drop };
-    match resolve(&packet.questions[0], zone, turn) {
+    match resolve(&packet.questions[0], view, turn) {
         Found::Elsewhere => Verdict::Forward,
         Found::Here(rcode, answers) => reply(&packet, rcode, answers, transport),
     }
@@ -86,24 +94,33 @@ enum Found {
     Elsewhere,
 }
 
-fn resolve(question: &Question<'_>, zone: &Zone, turn: usize) -> Found {
+fn resolve(question: &Question<'_>, view: &View<'_>, turn: usize) -> Found {
     if !matches!(question.qclass, QCLASS::CLASS(CLASS::IN) | QCLASS::ANY) {
         return Found::Here(RCODE::Refused, Vec::new());
     }
-    let name = text(&question.qname);
-    if let Some(addresses) = zone.names.get(&name) {
+    let asked = text(&question.qname);
+    let name = view.asker.and_then(|asker| asker.aliases.get(&asked)).unwrap_or(&asked);
+    if let Some(addresses) = view.zones.iter().find_map(|zone| addresses(zone, name)) {
         return Found::Here(RCODE::NoError, records(addresses, question.qtype, turn));
     }
-    if let Some(address) = reversed(&name)
-        && let Some(owner) = zone.reverse.get(&address)
-    {
-        return Found::Here(RCODE::NoError, pointer(owner, question.qtype));
+    let owner = reversed(name)
+        .and_then(|address| view.zones.iter().find_map(|zone| Some((zone, zone.reverse.get(&address)?))));
+    if let Some((zone, owner)) = owner {
+        let full = if zone.domain.is_empty() { owner.clone() } else { format!("{owner}.{}", zone.domain) };
+        return Found::Here(RCODE::NoError, pointer(&full, question.qtype));
     }
     // A name without a dot is a service of this stack or nothing: it is nobody else's business.
     if !name.contains('.') && !name.is_empty() {
         return Found::Here(RCODE::NameError, Vec::new());
     }
-    if zone.forward { Found::Elsewhere } else { Found::Here(RCODE::Refused, Vec::new()) }
+    let forward = view.zones.iter().any(|zone| zone.forward);
+    if forward { Found::Elsewhere } else { Found::Here(RCODE::Refused, Vec::new()) }
+}
+
+/// By the name alone, or with that of the network behind it.
+fn addresses<'z>(zone: &'z Zone, name: &str) -> Option<&'z Vec<IpAddr>> {
+    let short = || name.strip_suffix(&zone.domain)?.strip_suffix('.').filter(|_| !zone.domain.is_empty());
+    zone.names.get(name).or_else(|| zone.names.get(short()?))
 }
 
 /// Lower case, no dot at the end.
@@ -210,7 +227,13 @@ mod tests {
             .into(),
             reverse: [(address("10.9.0.2"), "web".to_owned()), (address("fd00::3"), "db".to_owned())].into(),
             forward,
+            domain: "shop_default".to_owned(),
         }
+    }
+
+    /// As somebody is answered of whom nothing else is known.
+    fn judged(query: &[u8], forward: bool, transport: Transport, turn: usize) -> Verdict {
+        judge(query, &View { zones: &[Arc::new(zone(forward))], asker: None }, transport, turn)
     }
 
     fn query(name: &str, qtype: TYPE) -> Vec<u8> {
@@ -223,7 +246,7 @@ mod tests {
 
     /// Expects `RCODE: answer, answer` or `forward`.
     fn check(name: &str, qtype: TYPE, forward: bool, expect: &str) {
-        let told = match judge(&query(name, qtype), &zone(forward), Transport::Udp, 0) {
+        let told = match judged(&query(name, qtype), forward, Transport::Udp, 0) {
             Verdict::Forward => "forward".to_owned(),
             Verdict::Drop => "drop".to_owned(),
             Verdict::Reply(bytes) => {
@@ -266,16 +289,59 @@ mod tests {
 
     #[test]
     fn addresses_have_names() {
-        check("2.0.9.10.in-addr.arpa", TYPE::PTR, true, "NoError: web");
+        check("2.0.9.10.in-addr.arpa", TYPE::PTR, true, "NoError: web.shop_default");
         check("9.0.9.10.in-addr.arpa", TYPE::PTR, true, "forward");
         let nibbles = "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa";
-        check(nibbles, TYPE::PTR, true, "NoError: db");
+        check(nibbles, TYPE::PTR, true, "NoError: db.shop_default");
         check("x.in-addr.arpa", TYPE::PTR, false, "Refused: ");
     }
 
     #[test]
+    fn the_networks_own_name_may_stand_behind() {
+        check("web.shop_default", TYPE::A, false, "NoError: 10.9.0.2");
+        check("web.SHOP_default", TYPE::A, false, "NoError: 10.9.0.2");
+        check("webshop_default", TYPE::A, false, "NameError: ");
+        check("web.other_default", TYPE::A, true, "forward");
+    }
+
+    #[test]
+    fn who_asks_decides_what_else_a_name_means() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let back = Zone {
+            names: [("db", "10.8.0.3"), ("web", "10.8.0.9")]
+                .map(|(name, at)| (name.to_owned(), vec![address(at)]))
+                .into(),
+            reverse: Default::default(),
+            forward: false,
+            domain: "back".to_owned(),
+        };
+        let mut front = zone(true);
+        front.names.remove("db");
+        let zones = [Arc::new(front), Arc::new(back)];
+        let aliases = [("store".to_owned(), "db".to_owned())].into();
+        let asker = Asker { zones: Vec::new(), aliases, servers: Vec::new() };
+        let view = View { zones: &zones, asker: Some(&asker) };
+        let answered = |name: &str| match judge(&query(name, TYPE::A), &view, Transport::Udp, 0) {
+            Verdict::Reply(bytes) => {
+                let packet = Packet::parse(&bytes).expect("readable");
+                packet.answers.iter().map(|answer| format!("{:?}", answer.rdata)).collect::<String>()
+            }
+            other => format!("{other:?}"),
+        };
+        let a = |text: &str| format!("{:?}", RData::A(A::from(text.parse::<Ipv4Addr>().expect("valid"))));
+        // Its own network first, then the others.
+        for (name, expect) in
+            [("web", "10.9.0.2"), ("db", "10.8.0.3"), ("store", "10.8.0.3"), ("web.back", "10.8.0.9")]
+        {
+            assert_eq!(answered(name), a(expect), "{name}");
+        }
+        assert_eq!(answered("nobody"), "");
+        assert_eq!(answered("example.org"), "Forward");
+    }
+
+    #[test]
     fn answers_take_turns() {
-        let first = |turn| match judge(&query("db", TYPE::A), &zone(true), Transport::Udp, turn) {
+        let first = |turn| match judged(&query("db", TYPE::A), true, Transport::Udp, turn) {
             Verdict::Reply(bytes) => {
                 Packet::parse(&bytes).expect("readable").answers[0].rdata.clone().into_owned()
             }
@@ -287,12 +353,12 @@ mod tests {
     #[test]
     fn an_answer_too_long_for_udp_says_so() {
         let asked = query("many", TYPE::A);
-        let Verdict::Reply(udp) = judge(&asked, &zone(true), Transport::Udp, 0) else { panic!("no answer") };
+        let Verdict::Reply(udp) = judged(&asked, true, Transport::Udp, 0) else { panic!("no answer") };
         let short = Packet::parse(&udp).expect("readable");
         assert!(
             udp.len() <= UDP_BYTES && short.has_flags(PacketFlag::TRUNCATION) && short.answers.is_empty()
         );
-        let Verdict::Reply(tcp) = judge(&asked, &zone(true), Transport::Tcp, 0) else { panic!("no answer") };
+        let Verdict::Reply(tcp) = judged(&asked, true, Transport::Tcp, 0) else { panic!("no answer") };
         assert_eq!(Packet::parse(&tcp).expect("readable").answers.len(), 60);
     }
 
@@ -302,9 +368,7 @@ mod tests {
         let mut asking = Packet::parse(&plain).expect("readable");
         *asking.opt_mut() = Some(rdata::OPT { opt_codes: Vec::new(), udp_packet_size: 4096, version: 0 });
         let bytes = asking.build_bytes_vec().expect("writable");
-        let Verdict::Reply(reply) = judge(&bytes, &zone(true), Transport::Udp, 0) else {
-            panic!("no answer")
-        };
+        let Verdict::Reply(reply) = judged(&bytes, true, Transport::Udp, 0) else { panic!("no answer") };
         let reply = Packet::parse(&reply).expect("readable");
         assert_eq!(reply.opt().map(|opt| opt.udp_packet_size), Some(1232));
         assert_eq!(reply.answers.len(), 60);
@@ -316,16 +380,14 @@ mod tests {
         reply[2] |= 0x80;
         let truncated = &query("web", TYPE::A)[..15];
         for bytes in [&b""[..], b"short", &reply, truncated] {
-            assert_eq!(judge(bytes, &zone(true), Transport::Udp, 0), Verdict::Drop, "{bytes:?}");
+            assert_eq!(judged(bytes, true, Transport::Udp, 0), Verdict::Drop, "{bytes:?}");
         }
         let mut two = query("web", TYPE::A);
         two[5] = 2;
         let mut update = query("web", TYPE::A);
         update[2] |= 5 << 3;
         for (bytes, rcode) in [(two, 1), (update, 4)] {
-            let Verdict::Reply(reply) = judge(&bytes, &zone(true), Transport::Udp, 0) else {
-                panic!("no answer")
-            };
+            let Verdict::Reply(reply) = judged(&bytes, true, Transport::Udp, 0) else { panic!("no answer") };
             assert_eq!((reply.len(), reply[3] & 15), (HEADER_BYTES, rcode));
         }
     }
@@ -333,7 +395,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_never_panic_and_never_amplify_much(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            if let Verdict::Reply(reply) = judge(&bytes, &zone(true), Transport::Udp, 3) {
+            if let Verdict::Reply(reply) = judged(&bytes, true, Transport::Udp, 3) {
                 prop_assert!(reply.len() <= MAX_UDP_BYTES);
             }
         }
@@ -343,7 +405,7 @@ mod tests {
             let mut bytes = query("web.example.org", TYPE::A);
             let at = at % bytes.len();
             bytes[at] = value;
-            judge(&bytes, &zone(true), Transport::Udp, 0);
+            judged(&bytes, true, Transport::Udp, 0);
         }
     }
 }

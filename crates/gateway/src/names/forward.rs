@@ -12,6 +12,8 @@ use tokio::net::{TcpStream, UdpSocket};
 
 /// Resolvers asked one after the other.
 const MAX_SERVERS: usize = 2;
+/// The same of those that a service declares.
+const MAX_DECLARED: usize = 3;
 /// Time between two looks at whether the list of resolvers changed.
 const LOOK: Duration = Duration::from_secs(1);
 /// Answers that are not ours, read while waiting for one that is.
@@ -55,6 +57,12 @@ impl Resolvers {
             self.changed.set(changed);
         }
     }
+}
+
+/// Servers that a service declares, in its order, without those that we are ourselves.
+pub fn declared(servers: &[IpAddr], own: &HashSet<IpAddr>) -> Vec<SocketAddr> {
+    let others = servers.iter().filter(|server| !own.contains(server)).take(MAX_DECLARED);
+    others.map(|server| SocketAddr::new(*server, PORT)).collect()
 }
 
 /// The `nameserver` lines; `address#port` is understood beside a plain address.

@@ -1,9 +1,9 @@
 //! The sockets of all zones, UDP and TCP.
 
-use super::answer::{self, Transport, Verdict};
+use super::answer::{self, Transport, Verdict, View};
 use super::forward::{self, Resolvers};
 use super::{Command, Counters, count};
-use crate::snapshot::{Random, Zone};
+use crate::snapshot::{Asker, Random, Zone};
 use crate::worker::Shared;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -27,6 +27,9 @@ const MAX_QUERIES: usize = 100;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed for want of something (descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Zones, and what else an asker's names mean.
+type Known = (Vec<Arc<Zone>>, Option<Arc<Asker>>);
 
 struct Names {
     shared: Arc<Shared>,
@@ -77,8 +80,15 @@ pub async fn run(
 }
 
 impl Names {
-    fn zone(&self, listen: IpAddr) -> Option<Arc<Zone>> {
-        self.shared.snapshot.load().zones.get(&listen).cloned()
+    /// The zones that are looked through for `peer`, the one it asks first, and what else is known.
+    fn zones(&self, listen: IpAddr, peer: IpAddr) -> Option<Known> {
+        let snapshot = self.shared.snapshot.load();
+        let mut zones = vec![snapshot.zones.get(&listen)?.clone()];
+        let asker = snapshot.askers.get(&peer.to_canonical()).cloned();
+        for other in asker.iter().flat_map(|asker| &asker.zones).filter(|other| **other != listen) {
+            zones.extend(snapshot.zones.get(other).cloned());
+        }
+        Some((zones, asker))
     }
 
     fn turn(&self) -> usize {
@@ -93,12 +103,14 @@ impl Names {
                 tokio::task::yield_now().await;
                 continue;
             };
-            let Some(zone) = self.zone(listen).filter(|_| is_near(peer.ip())) else {
+            let known = self.zones(listen, peer.ip()).filter(|_| is_near(peer.ip()));
+            let Some((zones, asker)) = known else {
                 count(&self.counters.dropped);
                 continue;
             };
             let query = &buffer[..length];
-            match answer::judge(query, &zone, Transport::Udp, self.turn()) {
+            let view = View { zones: &zones, asker: asker.as_deref() };
+            match answer::judge(query, &view, Transport::Udp, self.turn()) {
                 Verdict::Drop => count(&self.counters.dropped),
                 Verdict::Reply(reply) => {
                     count(&self.counters.answered);
@@ -108,7 +120,7 @@ impl Names {
                 Verdict::Forward => {
                     let (names, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     spawn_local(async move {
-                        let reply = names.forward(&query, Transport::Udp).await;
+                        let reply = names.forward(&query, Transport::Udp, asker.as_deref()).await;
                         let _ = socket.send_to(&reply, peer).await;
                     });
                 }
@@ -130,22 +142,23 @@ impl Names {
             self.connections.set(self.connections.get() + 1);
             spawn_local(async move {
                 // Whatever ends the connection ends it for the asker too.
-                let _ = names.converse(listen, stream).await;
+                let _ = names.converse(listen, stream, peer.ip()).await;
                 names.connections.set(names.connections.get() - 1);
             });
         }
     }
 
-    async fn converse(&self, listen: IpAddr, mut stream: TcpStream) -> io::Result<()> {
+    async fn converse(&self, listen: IpAddr, mut stream: TcpStream, peer: IpAddr) -> io::Result<()> {
         for _ in 0..MAX_QUERIES {
             let query = tokio::time::timeout(TCP_IDLE, read_message(&mut stream)).await??;
-            let Some(zone) = self.zone(listen) else { return Ok(()) };
-            let reply = match answer::judge(&query, &zone, Transport::Tcp, self.turn()) {
+            let Some((zones, asker)) = self.zones(listen, peer) else { return Ok(()) };
+            let view = View { zones: &zones, asker: asker.as_deref() };
+            let reply = match answer::judge(&query, &view, Transport::Tcp, self.turn()) {
                 Verdict::Reply(reply) => {
                     count(&self.counters.answered);
                     reply
                 }
-                Verdict::Forward => self.forward(&query, Transport::Tcp).await,
+                Verdict::Forward => self.forward(&query, Transport::Tcp, asker.as_deref()).await,
                 Verdict::Drop => {
                     count(&self.counters.dropped);
                     return Ok(());
@@ -159,14 +172,18 @@ impl Names {
         Ok(())
     }
 
-    /// Asks the host's resolvers; a failure is an answer too.
-    async fn forward(&self, query: &[u8], transport: Transport) -> Vec<u8> {
+    /// Asks the asker's resolvers, or the host's; a failure is an answer too.
+    async fn forward(&self, query: &[u8], transport: Transport, asker: Option<&Asker>) -> Vec<u8> {
         if self.forwards.get() >= MAX_FORWARDS {
             count(&self.counters.failed);
             return answer::failure(query);
         }
         self.forwards.set(self.forwards.get() + 1);
-        let servers = self.resolvers.servers(&self.own.borrow());
+        let own = self.own.borrow().clone();
+        let servers = match asker.map(|asker| asker.servers.as_slice()) {
+            Some(declared @ [_, ..]) => forward::declared(declared, &own),
+            _ => self.resolvers.servers(&own),
+        };
         let mut reply = None;
         for server in servers {
             let (id, limit) = (self.random.next() as u16, self.shared.limits.name_forward);

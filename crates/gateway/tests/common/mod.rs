@@ -1,6 +1,7 @@
 //! A gateway in this process, instances to stand behind it, and clients that speak in raw bytes.
 #![allow(dead_code)]
 
+pub mod datagrams;
 pub mod process;
 
 use gateway::{GatewayClient, GatewayOptions, Limits};
@@ -98,6 +99,13 @@ impl Gateway {
         std::fs::read_to_string(self.dir.path().join("gateway.log")).unwrap_or_default()
     }
 
+    /// Where the datagrams of each backend are taken, in the order of the table.
+    pub fn datagrams(&mut self) -> Vec<SocketAddr> {
+        let status = self.status();
+        let udp = status.listeners.iter().filter(|l| l.transport == model::service::Transport::Udp);
+        udp.map(|listener| listener.bound).collect()
+    }
+
     /// Ends it and gives the directory back.
     pub fn stop(mut self) -> tempfile::TempDir {
         self.end();
@@ -146,7 +154,13 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
         let endpoints = instances.iter().map(|address| endpoint(*address)).collect();
         table.backends.insert(backend.clone(), Backend { endpoints, hold_ms: 0 });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        table.listeners.push(Listener { address, protocol: *protocol, backend, public: *public });
+        table.listeners.push(Listener {
+            address,
+            protocol: *protocol,
+            backend,
+            public: *public,
+            last_port: 0,
+        });
     }
     table
 }

@@ -93,9 +93,11 @@ impl Instance {
 
     pub fn observe(&self) -> Observed {
         let now = self.now().clone();
-        let listening = match (&now.state, now.init) {
-            (InstanceState::Running { .. }, Some(init)) => net::listening(init.pid),
-            _ => Vec::new(),
+        let (listening, listening_udp) = match (&now.state, now.init) {
+            (InstanceState::Running { .. }, Some(init)) => {
+                (net::listening(init.pid), net::listening_udp(init.pid))
+            }
+            _ => (Vec::new(), Vec::new()),
         };
         let is_preparing = self.is_preparing();
         Observed {
@@ -105,6 +107,7 @@ impl Instance {
             starts: now.starts,
             quick_failures: now.quick_failures,
             listening,
+            listening_udp,
         }
     }
 
@@ -213,8 +216,13 @@ impl Inner {
             InstanceNetwork::Host => JobNetwork::Host,
             InstanceNetwork::None => JobNetwork::None,
             InstanceNetwork::Instance { id } => {
-                let init = self.find(id)?.running()?;
-                JobNetwork::Path(format!("/proc/{}/ns/net", init.pid).into())
+                let other = self.find(id)?;
+                let init = other.running()?;
+                JobNetwork::Path(match &other.spec.network {
+                    // It is still the same one after a restart, when that process is gone.
+                    InstanceNetwork::Links { .. } => self.netns(id),
+                    _ => format!("/proc/{}/ns/net", init.pid).into(),
+                })
             }
             InstanceNetwork::Links { links, .. } => {
                 let path = self.netns(&spec.id);

@@ -24,6 +24,11 @@ pub struct Prepared {
 const WRITABLE_BELOW: &str = "writable-below";
 
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
+/// In `extra_hosts`: the address of this host.
+const HOST_GATEWAY: &str = "host-gateway";
+const HOST_RESOLVER: &str = "/etc/resolv.conf";
+/// Domains looked through at most, as the C library has it.
+const MAX_SEARCH: usize = 6;
 
 /// Makes ready what the service mounts, in the order in which it is to be mounted.
 pub fn prepare_mounts(job: &Job, tree: &Tree) -> Result<Vec<Prepared>, StartFailure> {
@@ -214,10 +219,20 @@ fn hosts(job: &Job) -> String {
     }
     for (name, addresses) in &job.spec.process.extra_hosts {
         for address in addresses {
+            let address = if address == HOST_GATEWAY { host_address(job) } else { address.clone() };
             let _ = writeln!(text, "{address}\t{name}");
         }
     }
     text
+}
+
+/// Where this host is reached: at the bridge of the network, or here.
+fn host_address(job: &Job) -> String {
+    match &job.spec.network {
+        InstanceNetwork::Links { links, .. } => links.first().map(|link| link.network.gateway.to_string()),
+        _ => None,
+    }
+    .unwrap_or_else(|| "127.0.0.1".to_owned())
 }
 
 /// `None` leaves the image's own file, which is right where there is no network.
@@ -229,13 +244,45 @@ fn resolver(job: &Job) -> Option<String> {
     };
     let shares_host = matches!(job.network, JobNetwork::Host);
     if servers.is_empty() && shares_host {
-        return fs::read_to_string("/etc/resolv.conf").ok();
+        return fs::read_to_string(HOST_RESOLVER).ok();
     }
     let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    if !process.dns_search.is_empty() {
-        let _ = writeln!(text, "search {}", process.dns_search.join(" "));
+    let search = search(&process.dns_search, &fs::read_to_string(HOST_RESOLVER).unwrap_or_default());
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
     }
-    let options = if process.dns_opt.is_empty() { "ndots:0".to_owned() } else { process.dns_opt.join(" ") };
-    let _ = writeln!(text, "options {options}");
+    // Names without a dot are those of the stack: they come first unless something else is declared.
+    let says_dots = process.dns_opt.iter().any(|option| option.starts_with("ndots:"));
+    let options = (!says_dots).then_some("ndots:0").into_iter();
+    let options: Vec<&str> = options.chain(process.dns_opt.iter().map(String::as_str)).collect();
+    let _ = writeln!(text, "options {}", options.join(" "));
     Some(text)
+}
+
+/// The domains that names are looked for in: declared, where `.` says none, else those of the host.
+fn search(declared: &[String], host: &str) -> Vec<String> {
+    let of_host = || {
+        let mut lines = host.lines().filter_map(|line| line.trim().strip_prefix("search"));
+        let line = lines.next_back().unwrap_or_default();
+        line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = if declared.is_empty() { of_host() } else { declared.to_vec() };
+    all.into_iter().filter(|domain| domain != ".").take(MAX_SEARCH).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::search;
+
+    #[test]
+    fn domains_are_those_declared_or_the_hosts() {
+        let host = "nameserver 10.0.0.1\nsearch old\nsearch lan example.org\n";
+        let texts = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        for (declared, expect) in
+            [(&[][..], &["lan", "example.org"][..]), (&["a.b"], &["a.b"]), (&["."], &[])]
+        {
+            assert_eq!(search(&texts(declared), host), texts(expect), "{declared:?}");
+        }
+        assert!(search(&[], "").is_empty());
+    }
 }

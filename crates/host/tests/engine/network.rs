@@ -17,13 +17,14 @@ impl Network {
             prefix_len: 24,
             internal: true,
             virtual_addresses: vec![],
+            mtu: None,
         })
     }
 
     fn link(&self, host: u8) -> Link {
         let std::net::IpAddr::V4(gateway) = self.0.gateway else { unreachable!("it was made from IPv4") };
         let [a, b, c, _] = gateway.octets();
-        Link { network: self.0.clone(), address: std::net::Ipv4Addr::new(a, b, c, host).into() }
+        Link::new(self.0.clone(), std::net::Ipv4Addr::new(a, b, c, host).into())
     }
 
     fn join(&self, spec: &mut InstanceSpec, host: u8) {

@@ -16,4 +16,5 @@ mod slow {
     mod lacks;
     mod life;
     mod watch;
+    mod wires;
 }

@@ -185,3 +185,52 @@ fn packets_are_as_large_as_the_way_out_carries() {
     world.instance("web1", &[(&network(1), [1, 0])]);
     assert!(ip(&instance, "link show dev eth0").contains("mtu 9000"));
 }
+
+#[test]
+fn a_way_out_that_comes_later_is_noticed_and_used() {
+    let Some(world) = World::new() else { return };
+    ensure(&network(1));
+    let instance = world.instance("web1", &[(&network(1), [1, 0])]);
+    let uplinks = || net::uplinks().expect("it can be looked at");
+    let before = uplinks();
+    let outside = internet(&world);
+    let to = greeter(&outside, "203.0.113.1".parse().unwrap());
+    assert_ne!(uplinks(), before, "a device, an address and a default route are news");
+    let with = uplinks();
+    ensure(&network(1));
+    ensure(&network(2));
+    assert_eq!(uplinks(), with, "what we make ourselves is not");
+    let seen = greeted(&instance, to, LONG);
+    assert_eq!(seen, Some("203.0.113.2".parse().unwrap()));
+    ip(world.host.netns(), "link set up0 mtu 1380");
+    assert_ne!(uplinks(), with, "packets may be smaller");
+    ip(world.host.netns(), "route del default");
+    assert_ne!(uplinks(), with);
+}
+
+#[test]
+fn links_are_as_declared() {
+    let Some(world) = World::new() else { return };
+    let small = model::instance::NetworkSpec { mtu: Some(1300), ..network(1) };
+    ensure(&small);
+    let id = instance_id("web1");
+    let link = model::instance::Link {
+        mac: Some("02:42:0a:00:00:09".to_owned()),
+        interface: Some("lan0".to_owned()),
+        link_local: vec!["169.254.3.4".parse().unwrap()],
+        ..link(&small, [1, 0])
+    };
+    let path = world.path("web1");
+    // Twice: what is there is not made anew.
+    for _ in 0..2 {
+        net::ensure_instance(&path, &id, std::slice::from_ref(&link)).expect("it can be made");
+    }
+    let inside = testkit::Netns::open(&path);
+    let shown = ip(&inside, "address show lan0");
+    for expect in ["mtu 1300", "02:42:0a:00:00:09", "10.208.5.0/22", "169.254.3.4/16"] {
+        assert!(shown.contains(expect), "{expect}: {shown}");
+    }
+    let wrong = model::instance::Link { mac: Some("nonsense".to_owned()), ..link };
+    let error = net::ensure_instance(&path, &id, &[wrong]).expect_err("no address");
+    assert!(chain(&error).contains("is not a hardware address"), "{}", chain(&error));
+}

@@ -68,6 +68,7 @@ pub fn network(n: u8) -> NetworkSpec {
             Ipv4Addr::new(10, 208, 4 * n, 2).into(),
             Ipv4Addr::new(10, 208, 4 * n, 3).into(),
         ],
+        mtu: None,
     }
 }
 
@@ -82,7 +83,7 @@ pub fn address(network: &NetworkSpec, [c, d]: [u8; 2]) -> IpAddr {
 }
 
 pub fn link(network: &NetworkSpec, tail: [u8; 2]) -> Link {
-    Link { network: network.clone(), address: address(network, tail) }
+    Link::new(network.clone(), address(network, tail))
 }
 
 #[track_caller]

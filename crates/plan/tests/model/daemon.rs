@@ -189,6 +189,7 @@ impl Daemon {
     fn plan(&self, world: &World) -> Plan {
         let last = self.active.clone().or_else(|| self.kept.clone());
         plan::plan(&Input {
+            foreign: &plan::Foreign::default(),
             stack: &world.stack,
             desired: self.active.as_deref(),
             last: last.as_deref(),
@@ -338,7 +339,7 @@ impl World {
                 let wanted = active.and_then(|r| r.addresses.values().find(|a| a.bridge == network.bridge));
                 match wanted {
                     Some(addresses) => {
-                        let spec = plan::spec::network_spec(addresses);
+                        let spec = plan::spec::network_spec(addresses, &plan::Foreign::default());
                         daemon.networks.insert(network.bridge.clone(), spec);
                     }
                     None => {

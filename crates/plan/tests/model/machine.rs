@@ -67,6 +67,7 @@ impl Machine {
             state: InstanceState::Created,
             starts: 0,
             quick_failures: 0,
+            listening_udp: Vec::new(),
             listening: Vec::new(),
         };
         let view =

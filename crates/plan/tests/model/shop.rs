@@ -90,6 +90,7 @@ fn service(random: &mut Random, name: &ServiceName, others: &Declared) -> Servic
         network_mode: NetworkMode::Stack,
         networks: BTreeMap::from([(network, Attachment::default())]),
         restart: RestartPolicy::UnlessStopped,
+        links: BTreeMap::new(),
         replicas: 1,
         resources: Default::default(),
         update: Default::default(),
@@ -110,6 +111,7 @@ fn service(random: &mut Random, name: &ServiceName, others: &Declared) -> Servic
                 target: PORT,
                 published,
                 host_ip: None,
+                published_last: 0,
                 transport: Transport::Tcp,
                 protocol: Protocol::Auto,
             });
@@ -306,6 +308,7 @@ pub fn release(id: ReleaseId, file: &Declared, previous: Option<&Release>, made:
         internal: false,
         subnet: None,
         labels: BTreeMap::new(),
+        ..Default::default()
     };
     let volume = Volume {
         name: VolumeName::new("shop_data").expect("valid"),
@@ -325,7 +328,7 @@ pub fn release(id: ReleaseId, file: &Declared, previous: Option<&Release>, made:
         policy: serde_json::Value::Null,
     };
     let images = file.values().map(|s| (s.name.clone(), image(s))).collect();
-    let addresses = plan::address::allocate(&stack, previous, &[], "/home").expect("there is room");
+    let addresses = plan::address::allocate(&stack, previous, &[], "/home", &[]).expect("there is room");
     Release { id, stack, images, files: BTreeMap::new(), addresses, made, hashes: Default::default() }
 }
 

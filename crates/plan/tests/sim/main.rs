@@ -4,6 +4,7 @@ mod world;
 
 mod failures;
 mod first_deploy;
+mod networks;
 mod restarts;
 mod rollouts;
 mod routes;

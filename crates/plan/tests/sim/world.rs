@@ -23,6 +23,7 @@ pub struct World {
     pub stopped: BTreeSet<ServiceName>,
     pub restart_before: BTreeMap<ServiceName, Timestamp>,
     pub instances: Vec<InstanceView>,
+    pub foreign: plan::Foreign,
     pub networks: BTreeMap<String, NetworkSpec>,
     pub now: Timestamp,
     pub number: u64,
@@ -62,6 +63,7 @@ pub fn service(text: &str) -> Service {
         network_mode: NetworkMode::Stack,
         networks: BTreeMap::from([(network, Attachment::default())]),
         restart: RestartPolicy::No,
+        links: BTreeMap::new(),
         replicas: 1,
         resources: Default::default(),
         update: Default::default(),
@@ -87,6 +89,7 @@ pub fn published(mut this: Service, port: u16) -> Service {
         target: port,
         published: port,
         host_ip: None,
+        published_last: 0,
         transport: Transport::Tcp,
         protocol: Default::default(),
     });
@@ -107,6 +110,7 @@ pub fn release(id: u64, services: Vec<Service>, previous: Option<&Release>) -> R
         internal: false,
         subnet: None,
         labels: BTreeMap::new(),
+        ..Default::default()
     };
     let images = services.iter().map(|s| {
         let ImageSource::Pull { reference, .. } = &s.image else { panic!("tests use references") };
@@ -130,7 +134,7 @@ pub fn release(id: u64, services: Vec<Service>, previous: Option<&Release>) -> R
         secrets: BTreeMap::new(),
         policy: serde_json::Value::Null,
     };
-    let addresses = plan::address::allocate(&stack, previous, &[], "/home").expect("there is room");
+    let addresses = plan::address::allocate(&stack, previous, &[], "/home", &[]).expect("there is room");
     Release {
         id: ReleaseId(id),
         stack,
@@ -152,6 +156,7 @@ impl World {
             stopped: BTreeSet::new(),
             restart_before: BTreeMap::new(),
             instances: Vec::new(),
+            foreign: plan::Foreign::default(),
             networks: BTreeMap::new(),
             now: Timestamp(0),
             number: 0,
@@ -182,6 +187,7 @@ impl World {
         self.number += 1;
         self.note_ready();
         plan::plan(&Input {
+            foreign: &self.foreign,
             fallback: self.before.as_ref().map(|(release, phase)| Fallback { release, phase: *phase }),
             direction: self.direction,
             is_paused: self.is_paused,
@@ -327,6 +333,7 @@ impl World {
                     state: InstanceState::Created,
                     starts: 0,
                     quick_failures: 0,
+                    listening_udp: Vec::new(),
                     listening: Vec::new(),
                 };
                 self.instances.push(InstanceView {

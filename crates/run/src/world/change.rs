@@ -225,6 +225,7 @@ impl World {
             promoted,
             known: state.view.images.clone(),
             taken: self.taken_subnets(name),
+            others: self.other_releases(name),
             home: self.parts.home.display().to_string(),
             id: ReleaseId(state.view.newest + 1),
             now: self.now(),
@@ -242,6 +243,11 @@ impl World {
         let others = self.stacks.iter().filter(|(n, _)| *n != name).flat_map(|(_, s)| of(s));
         let host = self.parts.machine.subnets().into_iter().filter(|c| !own.iter().any(|o| o.overlaps(*c)));
         others.chain(host).collect()
+    }
+
+    fn other_releases(&self, name: &StackName) -> Vec<Arc<Release>> {
+        let others = self.stacks.iter().filter(|(other, _)| *other != name);
+        others.filter_map(|(_, state)| state.active.clone()).collect()
     }
 
     pub fn blob<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T, Report> {
@@ -263,13 +269,25 @@ impl World {
         }
         state.making = None;
         match result {
-            Ok(made) => {
+            Ok(mut made) => {
+                // Meanwhile another stack may have taken what was free when the making began.
+                if let Err(report) = self.address_again(name, &mut made.release) {
+                    return self.fail(name, report, None).await;
+                }
                 if let Err(report) = self.activate(name, change, made).await {
                     self.fail(name, report, None).await;
                 }
             }
             Err(report) => self.fail(name, report, None).await,
         }
+    }
+
+    fn address_again(&self, name: &StackName, release: &mut Release) -> Result<(), Report> {
+        let previous = self.stacks.get(name).and_then(|state| state.active.clone());
+        let (taken, others) = (self.taken_subnets(name), self.other_releases(name));
+        let home = self.parts.home.display().to_string();
+        release.addresses = making::addresses(&release.stack, previous.as_deref(), &taken, &home, &others)?;
+        Ok(())
     }
 
     async fn activate(&mut self, name: &StackName, change: u64, made: Made) -> Result<(), Report> {

@@ -107,7 +107,15 @@ mod tests {
             labels: BTreeMap::new(),
         };
         let state = InstanceState::Running { pid: 1, since: Timestamp(since) };
-        Observed { spec, state, starts, quick_failures: 0, is_preparing: false, listening: Vec::new() }
+        Observed {
+            spec,
+            state,
+            starts,
+            quick_failures: 0,
+            is_preparing: false,
+            listening_udp: Vec::new(),
+            listening: Vec::new(),
+        }
     }
 
     fn since(observed: &Observed) -> i64 {

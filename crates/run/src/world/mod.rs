@@ -84,8 +84,10 @@ pub(crate) struct World {
     pub health_reports: mpsc::Sender<HealthReport>,
     pub networks: BTreeMap<String, NetworkSpec>,
     pub table: RouteTable,
-    /// Published ports that asked for any free one, and what they got.
-    pub bound: BTreeMap<SocketAddr, SocketAddr>,
+    /// Published ports that asked for one of several, by backend, and what they got.
+    pub bound: BTreeMap<(String, SocketAddr), SocketAddr>,
+    /// What the ways out of this host were when the networks were last found to fit them.
+    pub uplinks: Option<(tokio::time::Instant, u64)>,
     pub unbound: BTreeSet<IpAddr>,
     pub seen: Option<BTreeMap<InstanceId, watching::Seen>>,
     pub timeline: clock::Timeline,
@@ -184,6 +186,7 @@ impl World {
         }
         self.note_exits().await;
         self.watch_health();
+        self.watch_uplinks();
         let names: Vec<StackName> = self.stacks.keys().cloned().collect();
         let mut wake_at = None;
         let mut ready_steps = Vec::new();

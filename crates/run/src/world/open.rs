@@ -36,6 +36,7 @@ impl World {
             networks: BTreeMap::new(),
             table: RouteTable::empty(),
             bound: BTreeMap::new(),
+            uplinks: None,
             unbound: BTreeSet::new(),
             seen: None,
             timeline: Timeline::new(now),

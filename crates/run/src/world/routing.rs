@@ -7,7 +7,7 @@ use model::route::ApplyReport;
 use model::service::{Protocol, Transport};
 use plan::InstanceView;
 use plan::routes::{Routed, table};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl World {
     /// Applies the present routes if they changed. A gateway that does not answer is asked again.
@@ -35,10 +35,14 @@ impl World {
     }
 
     fn note_bindings(&mut self, report: &ApplyReport) {
-        self.bound = report.bound.iter().copied().collect();
+        self.bound = report.ports.iter().map(|p| ((p.backend.clone(), p.asked), p.bound)).collect();
         self.unbound.clear();
         for failure in &report.failed {
-            let listener = self.table.listeners.iter().find(|l| l.address == failure.address);
+            let all = match failure.transport {
+                Transport::Tcp => &self.table.listeners,
+                Transport::Udp => &self.table.datagrams,
+            };
+            let listener = all.iter().find(|l| l.address == failure.address);
             match listener {
                 Some(listener) if listener.public => {
                     let stack = listener.backend.split('/').next().unwrap_or_default();
@@ -64,18 +68,26 @@ impl World {
         };
         let ports = release.stack.services.values().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
         ports
-            .filter(|(_, p)| p.transport == Transport::Tcp)
             .filter_map(|(service, port)| {
                 let host = port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
                 let asked = SocketAddr::new(host, port.published);
-                let bound = self.bound.get(&asked).copied().unwrap_or(asked);
+                let is_udp = port.transport == Transport::Udp;
+                let suffix = if is_udp { "/udp" } else { "" };
+                let backend = format!("{name}/{}:{}{suffix}", service.name, port.target);
+                let bound = self.bound.get(&(backend, asked)).copied();
+                let is_chosen = port.published == 0 || port.published_last != 0;
+                let bound = bound.or((!is_chosen).then_some(asked))?;
                 (bound.port() != 0).then(|| {
-                    let host = if bound.ip().is_unspecified() {
-                        IpAddr::V4(Ipv4Addr::LOCALHOST)
-                    } else {
-                        bound.ip()
+                    let host = match bound.ip() {
+                        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                        ip => ip,
                     };
-                    let scheme = if port.protocol == Protocol::Tcp { "tcp" } else { "http" };
+                    let scheme = match port.protocol {
+                        _ if is_udp => "udp",
+                        Protocol::Tcp => "tcp",
+                        Protocol::Auto | Protocol::Http => "http",
+                    };
                     let url = format!("{scheme}://{}", SocketAddr::new(host, bound.port()));
                     Address { service: service.name.clone(), url, first_byte_us: None }
                 })

@@ -5,11 +5,12 @@ use super::{Message, World, tell};
 use crate::control::{Phase, Progress};
 use crate::engine::{Engine, EngineError};
 use crate::ports::Router;
-use model::instance::Observed;
+use model::instance::{InstanceNetwork, Observed};
 use model::{DurationMs, InstanceId, Release, ServiceName, StackName, Timestamp};
 use plan::routes::Routed;
 use plan::{Direction, Fallback, InFlight, InstanceView, Plan, Readiness, Step};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use store::record::v1::Event;
@@ -167,6 +168,13 @@ impl StackState {
     }
 }
 
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
 impl World {
     /// This stack's instances as the planner sees them.
     pub fn instances_of(&self, stack: &StackName) -> Vec<InstanceView> {
@@ -230,7 +238,9 @@ impl World {
         let desired = if removing { None } else { state.active.clone() };
         let last = state.active.clone().or_else(|| state.kept.clone());
         let number = state.view.last_plan + 1;
+        let foreign = self.foreign(name);
         let plan = plan::plan(&plan::Input {
+            foreign: &foreign,
             stack: name,
             desired: desired.as_deref(),
             last: last.as_deref(),
@@ -398,14 +408,37 @@ impl World {
         }
     }
 
+    /// What the other stacks have on networks that may be shared.
+    fn foreign(&self, name: &StackName) -> plan::Foreign {
+        let mut foreign = plan::Foreign::default();
+        for (_, other) in self.stacks.iter().filter(|(other, _)| *other != name) {
+            let is_gone =
+                other.is_being_removed() && !self.observed.iter().any(|o| o.spec.stack == other.view.name);
+            other.active.iter().filter(|_| !is_gone).for_each(|release| foreign.add(release));
+            let coming = other.in_flight.values().flat_map(|f| f.addresses.iter().copied());
+            foreign.instances.extend(coming.filter_map(v4));
+        }
+        let others = self.observed.iter().filter(|o| o.spec.stack != *name);
+        for observed in others {
+            let InstanceNetwork::Links { links, .. } = &observed.spec.network else { continue };
+            foreign.instances.extend(links.iter().filter_map(|link| v4(link.address)));
+            // As long as somebody is on it, it stays.
+            for link in links {
+                foreign.virtual_addresses.entry(link.network.bridge.clone()).or_default();
+            }
+        }
+        foreign
+    }
+
     /// A network was made or removed: remember what is known of it.
     fn note_network(&mut self, stack: &StackName, bridge: &str) {
+        let foreign = self.foreign(stack);
         let Some(state) = self.stacks.get(stack) else { return };
         let wanted = state.active.as_ref().filter(|_| !state.is_being_removed());
         let spec = wanted.and_then(|r| r.addresses.values().find(|a| a.bridge == bridge));
         match spec {
             Some(addresses) => {
-                let spec = plan::spec::network_spec(addresses);
+                let spec = plan::spec::network_spec(addresses, &foreign);
                 self.networks.insert(bridge.to_owned(), spec);
             }
             None => {

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use store::Draft;
 use store::record::v1::{Event, Seen as SeenWhat};
 use tokio::task::AbortHandle;
+use tokio::time::{Duration, Instant};
+
+/// Time between two looks at the ways out of this host.
+const UPLINKS_LOOK: Duration = Duration::from_secs(1);
 
 /// The watch over one instance.
 pub(crate) struct Watched {
@@ -156,6 +160,20 @@ impl World {
         let draft = Draft { stack, actor: "juchu".to_owned(), event, blobs: Vec::new() };
         if let Err(report) = self.append(vec![draft]).await {
             tell(&report.to_string());
+        }
+    }
+
+    /// With other ways out of this host, the networks are made sure of again: what their packets may
+    /// measure, and which devices pass answers on, follows from them.
+    pub fn watch_uplinks(&mut self) {
+        let looked = Instant::now();
+        if self.uplinks.is_some_and(|(at, _)| looked.duration_since(at) < UPLINKS_LOOK) {
+            return;
+        }
+        let Some(now) = self.parts.machine.uplinks() else { return };
+        if self.uplinks.replace((looked, now)).is_some_and(|(_, before)| before != now) {
+            tell("the ways out of this host have changed; networks are looked at again");
+            self.networks.clear();
         }
     }
 
