@@ -39,7 +39,7 @@ pub const FOR_TESTS: &[&str] = &["testkit", "traffic", "model"];
 
 /// All that the core may depend on from outside: data, text and arithmetic.
 pub const CORE_EXTERNAL: &[&str] =
-    &["serde", "serde_json", "indexmap", "saphyr-parser", "thiserror", "sha2", "base64"];
+    &["serde", "serde_json", "indexmap", "granit-parser", "thiserror", "sha2", "base64"];
 
 /// Text that has no place in the sources of the core, and why.
 pub const CORE_FORBIDDEN: &[(&str, &str)] = &[
