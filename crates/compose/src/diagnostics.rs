@@ -13,12 +13,14 @@ pub(crate) struct Pos {
     pub file: u32,
     pub line: u32,
     pub column: u32,
+    /// Characters from there on that are meant; 0 where it is not known.
+    pub length: u32,
 }
 
 impl Pos {
     /// The start of a file.
     pub fn start(file: u32) -> Self {
-        Self { file, line: 1, column: 1 }
+        Self { file, line: 1, column: 1, length: 0 }
     }
 }
 
@@ -162,13 +164,14 @@ impl Sink {
     pub fn span(&self, at: Option<Pos>) -> Option<Span> {
         at.and_then(|pos| {
             let file = self.files.get(pos.file as usize)?.clone();
-            Some(Span { file, line: pos.line.max(1), column: pos.column.max(1) })
+            Some(Span { file, line: pos.line.max(1), column: pos.column.max(1), length: pos.length })
         })
     }
 
     /// The same words at the same place are said once: aliases repeat nodes.
     fn push(&mut self, at: Option<Pos>, diagnostic: Diagnostic) {
-        if !self.seen.insert((at, diagnostic.message.clone())) {
+        if self.full || !self.seen.insert((at, diagnostic.message.clone())) {
+            self.errors += usize::from(self.full && diagnostic.is_error());
             return;
         }
         self.errors += usize::from(diagnostic.is_error());

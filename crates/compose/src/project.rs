@@ -93,7 +93,7 @@ pub(crate) fn read_env_file(
     let file = loader.sink.add_file(path);
     let parsed = env_file::parse(&text, format, lookup);
     for problem in parsed.problems {
-        let pos = Pos { file, line: problem.line, column: problem.column };
+        let pos = Pos { file, line: problem.line, column: problem.column, length: 0 };
         match (problem.warning, problem.hint) {
             (true, Some(hint)) => loader.sink.warning_hint(pos, problem.message, hint),
             (true, None) => loader.sink.warning(pos, problem.message),

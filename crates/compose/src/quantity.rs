@@ -48,7 +48,7 @@ pub(crate) fn bytes(text: &str) -> Option<i64> {
     let unit = unit.to_ascii_lowercase();
     let power = match unit.as_bytes() {
         [] | [b'b'] => 0,
-        [letter, rest @ ..] if matches!(rest, b"" | b"b" | b"ib") => {
+        [letter] | [letter, b'b'] | [letter, b'i', b'b'] => {
             b"kmgtp".iter().position(|known| known == letter)? as i32 + 1
         }
         _ => return None,

@@ -47,7 +47,9 @@ fn quantities(node: &Node, shape: &'static Shape, sink: &mut Sink) {
             }
         }
         (Shape::Duration, Value::Text(text)) => unit(node, DurationMs::parse(text).err(), sink),
-        (Shape::Size | Shape::WholeSize | Shape::SizeFromZero, Value::Text(text)) if text != "-1" => {
+        (Shape::Size | Shape::WholeSize | Shape::SizeFromZero | Shape::SizeText, Value::Text(text))
+            if text != "-1" =>
+        {
             unit(node, Bytes::parse(text).err(), sink);
         }
         (Shape::Mode, Value::Int(mode)) if !(0..=i64::from(MAX_MODE)).contains(mode) => {

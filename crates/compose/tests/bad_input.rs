@@ -64,8 +64,8 @@ fn yaml_itself() {
 
 #[test]
 fn limits_of_yaml() {
-    let said = Project::new(&format!("a: {}{}", "[".repeat(100), "]".repeat(100))).refused();
-    assert_eq!(said, "compose.yaml:1:67: error: nested deeper than 64 levels");
+    let said = Project::new(&format!("a: {}{}", "[".repeat(200), "]".repeat(200))).refused();
+    assert_eq!(said, "compose.yaml:1:131: error: nested deeper than 128 levels");
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let before = format!("*a{}, ", level - 1).repeat(10);
@@ -226,7 +226,7 @@ fn wrong_values() {
     check_keys("ulimits: {nofile: {soft: 5}}", &["4:23: error: `services.a.ulimits.nofile` needs `hard`"]);
     check_keys(
         "deploy: {replicas: -1}",
-        &["4:24: error: `replicas` must be between 0 and 4294967295, -1 is not"],
+        &["4:24: error: `deploy.replicas` of the service `a` must be at least 0, -1 is not"],
     );
     check_keys("dns: [ns.local]", &["4:11: error: the name server `ns.local` is not an IP address"]);
     check_keys(
@@ -235,11 +235,13 @@ fn wrong_values() {
     );
     check_keys(
         "oom_score_adj: 5000",
-        &["4:20: error: `oom_score_adj` must be between -1000 and 1000, 5000 is not"],
+        &["4:20: error: `services.a.oom_score_adj` must be from -1000 to 1000, `5000` is not"],
     );
     check_keys(
         "pull_policy: sometimes",
-        &["4:18: error: `pull_policy` cannot be `sometimes`; hint: use always, missing, never or build"],
+        &[
+            "4:18: error: `services.a.pull_policy` cannot be `sometimes`; hint: use one of `always`, `missing`, `never`, `build`, `daily`, `weekly`, `every_12h`",
+        ],
     );
     check_keys(
         "cpuset: first",
@@ -450,15 +452,15 @@ fn services_that_do_not_fit() {
         &["4:5: error: `scale` and `deploy.replicas` of the service `a` differ; hint: keep one of the two"],
     );
     check_keys(
-        "container_name: q\ndeploy: {replicas: 2}",
+        "container_name: qq\ndeploy: {replicas: 2}",
         &[
             "4:5: error: the service `a` has a `container_name` and 2 replicas; hint: remove `container_name`: every replica needs its own name",
         ],
     );
     check(
-        "services:\n  a: {image: x, container_name: q}\n  b: {image: x, container_name: q}",
+        "services:\n  a: {image: x, container_name: qq}\n  b: {image: x, container_name: qq}",
         &[
-            "3:33: error: the services `a` and `b` have the same `container_name` `q`; hint: give each its own, or remove the key",
+            "3:33: error: the services `a` and `b` have the same `container_name` `qq`; hint: give each its own, or remove the key",
         ],
     );
     check(

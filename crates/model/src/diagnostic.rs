@@ -9,6 +9,13 @@ pub struct Span {
     pub file: String,
     pub line: u32,
     pub column: u32,
+    /// Characters that are meant, all on that line; 0 where only the start is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub length: u32,
+}
+
+fn is_zero(length: &u32) -> bool {
+    *length == 0
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -44,7 +44,7 @@ pub(super) fn anything(node: &Node) -> Printed {
         Value::Bool(value) => Printed::Bool(*value),
         Value::Int(value) => Printed::Int(*value),
         Value::Float(value) => Printed::Float(*value),
-        Value::Text(text) => Printed::Text(text.clone()),
+        Value::Text(text) | Value::Time(text) => Printed::Text(text.clone()),
         Value::List(list) => Printed::List(list.iter().map(anything).collect()),
         Value::Map(map) => {
             Printed::Named(map.iter().map(|(key, entry)| (key.clone(), anything(&entry.node))).collect())

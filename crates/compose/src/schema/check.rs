@@ -66,11 +66,8 @@ impl Checker<'_> {
     fn repeated(&mut self, node: &Node) {
         let mut seen = HashSet::new();
         for item in node.items() {
-            let again = match &item.value {
-                Value::Text(text) => !seen.insert(format!("t{text}")),
-                Value::List(_) | Value::Map(_) => !seen.insert(item.to_json().to_string()),
-                _ => item.scalar_text().is_some_and(|text| !seen.insert(format!("n{text}"))),
-            };
+            let text = item.scalar_text().unwrap_or_else(|| item.to_json().to_string());
+            let again = !seen.insert(text);
             if again {
                 let shown = item.scalar_text().map_or("an item".to_owned(), |text| format!("`{text}`"));
                 let message = format!("{shown} stands in {} twice", self.shown());
@@ -166,13 +163,15 @@ impl Checker<'_> {
     fn convert(&mut self, node: &mut Node, shape: &'static Shape) {
         match shape {
             Shape::Bool => self.bool(node),
-            Shape::Int | Shape::IntIn(..) => self.int(node),
+            Shape::Int | Shape::OnlyInt | Shape::IntIn(..) => self.int(node),
             Shape::Count => self.count(node),
             Shape::Number => self.number(node),
             Shape::Mode => self.mode(node),
             Shape::TextOrNumber | Shape::Scalar => self.make_text(node),
             Shape::Duration => self.duration(node),
-            Shape::Size | Shape::WholeSize | Shape::SizeFromZero => self.size(node),
+            Shape::Size | Shape::WholeSize | Shape::SizeFromZero | Shape::SizeText => self.size(node),
+            Shape::DeviceCount if node.as_text().is_some_and(|text| text.eq_ignore_ascii_case("all")) => {}
+            Shape::DeviceCount => self.int(node),
             Shape::Bare => self.bare(node),
             _ => {}
         }
@@ -317,6 +316,9 @@ impl Checker<'_> {
             Some(text) if !matches!(node.value, Value::Text(_)) => {
                 self.sink.error_hint(node.pos, message, format!("put it in quotes: \"{text}\""));
             }
+            _ if matches!(node.value, Value::Time(_)) => {
+                self.sink.error_hint(node.pos, message, "put it in quotes, so that it is text");
+            }
             _ if node.is_null() => self.sink.error_hint(node.pos, message, "give a value or remove the key"),
             _ => self.sink.error(node.pos, message),
         }
@@ -345,7 +347,7 @@ fn accepts(shape: &Shape, node: &Node) -> bool {
         (Shape::Any, _) => true,
         (Shape::Nullable(inner), value) => matches!(value, Value::Null) || accepts(inner, node),
         (Shape::Either(shapes), _) => shapes.iter().any(|shape| accepts(shape, node)),
-        (Shape::Text | Shape::Word(_) | Shape::Duration | Shape::Pattern(_), value) => {
+        (Shape::Text | Shape::Word(_) | Shape::Duration | Shape::Pattern(_) | Shape::SizeText, value) => {
             matches!(value, Value::Text(_))
         }
         (Shape::Bool, value) => matches!(value, Value::Bool(_) | Value::Text(_)),
@@ -364,10 +366,13 @@ fn accepts(shape: &Shape, node: &Node) -> bool {
             | Shape::Size
             | Shape::WholeSize
             | Shape::SizeFromZero
+            | Shape::DeviceCount
             | Shape::Bare,
             value,
         ) => matches!(value, Value::Int(_) | Value::Float(_) | Value::Text(_)),
-        (Shape::Scalar, value) => !matches!(value, Value::List(_) | Value::Map(_)),
+        (Shape::OnlyInt, Value::Float(value)) => whole(value),
+        (Shape::OnlyInt | Shape::OnlyNumber, value) => matches!(value, Value::Int(_) | Value::Float(_)),
+        (Shape::Scalar, value) => !matches!(value, Value::List(_) | Value::Map(_) | Value::Time(_)),
         (Shape::List(_) | Shape::Unique(_), value) => matches!(value, Value::List(_)),
         (Shape::Named(_) | Shape::Keyed(..) | Shape::Object(_), value) => matches!(value, Value::Map(_)),
         (Shape::Pairs, value) => matches!(value, Value::List(_) | Value::Map(_)),
@@ -380,11 +385,14 @@ fn describe(shape: &Shape) -> String {
         Shape::Text | Shape::Word(_) | Shape::Pattern(_) => "text".to_owned(),
         Shape::Duration => "a duration such as `30s`".to_owned(),
         Shape::Bool | Shape::Flag => "`true` or `false`".to_owned(),
-        Shape::Int | Shape::Count | Shape::IntIn(..) => "a whole number".to_owned(),
-        Shape::Number | Shape::Bare => "a number".to_owned(),
+        Shape::Int | Shape::OnlyInt | Shape::Count | Shape::IntIn(..) => "a whole number".to_owned(),
+        Shape::Number | Shape::OnlyNumber | Shape::Bare => "a number".to_owned(),
         Shape::Mode => "permission bits such as `0440`".to_owned(),
         Shape::TextOrNumber => "text or a number".to_owned(),
-        Shape::Size | Shape::WholeSize | Shape::SizeFromZero => "a size such as `64m`".to_owned(),
+        Shape::Size | Shape::WholeSize | Shape::SizeFromZero | Shape::SizeText => {
+            "a size such as `64m`".to_owned()
+        }
+        Shape::DeviceCount => "a whole number or `all`".to_owned(),
         Shape::Scalar => "text, a number or a boolean".to_owned(),
         Shape::List(_) | Shape::Unique(_) => "a list".to_owned(),
         Shape::Named(_) | Shape::Keyed(..) | Shape::Object(_) => "a mapping".to_owned(),

@@ -18,7 +18,12 @@ pub(super) static ROOT: Object = object(&[
 ]);
 
 static MODEL: Object = object_with(
-    &[on("name", Text), on("model", Text), on("context_size", Shape::Int), on("runtime_flags", List(&Text))],
+    &[
+        on("name", Text),
+        on("model", Text),
+        on("context_size", Shape::OnlyInt),
+        on("runtime_flags", List(&Text)),
+    ],
     &["model"],
 );
 

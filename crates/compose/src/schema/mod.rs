@@ -19,6 +19,10 @@ pub(crate) enum Shape {
     /// A boolean and nothing else.
     Flag,
     Int,
+    /// A whole number, not as text.
+    OnlyInt,
+    /// A number, not as text.
+    OnlyNumber,
     /// A whole number that is not negative.
     Count,
     /// A whole number from one to another; as text any.
@@ -43,6 +47,10 @@ pub(crate) enum Shape {
     WholeSize,
     /// The same, where a number must not be negative.
     SizeFromZero,
+    /// The same, as text alone.
+    SizeText,
+    /// A whole number, as text too, or `all`.
+    DeviceCount,
     /// A number. As text it passes the schema of the specification, and nothing can be made of it.
     Bare,
     /// May be null as well.

@@ -36,7 +36,7 @@ pub(super) static SERVICE: Object = object(&[
     off("cpu_rt_period", Number, ""),
     off("cpu_rt_runtime", Number, ""),
     on("cpu_shares", Number),
-    on("cpus", TextOrNumber),
+    on("cpus", Number),
     on("cpuset", Text),
     off("credential_spec", Shape::Object(&CREDENTIAL_SPEC), ""),
     on("depends_on", Either(&[Unique(&Text), Keyed(super::Keys::Names, &Shape::Object(&DEPENDENCY))])),
@@ -56,7 +56,7 @@ pub(super) static SERVICE: Object = object(&[
     off("external_links", Unique(&Text), "put both services on an external network"),
     on("extra_hosts", HOSTS),
     off("gpus", Either(&[Word(&["all"]), List(&Shape::Object(&GPU))]), ""),
-    on("group_add", Unique(&TextOrNumber)),
+    on("group_add", Unique(&Either(&[Text, Int]))),
     on("healthcheck", Shape::Object(&HEALTHCHECK)),
     on("hostname", Text),
     on("image", Text),
@@ -144,7 +144,7 @@ static BUILD: Object = object(&[
     off("shm_size", WholeSize, ""),
     off("ssh", Pairs, ""),
     off("tags", List(&Text), "images are addressed by digest"),
-    off("ulimits", ULIMITS, ""),
+    off("ulimits", BUILD_ULIMITS, ""),
 ]);
 
 static ENV_FILE: Object =
@@ -211,8 +211,8 @@ static ATTACHMENT: Object = object(&[
     off("mac_address", Text, ""),
     off("interface_name", Text, ""),
     off("driver_opts", Named(&TextOrNumber), ""),
-    off("priority", Number, ""),
-    off("gw_priority", Number, ""),
+    off("priority", Shape::OnlyNumber, ""),
+    off("gw_priority", Shape::OnlyNumber, ""),
 ]);
 
 static PORT: Object = object(&[
@@ -267,10 +267,10 @@ static DEPLOY: Object = object(&[
 ]);
 static RESOURCES: Object =
     object(&[on("limits", Shape::Object(&LIMITS)), on("reservations", Shape::Object(&RESERVATIONS))]);
-static LIMITS: Object = object(&[on("cpus", TextOrNumber), on("memory", Text), on("pids", Int)]);
+static LIMITS: Object = object(&[on("cpus", Number), on("memory", Shape::SizeText), on("pids", Int)]);
 static RESERVATIONS: Object = object(&[
-    off("cpus", TextOrNumber, ""),
-    on("memory", Text),
+    off("cpus", Number, ""),
+    on("memory", Shape::SizeText),
     off("generic_resources", List(&Shape::Object(&GENERIC)), ""),
     off("devices", List(&Shape::Object(&DEVICE_REQUEST)), ""),
 ]);
@@ -302,7 +302,7 @@ static DEVICE_REQUEST: Object = object_with(DEVICE_FIELDS, &["capabilities"]);
 static GPU: Object = Object { unknown: super::Unknown::Allowed, ..object(DEVICE_FIELDS) };
 const DEVICE_FIELDS: &[super::Field] = &[
     on("capabilities", Unique(&Text)),
-    on("count", Either(&[Text, Int])),
+    on("count", Shape::DeviceCount),
     on("device_ids", Unique(&Text)),
     on("driver", Text),
     on("options", Pairs),
@@ -326,4 +326,6 @@ static OPTION: Shape = Either(&[GIVEN, List(&GIVEN)]);
 /// Text, a number or a boolean.
 const GIVEN: Shape = Either(&[TextOrNumber, Bool]);
 const HOSTS: Shape = Either(&[Unique(&Text), Named(&Either(&[Text, List(&Text)]))]);
+/// As text they are not converted there.
+const BUILD_ULIMITS: Shape = Keyed(super::Keys::SomeLimits, &Either(&[Shape::Bare, Shape::Object(&ULIMIT)]));
 const ULIMITS: Shape = Keyed(super::Keys::SomeLimits, &Either(&[Int, Shape::Object(&ULIMIT)]));

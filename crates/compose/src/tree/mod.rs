@@ -35,6 +35,8 @@ pub(crate) enum Value {
     Int(i64),
     Float(f64),
     Text(String),
+    /// A date, or a date with a time, in the form of RFC 3339.
+    Time(String),
     List(Vec<Node>),
     Map(Map),
     /// Something was wrong here and was reported; later stages pass over it.
@@ -153,7 +155,7 @@ impl Node {
             Value::Bool(value) => Some(value.to_string()),
             Value::Int(value) => Some(value.to_string()),
             Value::Float(value) => Some(go_float(*value)),
-            Value::Null | Value::Invalid | Value::List(_) | Value::Map(_) => None,
+            Value::Null | Value::Invalid | Value::Time(_) | Value::List(_) | Value::Map(_) => None,
         }
     }
     /// What kind of value this is, for people.
@@ -163,6 +165,7 @@ impl Node {
             Value::Bool(_) => "a boolean",
             Value::Int(_) | Value::Float(_) => "a number",
             Value::Text(_) => "text",
+            Value::Time(_) => "a date",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
         }
@@ -174,7 +177,7 @@ impl Node {
             Value::Bool(value) => Json::Bool(*value),
             Value::Int(value) => Json::from(*value),
             Value::Float(value) => Json::from(*value),
-            Value::Text(text) => Json::String(text.clone()),
+            Value::Text(text) | Value::Time(text) => Json::String(text.clone()),
             Value::List(list) => Json::Array(list.iter().map(Node::to_json).collect()),
             Value::Map(map) => map.iter().map(|(key, entry)| (key.clone(), entry.node.to_json())).collect(),
         }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 /// Largest file that is read.
 pub(crate) const MAX_FILE_BYTES: usize = 8 << 20;
 /// Levels of nesting; real files need about ten.
-pub(crate) const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 128;
 /// Nodes of one file after its aliases are expanded.
 pub(crate) const MAX_NODES: usize = 400_000;
 /// What anchors and aliases of one file may repeat: a few kilobytes of text must not become
@@ -26,6 +26,8 @@ pub(crate) fn parse(bytes: &[u8], file: u32, sink: &mut Sink) -> Option<Vec<Node
         sink.error(Pos::start(file), message);
         return None;
     }
+    let wide = from_utf16(bytes);
+    let bytes = wide.as_deref().map_or(bytes, str::as_bytes);
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
@@ -34,18 +36,56 @@ pub(crate) fn parse(bytes: &[u8], file: u32, sink: &mut Sink) -> Option<Vec<Node
             return None;
         }
     };
-    if let Some(at) = text.find('\0') {
-        sink.error(position_after(&text.as_bytes()[..at], file), "the file contains a NUL byte");
+    if let Some((at, found)) = text.char_indices().find(|(_, c)| is_control(*c)) {
+        let what = match found {
+            '\0' => "a NUL byte".to_owned(),
+            other => format!("the control character U+{:04X}", u32::from(other)),
+        };
+        sink.error(position_after(&text.as_bytes()[..at], file), format!("the file contains {what}"));
+        return None;
+    }
+    if let Some((line, directive)) = unknown_directive(text) {
+        let pos = Pos { file, line, column: 1, length: directive.chars().count() as u32 };
+        sink.error_hint(pos, format!("the directive `{directive}` is not known"), "remove the line");
         return None;
     }
     Builder::new(file, sink).run(text)
+}
+
+/// Text in UTF-16, which its first two bytes tell.
+fn from_utf16(bytes: &[u8]) -> Option<String> {
+    let read: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| read([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).ok()
+}
+
+/// Characters YAML does not allow, in quotes or not.
+fn is_control(c: char) -> bool {
+    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}')
+}
+
+/// A directive other than `%YAML 1.1` and `%TAG` before the first document.
+fn unknown_directive(text: &str) -> Option<(u32, &str)> {
+    let head = text.lines().zip(1..).take_while(|(line, _)| {
+        line.trim().is_empty() || line.starts_with('%') || line.trim_start().starts_with('#')
+    });
+    let mut directives = head.filter(|(line, _)| line.starts_with('%'));
+    directives.find_map(|(line, number)| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let known = matches!(words[..], ["%YAML", "1.1", ..] | ["%TAG", ..]);
+        (!known).then_some((number, line.trim_end()))
+    })
 }
 
 fn position_after(before: &[u8], file: u32) -> Pos {
     let line = before.iter().filter(|b| **b == b'\n').count() as u32 + 1;
     let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let column = String::from_utf8_lossy(&before[start..]).chars().count() as u32 + 1;
-    Pos { file, line, column }
+    Pos { file, line, column, length: 0 }
 }
 
 /// A list or mapping being filled.
@@ -119,12 +159,20 @@ impl<'a> Builder<'a> {
     }
 
     fn pos(&self, span: Span) -> Pos {
-        Pos { file: self.file, line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
+        let (start, end) = (span.start, span.end);
+        let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 0 };
+        Pos {
+            file: self.file,
+            line: start.line() as u32,
+            column: start.col() as u32 + 1,
+            length: length as u32,
+        }
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
         let mark = error.marker();
-        let pos = Pos { file: self.file, line: mark.line() as u32, column: mark.col() as u32 + 1 };
+        let (line, column) = (mark.line() as u32, mark.col() as u32 + 1);
+        let pos = Pos { file: self.file, line, column, length: 0 };
         let message = format!("not valid YAML: {}", error.info());
         match hint_for(&error.info()) {
             Some(hint) => self.sink.error_hint(pos, message, hint),
@@ -139,7 +187,12 @@ impl<'a> Builder<'a> {
                 let size = Size::one(&text);
                 self.count(size, pos)?;
                 let tag = tag.as_deref();
-                let node = Node { pos, tag: merge_tag(tag), value: scalar_value(&text, style, tag) };
+                let value = scalar_value(&text, style, tag).unwrap_or_else(|| {
+                    let kind = tag.map_or("", |tag| tag.suffix());
+                    self.sink.error(pos, format!("`{text}` is not a value of the type `!!{kind}`"));
+                    Value::Invalid
+                });
+                let node = Node { pos, tag: merge_tag(tag), value };
                 let is_merge_key = text == "<<" && is_merge(style, tag);
                 self.add(node, anchor, size, is_merge_key)
             }
@@ -247,7 +300,13 @@ impl<'a> Builder<'a> {
             _ => unreachable!("only lists and mappings are opened"),
         };
         match frame.key.take() {
-            None if is_merge_key => frame.key = Some(("<<".to_owned(), Pos::default())),
+            None if is_merge_key => {
+                if !frame.merges.is_empty() {
+                    let hint = "write one `<<` with a list of mappings: `<<: [*a, *b]`";
+                    self.sink.error_hint(node.pos, "`<<` is already there in this mapping", hint);
+                }
+                frame.key = Some(("<<".to_owned(), Pos::default()));
+            }
             None => frame.key = Some(key_of(&node, self.sink)),
             Some((_, pos)) if pos == Pos::default() => frame.merges.push(node),
             Some((key, pos)) => insert(map, key, pos, node, self.sink),
@@ -326,21 +385,27 @@ fn merge_tag(tag: Option<&granit_parser::Tag>) -> Tag {
     }
 }
 
-fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&granit_parser::Tag>) -> Value {
+/// `None` where the text is none of what its tag says.
+fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&granit_parser::Tag>) -> Option<Value> {
     let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix());
-    match core {
-        Some("str") => return Value::Text(text.to_owned()),
-        Some("null") => return Value::Null,
-        Some("int" | "float") => {
-            return scalar::number(text).unwrap_or_else(|| Value::Text(text.to_owned()));
+    let number = || scalar::number(text);
+    Some(match core {
+        Some("str") => Value::Text(text.to_owned()),
+        Some("null") => Value::Null,
+        Some("int") => number().filter(|value| matches!(value, Value::Int(_)))?,
+        Some("float") => match scalar::resolve(text) {
+            Value::Int(value) => Value::Float(value as f64),
+            value @ Value::Float(_) => value,
+            _ => return None,
+        },
+        Some("bool") => Some(scalar::resolve(text)).filter(|value| matches!(value, Value::Bool(_)))?,
+        Some("timestamp") => Value::Time(scalar::timestamp(text)?),
+        Some("binary") => Value::Text(scalar::base64(text)?),
+        _ if style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.is_yaml_core_schema()) => {
+            scalar::resolve(text)
         }
-        Some("bool") => return scalar::resolve(text),
-        _ => {}
-    }
-    match style {
-        ScalarStyle::Plain => scalar::resolve(text),
         _ => Value::Text(text.to_owned()),
-    }
+    })
 }
 
 /// What usually causes a syntax error with these words.

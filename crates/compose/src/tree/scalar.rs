@@ -18,10 +18,77 @@ pub(super) fn resolve(text: &str) -> Value {
     if !may_be_number {
         return Value::Text(text.to_owned());
     }
-    number(text).unwrap_or_else(|| Value::Text(text.to_owned()))
+    let time = || timestamp(text).map(Value::Time);
+    time().or_else(|| number(text)).unwrap_or_else(|| Value::Text(text.to_owned()))
 }
 
-/// The value of a scalar under `!!int` or `!!float`, where it is one.
+/// A date, or a date with a time, as RFC 3339 has it: `2001-12-14`, `2001-12-14t21:59:43.10-05:00`,
+/// `2001-12-14 21:59:43`.
+pub(super) fn timestamp(text: &str) -> Option<String> {
+    let (date, rest) = text.split_at_checked(text.find(['t', 'T', ' ']).unwrap_or(text.len()))?;
+    let fields: Vec<&str> = date.split('-').collect();
+    let [year, month, day] = fields[..] else { return None };
+    let number = |text: &str, high: u32| {
+        let value = text.parse::<u32>().ok().filter(|value| *value <= high)?;
+        (text.len() <= 2 && text.bytes().all(|b| b.is_ascii_digit())).then_some(value)
+    };
+    let is_year = year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit());
+    let (month, day) = (number(month, 12).filter(|m| *m > 0)?, number(day, 31).filter(|d| *d > 0)?);
+    let year: u32 = year.parse().ok().filter(|_| is_year)?;
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize - 1];
+    if day > last {
+        return None;
+    }
+    let date = format!("{year:04}-{month:02}-{day:02}");
+    let Some(time) = rest.get(1..).filter(|time| !time.is_empty()) else {
+        return rest.is_empty().then(|| format!("{date}T00:00:00Z"));
+    };
+    let zone_at = time.find(['Z', '+', '-']).unwrap_or(time.len());
+    let (clock, zone) = time.split_at(zone_at);
+    // With a blank there is no zone, with a `t` there is one.
+    if zone.is_empty() != rest.starts_with(' ') {
+        return None;
+    }
+    let parts: Vec<&str> = clock.split(':').collect();
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes, whole) = (number(hours, 23)?, number(minutes, 59)?, number(whole, 59)?);
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    let zone = if zone.is_empty() { "Z" } else { zone };
+    Some(format!("{date}T{hours:02}:{minutes:02}:{whole:02}{point}{fraction}{zone}"))
+}
+
+/// The text that is written in base 64.
+pub(super) fn base64(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0u32, 0);
+    for c in text.bytes().filter(|c| !c.is_ascii_whitespace()) {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => continue,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The number a text is.
 pub(super) fn number(text: &str) -> Option<Value> {
     let plain = text.replace('_', "");
     integer(&plain).map(Value::Int).or_else(|| float(&plain).map(Value::Float))

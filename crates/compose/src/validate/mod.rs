@@ -282,10 +282,12 @@ impl Service<'_> {
 
     fn health_test(&mut self) {
         let test = self.entry.node.get("healthcheck").and_then(|check| check.get("test"));
-        let Some(first) = test.and_then(|test| test.items().first()) else { return };
+        let Some((test, first)) = test.and_then(|test| Some((test, test.items().first()?))) else { return };
         if let Some(text) = first.as_text().filter(|text| !matches!(*text, "CMD" | "CMD-SHELL" | "NONE")) {
-            let message = format!("`healthcheck.test` cannot start with `{text}`");
-            self.sink.error_hint(first.pos, message, "start it with `CMD`, `CMD-SHELL` or `NONE`");
+            let message =
+                format!("the health check starts with `{text}` instead of `CMD`, `CMD-SHELL` or `NONE`");
+            let hint = format!("write `[CMD, {text}, …]`, or the command as one text");
+            self.sink.error_hint(test.pos, message, hint);
         }
     }
 

@@ -10,6 +10,9 @@ pub(crate) fn unit(root: &Node, sink: &mut Sink) {
         for port in items(entry.node.get("ports")) {
             host_address(port, sink);
         }
+        for volume in items(entry.node.get("volumes")) {
+            bind_source(volume, sink);
+        }
         let deploy = entry.node.get("deploy").and_then(|deploy| deploy.get("resources")?.get("reservations"));
         let devices = deploy.and_then(|reservations| reservations.get("devices"));
         for request in items(devices).iter().chain(items(entry.node.get("gpus"))) {
@@ -37,6 +40,13 @@ fn host_address(port: &Node, sink: &mut Sink) {
     if let Some(text) = address.as_text().filter(|text| text.parse::<IpAddr>().is_err()) {
         let hint = "write an address such as `127.0.0.1`, or remove the key";
         sink.error_hint(address.pos, format!("`{text}` is not an IP address"), hint);
+    }
+}
+
+fn bind_source(volume: &Node, sink: &mut Sink) {
+    let is_bind = volume.get("type").and_then(Node::as_text) == Some("bind");
+    if is_bind && volume.as_map().is_some_and(|map| !map.contains_key("source")) {
+        sink.error_hint(volume.pos, "a bind mount has no `source`", "name a file or directory of this host");
     }
 }
 

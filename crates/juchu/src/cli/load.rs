@@ -213,7 +213,7 @@ fn show(diagnostics: &[Diagnostic], screen: &Screen) -> String {
     text
 }
 
-/// `error: FILE:LINE:COLUMN: message`, the line with a caret, `hint: …`.
+/// `error: FILE:LINE:COLUMN: message`, the line with what is meant underlined, `hint: …`.
 fn diagnostic_text(diagnostic: &Diagnostic, sources: &mut Sources, paint: Paint) -> String {
     let word = match diagnostic.severity {
         Severity::Warning => paint.on(Hue::Warn, "warning:"),
@@ -235,7 +235,7 @@ fn diagnostic_text(diagnostic: &Diagnostic, sources: &mut Sources, paint: Paint)
 struct Sources(BTreeMap<String, Option<String>>);
 
 impl Sources {
-    /// The line of a place and a caret under its column. Where the file is relative, it is so to
+    /// The line of a place and a mark under what is meant. Where the file is relative, it is so to
     /// the current directory.
     fn excerpt(&mut self, span: &Span, paint: Paint) -> Option<String> {
         let content = self.0.entry(span.file.clone()).or_insert_with(|| {
@@ -243,16 +243,19 @@ impl Sources {
             Some(String::from_utf8_lossy(&bytes).into_owned())
         });
         let line = content.as_ref()?.lines().nth(span.line.checked_sub(1)? as usize)?;
-        excerpt(line, span.line, span.column, paint)
+        excerpt(line, span, paint)
     }
 }
 
-fn excerpt(line: &str, number: u32, column: u32, paint: Paint) -> Option<String> {
-    let before = column.checked_sub(1)? as usize;
+fn excerpt(line: &str, span: &Span, paint: Paint) -> Option<String> {
+    let before = span.column.checked_sub(1)? as usize;
     if line.trim().is_empty() || before >= SOURCE_MAX || before > line.chars().count() {
         return None;
     }
-    let margin = number.to_string();
+    let margin = span.line.to_string();
+    // What is cut off the line is not underlined either.
+    let shown = line.chars().count().min(SOURCE_MAX) - before;
+    let marks = "^".repeat((span.length as usize).min(shown).max(1));
     // A tab stays a tab above and below, so that the caret stands where the text stands.
     let lead: String = line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     let bar = paint.on(Hue::Quiet, "|");
@@ -261,7 +264,7 @@ fn excerpt(line: &str, number: u32, column: u32, paint: Paint) -> Option<String>
         paint.on(Hue::Quiet, &margin),
         safe(&cut(line, SOURCE_MAX)),
         " ".repeat(margin.len()),
-        paint.on(Hue::Bad, "^"),
+        paint.on(Hue::Bad, &marks),
     ))
 }
 
@@ -292,24 +295,27 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("compose.yaml").display().to_string();
         fs::write(&file, "services:\n  web:\n    imagge: nginx\n").expect("written");
-        let span = Span { file: file.clone(), line: 3, column: 5 };
+        let span = Span { file: file.clone(), line: 3, column: 5, length: 6 };
         let diagnostic =
             Diagnostic::warning("`imagge` is not known", Some(span)).hint("did you mean `image`?");
         let text = diagnostic_text(&diagnostic, &mut Sources::default(), Paint(false));
         insta::assert_snapshot!(text.replace(&file, "compose.yaml"), @"
         warning: compose.yaml:3:5: `imagge` is not known
         3 |     imagge: nginx
-          |     ^
+          |     ^^^^^^
         hint: did you mean `image`?
         ");
     }
 
     #[test]
     fn a_place_that_is_not_there_shows_no_line() {
-        assert_eq!(excerpt("short", 1, 90, Paint(false)), None);
-        assert_eq!(excerpt("", 1, 1, Paint(false)), None);
-        assert_eq!(excerpt("x", 1, 0, Paint(false)), None);
-        let span = Span { file: "/nonexistent".to_owned(), line: 1, column: 1 };
+        let at = |column, length| Span { file: String::new(), line: 1, column, length };
+        assert_eq!(excerpt("short", &at(90, 0), Paint(false)), None);
+        assert_eq!(excerpt("", &at(1, 0), Paint(false)), None);
+        assert_eq!(excerpt("x", &at(0, 0), Paint(false)), None);
+        let shown = excerpt("short", &at(3, 90), Paint(false)).expect("a line");
+        assert!(shown.ends_with("  |   ^^^\n"), "{shown}");
+        let span = Span { file: "/nonexistent".to_owned(), line: 1, column: 1, length: 0 };
         let error = Diagnostic::error("gone", Some(span));
         let text = diagnostic_text(&error, &mut Sources::default(), Paint(false));
         assert_eq!(text, "error: /nonexistent:1:1: gone\n");

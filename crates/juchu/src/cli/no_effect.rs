@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn one(key: &str, owner: &str, why: &str, line: u32) -> Diagnostic {
-        let span = Span { file: "compose.yaml".to_owned(), line, column: 5 };
+        let span = Span { file: "compose.yaml".to_owned(), line, column: 5, length: 0 };
         Diagnostic::no_effect(key, owner, why, Some(span))
     }
 
