@@ -103,7 +103,7 @@ pub(crate) fn read_env_file(
     }
     if let Some(trace) = &mut loader.trace {
         for variable in parsed.variables.iter().filter(|variable| variable.value.is_some()) {
-            trace.line(&variable.name, Pos { file, line: variable.line, column: 1 }, at);
+            trace.line(&variable.name, Pos { file, line: variable.line, column: 1, length: 0 }, at);
         }
     }
     Some(parsed.variables.into_iter().filter_map(|v| Some((v.name, v.value?))).collect())

@@ -299,7 +299,7 @@ impl Teller<'_> {
 
     fn span(&self, pos: Pos) -> Option<Span> {
         let file = self.trace.files.get(pos.file as usize)?.clone();
-        (pos.line > 0).then(|| Span { file, line: pos.line, column: pos.column.max(1) })
+        (pos.line > 0).then(|| Span { file, line: pos.line, column: pos.column.max(1), length: pos.length })
     }
 }
 
