@@ -95,6 +95,11 @@ impl Sink {
         self.earlier + self.errors == 0
     }
 
+    /// Whether more will not be listed, so that nobody needs to think of hints.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     pub fn errors(&self) -> usize {
         self.errors
     }

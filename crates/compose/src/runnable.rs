@@ -40,8 +40,8 @@ fn quantities(node: &Node, shape: &'static Shape, sink: &mut Sink) {
             map.values().for_each(|entry| quantities(&entry.node, item, sink));
         }
         (Shape::Object(object), Value::Map(map)) => {
-            for field in object.fields {
-                if let Some(entry) = map.get(field.key) {
+            for (key, entry) in map {
+                if let Some(field) = object.fields.iter().find(|field| field.key == key) {
                     quantities(&entry.node, &field.shape, sink);
                 }
             }

@@ -326,7 +326,7 @@ fn a_value_knows_every_place_that_speaks_of_it() {
     );
     assert_eq!(
         told(&project, "web.command"),
-        ["first compose.yaml:14:14 run it", "override compose.override.yaml:4:14 -"]
+        ["first compose.yaml:14:14 run it", "override compose.override.yaml:4:24 -"]
     );
     assert_eq!(
         told(&project, "web.labels"),

@@ -133,7 +133,7 @@ impl Checker<'_> {
 
     fn unknown_key(&mut self, key: &str, entry: &Entry, object: &'static Object) {
         let known = object.fields.iter().map(|field| field.key);
-        let hint = suggest::hint(key, known);
+        let hint = if self.sink.is_full() { None } else { suggest::hint(key, known) };
         let message = match self.path.as_str() {
             "" => format!("unknown top-level key `{key}`"),
             _ => format!("{} has an unknown key `{key}`", self.shown()),
