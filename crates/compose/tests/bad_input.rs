@@ -73,11 +73,8 @@ fn limits_of_yaml() {
     }
     let said = Project::new(&laughs).refused();
     assert!(said.contains("error: anchors and aliases repeat more than 12 MiB of values"), "{said}");
-<<<<<<< HEAD
     let said = Project::new(&format!("a: [{}]", "x, ".repeat(400_000))).refused();
     assert!(said.contains("error: the file has more than 400000 values"), "{said}");
-=======
->>>>>>> 57c1fbb (compose: what is meant is underlined, and the list of known differences follows)
     let said = Project::new("a: &a [*a]").refused();
     assert_eq!(said, "compose.yaml:1:8: error: the alias stands inside the value it names");
     let big = format!("services: {{a: {{image: x}}}}\n# {}", "x".repeat(9 << 20));
