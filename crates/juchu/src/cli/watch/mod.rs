@@ -79,7 +79,7 @@ pub struct Session {
 enum Happened {
     Changed(Batch),
     States(StackStatus),
-    Worked(work::Ended),
+    Worked(Box<work::Ended>),
     Ran(Result<Told, Report>),
     Announced,
 }
@@ -137,7 +137,7 @@ impl Session {
                     Ok(None) | Err(ClientError::Broken(_)) => return Err(hung_up()),
                     Err(error) => return Err(error.into()),
                 },
-                ended = work.ended() => Happened::Worked(ended),
+                ended = work.ended() => Happened::Worked(Box::new(ended)),
                 ran = commands.ended() => Happened::Ran(ran),
                 () = announced => Happened::Announced,
             };
@@ -236,7 +236,7 @@ impl Session {
         if self.json {
             self.tell(&ended.told(conclusion))?;
         }
-        let asked = self.asked.about(ended.request.services.clone(), ended.request.intent.clone());
+        let asked = self.asked.about(ended.request.services.clone(), ended.request.intent);
         // It is told with its reason; what ran goes on, and so does the watch.
         match tell(&self.screen, &asked, conclusion, self.json) {
             Err(Ended::Closed) => Err(Ended::Closed),
