@@ -1,8 +1,9 @@
-//! Development commands: `cargo xtask check | test | bench | oracle | fresh | help`. Not part of the product.
+//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | fresh | help`. Not part of the product.
 
 pub mod bench;
 pub mod check;
 pub mod fresh;
+pub mod oci_suites;
 pub mod oracle;
 pub mod packages;
 pub mod process;

@@ -1,5 +1,5 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, fresh, oracle, test};
+use xtask::{Outcome, bench, check, fresh, oci_suites, oracle, test};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -16,6 +16,9 @@ cargo xtask oracle --unpack AREA/NAME
                                 writes the files of a case out, for trying things
 cargo xtask oracle --compare DIR|FILE… [--program PATH]
                                 where `docker-compose config` and `juchu config` differ over these files
+cargo xtask oci-suites [--runtime-tools DIR] [--contest DIR] [NAME…]
+                                runs public suites for OCI runtimes, built there, over `juchu oci`, runc and crun
+                                (root); `--program PATH`: another build; `--only juchu|runc|crun`; `--verbose`
 cargo xtask fresh               both commands of the README on a bare Debian 12 with Rust (root, half an hour)
 cargo xtask help                this text, and the list of benches
 ";
@@ -42,6 +45,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         [fresh::HOLD] => fresh::hold(),
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),
         ["oracle", arguments @ ..] => oracle::run(arguments),
+        ["oci-suites", arguments @ ..] => oci_suites::run(arguments),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}\n{}", bench::list());
             Ok(())

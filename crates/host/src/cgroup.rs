@@ -138,7 +138,8 @@ impl Cgroup {
         dirs
     }
 
-    fn unified_dir(&self) -> Option<PathBuf> {
+    /// The directory in the v2 tree, also where that is for tracking only.
+    pub fn unified_dir(&self) -> Option<PathBuf> {
         self.hierarchies.unified.as_ref().map(|mount| mount.join(self.path.trim_start_matches('/')))
     }
 

@@ -92,6 +92,7 @@ Usage: juchu oci [--root DIR] [--log FILE] [--log-format text|json] COMMAND
   state ID                        what is known of it, as JSON
   kill [-a] ID [SIGNAL]           SIGTERM unless said
   delete [-f] ID
-  exec [-p FILE] [-d] [-t] [--cwd DIR] [-e K=V] [-u UID[:GID]] [--pid-file FILE] ID COMMAND…
+  exec [-p FILE] [-d] [-t] [--cwd DIR] [-e K=V] [-u UID[:GID]] [--pid-file FILE]
+       [--cgroup [CONTROLLER:]PATH] [--ignore-paused] ID COMMAND…
   pause ID · resume ID · list [-f json] [-q] · features · --version
 ";

@@ -325,6 +325,34 @@ fn a_hook_that_fails_has_the_effect_of_its_moment() {
 }
 
 #[test]
+fn exec_joins_a_group_below_and_a_paused_container() {
+    if !require_root("oci exec groups") {
+        return;
+    }
+    let bundle = Bundle::new("exec sleep 60", |_| {});
+    bundle.create();
+    bundle.ok(&["start", &bundle.id]);
+    let id = bundle.id.as_str();
+    bundle.ok(&["exec", "--cgroup=/", id, "true"]);
+    for (group, expect) in [
+        ("nosuch", "does not exist"),
+        ("pids:nosuch", "pids"),
+        ("waaaaat:/", "no `waaaaat` control group"),
+        ("../x", "leads upwards"),
+    ] {
+        let problem = bundle.fails(&["exec", "--cgroup", group, id, "true"]);
+        assert!(problem.contains(expect), "{group}: {problem}");
+    }
+    bundle.ok(&["pause", id]);
+    assert!(bundle.fails(&["exec", id, "true"]).contains("is paused"));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| bundle.ok(&["exec", "--ignore-paused", id, "echo", "thawed"]));
+        bundle.ok(&["resume", id]);
+        assert_eq!(waiting.join().unwrap(), "thawed\n");
+    });
+}
+
+#[test]
 fn options_may_follow_the_id() {
     if !require_root("oci options") {
         return;

@@ -46,6 +46,10 @@ pub struct Exec {
     pub capabilities: Vec<String>,
     pub no_new_privileges: bool,
     pub preserve_fds: i32,
+    /// Below the container's own group: `PATH`, or `CONTROLLER,…:PATH` on hosts with v1.
+    pub cgroups: Vec<String>,
+    /// Also into a container that is paused; it begins when that ends.
+    pub ignore_paused: bool,
     pub argv: Vec<String>,
 }
 
@@ -182,6 +186,8 @@ fn parse_exec(words: &mut Words) -> Result<Exec, String> {
             "-u" | "--user" => exec.user = Some(words.value("--user")?),
             "-g" | "--additional-gids" => exec.groups.push(words.number("--additional-gids")? as u32),
             "-c" | "--cap" => exec.capabilities.push(words.value("--cap")?),
+            "--cgroup" => exec.cgroups.push(words.value("--cgroup")?),
+            "--ignore-paused" => exec.ignore_paused = words.is_set(),
             "--no-new-privs" => exec.no_new_privileges = true,
             "--preserve-fds" => exec.preserve_fds = words.number("--preserve-fds")?,
             _ => return Err(unknown(&option)),

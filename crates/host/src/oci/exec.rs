@@ -3,22 +3,27 @@
 use super::arguments::{Exec, Global};
 use super::bundle;
 use super::stored::{Status, Stored, dir};
-use crate::cgroup::{Hierarchies, UnifiedView};
+use crate::cgroup::{Cgroup, Hierarchies, UnifiedView};
 use crate::console::Console;
 use crate::container::{self, Streams, chain};
 use crate::enter::terminal;
 use crate::executor::Launch;
 use crate::{durable, sys};
 use serde_json::{Value, json};
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 pub fn exec(global: &Global, request: &Exec) -> Result<ExitCode, String> {
     let stored = Stored::load(global, &request.id)?;
-    if stored.status() != Status::Running {
-        return Err(format!("container {} is {}", request.id, stored.status().name()));
+    match stored.status() {
+        Status::Running => {}
+        Status::Paused if request.ignore_paused => {}
+        other => return Err(format!("container {} is {}", request.id, other.name())),
     }
+    let places = Places::of(&stored.group()?, &request.cgroups)?;
     let mut process = section(&stored, request)?;
     let wants_terminal = process["terminal"] == true;
     let own = dir(global, &request.id);
@@ -34,7 +39,7 @@ pub fn exec(global: &Global, request: &Exec) -> Result<ExitCode, String> {
         filters: Rc::new(bundle::filters(&stored.config)?),
         capabilities: bundle::capability_bits(&process),
         no_new_privileges: process["noNewPrivileges"] == true,
-        groups: Rc::new(stored.group()?.open_procs().map_err(|e| format!("open the control groups: {e}"))?),
+        groups: Rc::new(places.open()?),
         ..Launch::default()
     };
     if let Some(process) = process.as_object_mut() {
@@ -51,7 +56,12 @@ pub fn exec(global: &Global, request: &Exec) -> Result<ExitCode, String> {
     let hierarchies = Hierarchies::detect().map_err(|error| format!("find the control groups: {error}"))?;
     let view = sys::new_mount_namespace().and_then(|()| UnifiedView::enter(&hierarchies));
     let view = view.map_err(|error| format!("show the control groups: {error}"))?;
-    let entered = builder.as_tenant().with_detach(socket.is_some()).with_process(Some(&file)).build();
+    let entered = builder
+        .as_tenant()
+        .with_detach(socket.is_some())
+        .with_sub_cgroup(places.unified)
+        .with_process(Some(&file))
+        .build();
     drop(view);
     // It lies in the container's own directory, which goes with it.
     let _ = fs::remove_file(&file);
@@ -67,6 +77,60 @@ pub fn exec(global: &Global, request: &Exec) -> Result<ExitCode, String> {
         None => sys::wait_passing_signals(pid),
     };
     Ok(ExitCode::from(code as u8))
+}
+
+/// Where the new process goes, below the groups of the container.
+struct Places {
+    /// Directories of v1, by the hierarchy's name.
+    v1: BTreeMap<String, PathBuf>,
+    /// In the v2 tree, relative.
+    unified: Option<String>,
+}
+
+impl Places {
+    /// `requests` are `PATH` or `CONTROLLER,…:PATH`.
+    fn of(group: &Cgroup, requests: &[String]) -> Result<Self, String> {
+        let mut places = Self { v1: group.v1_dirs(), unified: None };
+        for request in requests {
+            let (controllers, path) =
+                request.split_once(':').map_or((None, request.as_str()), |(list, path)| (Some(list), path));
+            let path = path.trim_matches('/');
+            if path.split('/').any(|part| part == "..") {
+                return Err(format!("`--cgroup {request}` leads upwards"));
+            }
+            match controllers {
+                Some(list) => list.split(',').try_for_each(|name| places.move_one(name, path))?,
+                None => places.move_all(path),
+            }
+        }
+        let unified = places.unified.as_ref().and_then(|path| Some(group.unified_dir()?.join(path)));
+        match places.v1.values().chain(&unified).find(|dir| !dir.is_dir()) {
+            Some(missing) => Err(format!("the control group {} does not exist", missing.display())),
+            None => Ok(places),
+        }
+    }
+
+    fn move_one(&mut self, controller: &str, path: &str) -> Result<(), String> {
+        let mut hierarchies = self.v1.iter_mut();
+        let found = hierarchies.find(|(name, _)| name.split(',').any(|one| one == controller));
+        let (_, dir) = found.ok_or_else(|| format!("this host has no `{controller}` control group of v1"))?;
+        *dir = dir.join(path);
+        Ok(())
+    }
+
+    fn move_all(&mut self, path: &str) {
+        if !path.is_empty() {
+            self.v1.values_mut().for_each(|dir| *dir = dir.join(path));
+            self.unified = Some(path.to_owned());
+        }
+    }
+
+    /// The files by which the process puts itself there.
+    fn open(&self) -> Result<Vec<File>, String> {
+        let paths = self.v1.values().map(|dir| dir.join("cgroup.procs"));
+        let files: Result<_, _> = paths.map(|path| File::options().write(true).open(path)).collect();
+        files.map_err(|error| format!("open the control groups: {error}"))
+    }
 }
 
 /// The process specification: the file's, or the container's own with the options over it.
