@@ -21,6 +21,8 @@ pub const ORIGIN: &str = "dev.juchu.origin";
 const SUBJECT: &str = "dev.juchu.subject";
 /// Manifests and configurations larger than this are refused.
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
+/// The same for what stands beside an image: a list of all its packages.
+const MAX_ATTACHED_BYTES: u64 = 256 << 20;
 
 pub struct Layout {
     root: PathBuf,
@@ -98,12 +100,12 @@ impl Layout {
         document::read(&format!("the document {digest}"), &bytes)
     }
 
-    /// The bytes of a blob of at most `MAX_DOCUMENT_BYTES`, checked.
+    /// The bytes of a blob of at most `MAX_ATTACHED_BYTES`, checked.
     pub fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, BuildError> {
         let path = self.blob_path(digest);
         let bytes = File::open(&path).and_then(|file| {
             let mut bytes = Vec::new();
-            file.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
+            file.take(MAX_ATTACHED_BYTES).read_to_end(&mut bytes)?;
             Ok(bytes)
         });
         let bytes = bytes.map_err(BuildError::io(format!("read {}", path.display())))?;

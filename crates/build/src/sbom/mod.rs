@@ -124,7 +124,8 @@ fn bill(store: &ImageStore, image: &Stored, compiled_in: Vec<Package>) -> Result
     let mut packages = inventory::packages(&layers)?;
     packages.extend(compiled_in);
     packages.sort();
-    packages.dedup();
+    // One from two places would have the same reference twice.
+    packages.dedup_by(|a, b| key(a) == key(b));
     let own = image.layers.iter().find(|layer| layer.created_by == APPLICATION);
     Ok(Bill {
         image: image.digest.clone(),
@@ -133,6 +134,10 @@ fn bill(store: &ImageStore, image: &Stored, compiled_in: Vec<Package>) -> Result
         application: own.map(|layer| layer.diff_id.clone()),
         distribution: inventory::distribution(&layers),
     })
+}
+
+fn key(package: &Package) -> (Ecosystem, &str, &str, Option<&str>) {
+    (package.ecosystem, &package.name, &package.version, package.architecture.as_deref())
 }
 
 impl Bill {

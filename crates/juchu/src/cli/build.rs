@@ -173,7 +173,10 @@ impl<'a> Bench<'a> {
         let cancel = Arc::new(AtomicBool::new(false));
         let (sender, mut done) = oneshot::channel();
         let (make, home, stop) = (self.make, self.home.clone(), Arc::clone(&cancel));
-        std::thread::spawn(move || sender.send(make(&home, order, say, &stop)));
+        std::thread::spawn(move || {
+            // Whoever waited has gone only when this process ends.
+            let _ = sender.send(make(&home, order, say, &stop));
+        });
         let result = loop {
             tokio::select! {
                 biased;

@@ -20,18 +20,30 @@ use std::time::{Duration, Instant};
 /// Archives keep times in steps of two seconds at most.
 const APART: Duration = Duration::from_secs(2);
 
-/// What must not matter, different in every part.
-const BUILDS: [(&str, Attributes, [(&str, &str); 4]); 2] = [
-    (
-        "a",
-        Attributes { owner: 1000, umask: 0o022, modified: 1_000_000_000 },
-        [("TZ", "UTC"), ("LANG", "C"), ("USER", "ada"), ("LOGNAME", "ada")],
-    ),
-    (
-        "another-place/with-a-longer-name",
-        Attributes { owner: 4242, umask: 0o077, modified: 1_700_000_001 },
-        [("TZ", "Asia/Kathmandu"), ("LANG", "tr_TR.UTF-8"), ("USER", "grace"), ("LOGNAME", "grace")],
-    ),
+/// What must not matter.
+struct Surroundings {
+    directory: &'static str,
+    attributes: Attributes,
+    variables: [(&'static str, &'static str); 4],
+}
+
+/// Different in every part.
+const BUILDS: [Surroundings; 2] = [
+    Surroundings {
+        directory: "a",
+        attributes: Attributes { owner: 1000, umask: 0o022, modified: 1_000_000_000 },
+        variables: [("TZ", "UTC"), ("LANG", "C"), ("USER", "ada"), ("LOGNAME", "ada")],
+    },
+    Surroundings {
+        directory: "another-place/with-a-longer-name",
+        attributes: Attributes { owner: 4242, umask: 0o077, modified: 1_700_000_001 },
+        variables: [
+            ("TZ", "Asia/Kathmandu"),
+            ("LANG", "tr_TR.UTF-8"),
+            ("USER", "grace"),
+            ("LOGNAME", "grace"),
+        ],
+    },
 ];
 
 /// What came of one image.
@@ -66,12 +78,12 @@ async fn check_one(bench: &mut Bench<'_>, service: &Service) -> Outcome<Checked>
     let mut digests = Vec::new();
     let mut took = Vec::new();
     let mut moved = true;
-    for (number, (name, attributes, variables)) in BUILDS.iter().enumerate() {
+    for (number, Surroundings { directory, attributes, variables }) in BUILDS.iter().enumerate() {
         if number > 0 {
             tokio::time::sleep(APART).await;
         }
         bench.screen.note(bench.line(&service.name, &format!("build {} of 2", number + 1)));
-        let root = place.0.join(name);
+        let root = place.0.join(directory);
         let (copy, copied) = elsewhere(service, &root, attributes)?;
         moved &= copied;
         let mut order = bench.order(copy);
@@ -99,7 +111,7 @@ async fn check_one(bench: &mut Bench<'_>, service: &Service) -> Outcome<Checked>
 }
 
 fn differences(place: &Path, digests: &[Digest]) -> Result<Comparison, Report> {
-    let open = |number: usize| ImageStore::open(&place.join(BUILDS[number].0).join("store"));
+    let open = |number: usize| ImageStore::open(&place.join(BUILDS[number].directory).join("store"));
     let compared = || {
         let (one, other) = (open(0)?, open(1)?);
         compare((&one, &digests[0]), (&other, &digests[1]), &AtomicBool::new(false))
