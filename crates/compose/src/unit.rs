@@ -244,9 +244,7 @@ impl<'a> Loader<'a> {
         }
         merge::merge(&mut merged.tree, root, &mut self.sink);
         unique::unify(&mut merged.tree, &mut self.sink);
-        if !self.skip.interpolation {
-            schema::check(&mut merged.tree, &schema::ROOT, &mut self.sink);
-        }
+        schema::check(&mut merged.tree, &schema::ROOT, &mut self.sink);
         self.version(&mut merged.tree);
         canonical::canonical(&mut merged.tree, self.skip.interpolation, &mut self.sink);
         unique::unify(&mut merged.tree, &mut self.sink);

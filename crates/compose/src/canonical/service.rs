@@ -40,7 +40,11 @@ pub(super) fn canonical(service: &mut Node, as_written: bool, sink: &mut Sink) {
     // One port that cannot be read yet leaves all of them as they are.
     let readable = |item: &Node| item.scalar_text().is_none_or(|text| ports::parse(&text).is_ok());
     let ready = |ports: &&mut Node| !as_written || ports.items().iter().all(readable);
-    each_item(service.get_mut("ports").filter(ready), |item| port(item, sink));
+    each_item(service.get_mut("ports").filter(ready), |item| {
+        let is_short = item.scalar_text().is_some();
+        let ports = port(item, sink);
+        if as_written && is_short { with_numbers(ports) } else { ports }
+    });
     limit_ports(service.get_mut("ports"), sink);
     each_item(service.get_mut("volumes"), |item| vec![mounts::volume(item, sink)]);
     each_item(service.get_mut("devices"), |item| vec![mounts::device(item, sink)]);
@@ -170,6 +174,18 @@ fn names_to_map(node: Option<&mut Node>, value: impl Fn(crate::diagnostics::Pos)
     if let Some(node) = node {
         crate::merge::keyed(node, value);
     }
+}
+
+/// Ports taken apart, with their targets as the numbers they are printed as.
+fn with_numbers(mut ports: Vec<Node>) -> Vec<Node> {
+    for port in &mut ports {
+        if let Some(target) = port.get_mut("target")
+            && let Some(number) = target.as_text().and_then(|text| text.parse().ok())
+        {
+            target.value = Value::Int(number);
+        }
+    }
+    ports
 }
 
 fn port(item: Node, sink: &mut Sink) -> Vec<Node> {

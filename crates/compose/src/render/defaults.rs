@@ -125,7 +125,7 @@ fn default_network(tree: &mut Node) {
         if service.has("provider") || service.has("network_mode") {
             continue;
         }
-        if !service.get("networks").and_then(Node::as_map).is_some_and(|map| !map.is_empty()) {
+        if service.get("networks").and_then(Node::as_map).is_none_or(|map| map.is_empty()) {
             service.set("networks", Node::map(service.pos, [("default", Node::null(service.pos))]));
         }
         used |= service.get("networks").and_then(Node::as_map).is_some_and(|map| map.contains_key("default"));

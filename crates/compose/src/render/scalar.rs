@@ -177,10 +177,7 @@ fn is_sexagesimal(text: &str) -> bool {
         return false;
     }
     let rest: Vec<&str> = parts.collect();
-    let minute = |part: &str| match part.as_bytes() {
-        [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9'] => true,
-        _ => false,
-    };
+    let minute = |part: &str| matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']);
     let Some((last, middle)) = rest.split_last() else { return false };
     let (whole, fraction) = last.split_once('.').unwrap_or((last, ""));
     middle.iter().all(|part| minute(part)) && minute(whole) && digits(fraction)
@@ -238,7 +235,7 @@ fn is_time(text: &str) -> bool {
 }
 
 fn is_leap_year(year: u32) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 /// Letters after other characters, numbers by their value: `a1`, `a2`, `a10`, `ab`.
