@@ -2,7 +2,7 @@
 
 use crate::input::{Input, InstanceView};
 use crate::ready::{Readiness, readiness};
-use crate::replace::has_failed;
+use crate::replace::{has_failed, is_stopped};
 use crate::spec::spec_hash;
 use model::instance::InstanceState;
 use model::service::{Condition, RestartPolicy};
@@ -74,7 +74,9 @@ fn condition(
         }
         _ => None,
     });
-    let all_fail = !instances.is_empty() && instances.iter().all(|i| has_failed(target, i, input.now));
+    // What was stopped on purpose is started again.
+    let fails = |i: &&InstanceView| !is_stopped(i) && has_failed(target, i, input.now);
+    let all_fail = !instances.is_empty() && instances.iter().all(fails);
     let word = match condition {
         Condition::ServiceStarted => "started",
         Condition::ServiceHealthy => "healthy",
