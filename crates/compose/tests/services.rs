@@ -439,13 +439,14 @@ fn the_policy_of_a_service() {
     );
     assert_eq!(
         format!("{:?}", policy.log),
-        "LogPolicy { max_size: Some(Bytes(1048576)), max_files: Some(2) }"
+        "LogPolicy { max_size: Some(Bytes(1048576)), max_files: Some(2), off: false }"
     );
     check(
         "logging: {driver: json-file, options: {max-size: 10m, max-file: '3'}}",
         |s| s.policy.log.clone(),
-        "LogPolicy { max_size: Some(Bytes(10485760)), max_files: Some(3) }",
+        "LogPolicy { max_size: Some(Bytes(10485760)), max_files: Some(3), off: false }",
     );
+    check("logging: {driver: none}", |s| s.policy.log.off, "true");
 }
 
 #[test]

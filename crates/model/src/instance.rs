@@ -46,6 +46,7 @@ pub struct InstanceSpec {
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
     pub log_max_bytes: u64,
+    /// Nothing is kept with 0.
     pub log_max_files: u32,
     pub labels: BTreeMap<String, String>,
 }

@@ -464,4 +464,7 @@ pub struct LogPolicy {
     pub max_size: Option<Bytes>,
     /// Number of files kept (3).
     pub max_files: Option<u32>,
+    /// `logging: {driver: none}`: nothing is kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub off: bool,
 }

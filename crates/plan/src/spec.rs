@@ -140,7 +140,7 @@ pub fn instance_spec(release: &Release, service: &Service, seat: Seat, settings:
         stop_grace_ms: service.stop_grace.0,
         hooks: service.hooks.clone(),
         log_max_bytes: log.max_size.unwrap_or(LOG_SIZE).0,
-        log_max_files: log.max_files.unwrap_or(LOG_FILES).max(1),
+        log_max_files: if log.off { 0 } else { log.max_files.unwrap_or(LOG_FILES).max(1) },
         labels: service.labels.clone(),
         image_config: config.clone(),
         id: seat.id,

@@ -209,6 +209,9 @@ fn size(node: &Node, key: &str) -> Option<Bytes> {
 
 fn driver_caps(logging: &Node, sink: &mut Sink) -> LogPolicy {
     let why = "output is kept on this host; set `x-juchu: {log: {max_size: 10m, max_files: 3}}`";
+    if logging.get("driver").and_then(Node::as_text) == Some("none") {
+        return LogPolicy { off: true, ..LogPolicy::default() };
+    }
     if let Some(driver) = logging.get("driver")
         && !matches!(driver.as_text(), Some("json-file" | "local" | ""))
     {
@@ -227,7 +230,7 @@ fn driver_caps(logging: &Node, sink: &mut Sink) -> LogPolicy {
     let max_files = super::parsed(options, "max-file", sink, |text| {
         text.parse::<u32>().map_err(|_| format!("`{text}` is not a number of files"))
     });
-    LogPolicy { max_size, max_files }
+    LogPolicy { max_size, max_files, off: false }
 }
 
 /// A size that may be unlimited, for limits of memory and swap.

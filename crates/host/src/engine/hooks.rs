@@ -27,7 +27,7 @@ struct Unprepared {
 
 impl HostEngine {
     /// Runs what is to be run after the start, once for each run. When a command fails, the instance
-    /// has not started: it is ended, and its end says why.
+    /// is ended, and its end says why: what follows from that is decided where ends are looked at.
     pub(super) async fn prepare(&self, instance: &Arc<Instance>) -> Result<(), EngineError> {
         let _one_at_a_time = instance.preparing.lock().await;
         let run = instance.now().starts;
@@ -49,13 +49,12 @@ impl HostEngine {
         let _turn = instance.turn.lock().await;
         let id = instance.spec.id.clone();
         if instance.now().starts != run || instance.shim().is_none() {
-            return Err(EngineError::NotRunning(id));
+            return Ok(());
         }
-        let note = Unprepared { run, reason: reason.clone() };
+        let note = Unprepared { run, reason };
         durable::write_json(&failure_file(&instance.layout), &note)
             .map_err(EngineError::io(format!("record why {id} did not start")))?;
-        self.end_now(instance, Some(DurationMs(instance.spec.stop_grace_ms))).await?;
-        Err(EngineError::Start { id, reason })
+        self.end_now(instance, Some(DurationMs(instance.spec.stop_grace_ms))).await
     }
 
     /// Before the stop signal. A command that fails does not keep the instance from being stopped.

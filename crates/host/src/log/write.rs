@@ -27,6 +27,7 @@ const BUDGET_STEP: u64 = 1 << 20;
 pub struct Writer {
     dir: PathBuf,
     limits: Limits,
+    keeps_nothing: bool,
     file: Option<File>,
     size: u64,
     since_budget: u64,
@@ -41,10 +42,12 @@ impl Writer {
     /// Opening may fail for want of space; then the first records count as lost.
     pub fn open(dir: &Path, mut limits: Limits) -> Self {
         limits.max_bytes = limits.max_bytes.max(MIN_FILE_BYTES);
+        let keeps_nothing = limits.max_files == 0;
         limits.max_files = limits.max_files.max(1);
         let mut writer = Self {
             dir: dir.to_owned(),
             limits,
+            keeps_nothing,
             file: None,
             size: 0,
             since_budget: BUDGET_STEP,
@@ -60,6 +63,9 @@ impl Writer {
 
     /// Takes what was read from the instance.
     pub fn take(&mut self, stream: LogStream, bytes: &[u8]) {
+        if self.keeps_nothing {
+            return;
+        }
         let at = clock::format(clock::since_epoch());
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             match line.strip_suffix(b"\n") {

@@ -4,7 +4,7 @@ use crate::fixture::{Fixture, test};
 use model::instance::{InstanceSpec, InstanceState, ResolvedMount};
 use model::mount::MountSource;
 use model::service::Hook;
-use run::engine::{Engine, EngineError};
+use run::engine::Engine;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -85,10 +85,8 @@ fn a_hook_that_fails_is_a_start_that_failed() {
         let mut spec = fixture.spec("sleep 100");
         spec.stop_grace_ms = 10;
         spec.hooks.post_start = vec![hook("echo no table; exit 3"), hook("echo never")];
-        let error = fixture.run(&spec).await.expect_err("the hook fails");
-        assert!(matches!(&error, EngineError::Start { .. }), "{error}");
+        fixture.run(&spec).await.unwrap();
         let wanted = "the post_start command `/bin/sh -c echo no table; exit 3` ended with code 3: no table";
-        assert!(error.to_string().ends_with(wanted), "{error}");
         let exit = fixture.exit(&spec.id).await;
         assert_eq!((exit.requested, exit.start_error.as_deref()), (false, Some(wanted)));
         // The reason is on disk.

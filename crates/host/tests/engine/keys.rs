@@ -166,6 +166,20 @@ impl Drop for Mounted {
 }
 
 #[test]
+fn output_that_nobody_wants_is_not_kept() {
+    test("no log", async || {
+        let mut fixture = Fixture::new().await;
+        let (exit, output) =
+            fixture.script("echo said; seq 1 20000; exit 4", |spec| spec.log_max_files = 0).await;
+        assert_eq!(
+            (exit.code, output.as_str()),
+            (4, ""),
+            "it is read, so that the program goes on, and dropped"
+        );
+    });
+}
+
+#[test]
 fn options_of_mounts_count() {
     test("mount options", async || {
         let mut fixture = Fixture::new().await;

@@ -13,6 +13,7 @@ mod slow {
     mod death;
     mod guestbook;
     mod images;
+    mod keys;
     mod lacks;
     mod life;
     mod watch;

@@ -64,7 +64,10 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     ),
     ("networks.ipam.config.aux_addresses", Honoured("given to nobody")),
     ("volumes.name", Honoured("`PROJECT_KEY` where it is not given")),
-    ("volumes.external", Honoured("known by its key or `name`; it is made when missing, and never removed")),
+    (
+        "volumes.external",
+        Differs("known by its key or `name`, and never removed; one that is not there yet is made"),
+    ),
     ("volumes.external.name", Honoured("")),
     ("volumes.driver", Ignored("volumes are directories of this host, as with the driver `local`")),
     (
@@ -213,7 +216,9 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     ("services.logging", Honoured("")),
     (
         "services.logging.driver",
-        Differs("output is kept on this host, as with `json-file` and `local`; others have no effect"),
+        Differs(
+            "`json-file` and `local`: output is kept on this host; `none`: it is not; others have no effect",
+        ),
     ),
     ("services.logging.options", Differs("`max-size` and `max-file`; others have no effect")),
     ("services.mac_address", Honoured("of the network that is joined first; refused for several replicas")),
