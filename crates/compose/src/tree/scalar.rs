@@ -35,7 +35,7 @@ pub(super) fn timestamp(text: &str) -> Option<String> {
     let is_year = year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit());
     let (month, day) = (number(month, 12).filter(|m| *m > 0)?, number(day, 31).filter(|d| *d > 0)?);
     let year: u32 = year.parse().ok().filter(|_| is_year)?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize - 1];
     if day > last {
         return None;
