@@ -77,14 +77,14 @@ impl Condition {
         let has = |cap: &String| has_capability(capabilities, cap);
         self.caps.iter().flatten().all(has)
             && (self.arches.iter().flatten().next().is_none()
-                || self.arches.iter().flatten().any(is_own_arch))
+                || self.arches.iter().flatten().any(|arch| is_own_arch(arch)))
             && self.min_kernel.iter().all(|wanted| is_at_least(kernel, wanted))
     }
 
     fn any_holds(&self, capabilities: &BTreeSet<String>, kernel: &str) -> bool {
         let has = |cap: &String| has_capability(capabilities, cap);
         self.caps.iter().flatten().any(has)
-            || self.arches.iter().flatten().any(is_own_arch)
+            || self.arches.iter().flatten().any(|arch| is_own_arch(arch))
             || self.min_kernel.iter().any(|wanted| is_at_least(kernel, wanted))
     }
 }
@@ -94,13 +94,13 @@ fn has_capability(capabilities: &BTreeSet<String>, name: &str) -> bool {
 }
 
 /// Names as Go and as seccomp have them.
-fn is_own_arch(name: &String) -> bool {
+fn is_own_arch(name: &str) -> bool {
     let own: &[&str] = match std::env::consts::ARCH {
         "x86_64" => &["amd64", "SCMP_ARCH_X86_64"],
         "aarch64" => &["arm64", "SCMP_ARCH_AARCH64"],
         other => &[other],
     };
-    own.contains(&name.as_str())
+    own.contains(&name)
 }
 
 /// Of a release such as `6.1.0-30-amd64`, the first two numbers count.

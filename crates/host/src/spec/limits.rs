@@ -28,7 +28,7 @@ pub fn resources(job: &Job, hierarchies: &Hierarchies) -> Result<Value, StartFai
         ("reservation", resources.memory_reservation.map(|bytes| json!(bytes.0))),
         ("swap", resources.memory_swap.map(|bytes| json!(bytes))),
         ("swappiness", resources.swappiness.map(|share| json!(share))),
-        ("disableOOMKiller", resources.oom_kill_disable.then(|| json!(true))),
+        ("disableOOMKiller", resources.oom_kill_disable.then_some(json!(true))),
     ];
     let cpu = [
         ("quota", resources.cpus.map(cgroup::quota_us).or(resources.cpu_quota_us).map(|quota| json!(quota))),

@@ -64,7 +64,8 @@ fn printed(resolved: &Resolved, args: &Config) -> Outcome<String> {
     if let Some(named) = &listed.hash {
         return hashes(resolved, named);
     }
-    let lists: [(bool, fn(&Resolved) -> Vec<String>); 7] = [
+    type Listing = fn(&Resolved) -> Vec<String>;
+    let lists: [(bool, Listing); 7] = [
         (listed.services, Resolved::services),
         (listed.volumes, Resolved::volumes),
         (listed.networks, Resolved::networks),
