@@ -92,12 +92,19 @@ impl Loader<'_> {
         if files.is_empty() {
             self.sink.warning_hint(entry.pos, "the include names no file", "write `- path: FILE`");
         }
-        let directory = match (entry.get("project_directory"), files.first()) {
+        let named = entry.get("project_directory");
+        let directory = match (named, files.first()) {
             (Some(directory), _) => self.included_path(directory, unit)?.0,
             (None, Some((first, _))) => first.parent().unwrap_or(Path::new("/")).to_owned(),
             (None, None) => unit.directory.clone(),
         };
         let environment = self.included_environment(&directory, environment_files, unit.environment);
+        // The reference takes what is not a directory for a file in one, unless it is an absolute path.
+        let is_relative = named.and_then(Node::as_text).is_some_and(|text| !text.starts_with('/'));
+        let directory = match directory.parent() {
+            Some(parent) if is_relative && !self.files.is_dir(&directory) => parent.to_owned(),
+            _ => directory,
+        };
         let mut chain = unit.chain.clone();
         chain.push(path.to_owned());
         let files = files.into_iter().map(|(file, pos)| (file, Some(pos))).collect();

@@ -1,6 +1,6 @@
 //! The way from files to a [`Stack`]: the stages in their order, and the public entry point.
 
-use crate::diagnostics::Sink;
+use crate::diagnostics::{Pos, Sink};
 use crate::project::Project;
 use crate::render::{About, Resolved};
 use crate::trace::Trace;
@@ -154,7 +154,8 @@ fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
     }
     if merged.tree.as_map().is_none_or(|map| map.is_empty()) {
         let hint = "start it with `services:`";
-        loader.sink.error_hint(merged.tree.pos, "the Compose file says nothing", hint);
+        let pos = Pos::start(loader.sink.add_file(&project.files[0]));
+        loader.sink.error_hint(pos, "the Compose file is empty", hint);
     }
     let profiles = profiles::all(&merged.tree);
     let inactive = match input.skip.interpolation {

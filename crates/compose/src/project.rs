@@ -36,8 +36,7 @@ pub(crate) fn find(input: &Input, loader: &mut Loader<'_>) -> Option<Project> {
     let mut environment = dotenv(input, &first, input.environment.clone(), loader);
     let files = match input.files.is_empty() {
         false => input.files.iter().map(|file| absolute(file)).collect(),
-        true => named_by_environment(&environment, &input.directory)
-            .or_else(|| search(&input.directory, loader))?,
+        true => named_by_environment(&environment, &input.directory).or_else(|| search(&first, loader))?,
     };
     let directory = given.unwrap_or_else(|| parent(&files[0]));
     if directory != first {
@@ -191,7 +190,9 @@ fn declared_name(
     let documents = loader.documents(file, None)?;
     let node = documents.iter().rev().find_map(|document| document.get("name").cloned())?;
     let lookup = |name: &str| environment.get(name).cloned();
-    let text = node.as_text().and_then(|text| Expander::new(&lookup).expand(text).ok())?;
+    // An empty name is none; one that comes out empty is wrong.
+    let declared = node.as_text().filter(|text| !text.is_empty());
+    let text = declared.and_then(|text| Expander::new(&lookup).expand(text).ok())?;
     Some((text, node.pos))
 }
 

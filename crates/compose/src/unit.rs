@@ -122,13 +122,7 @@ impl<'a> Loader<'a> {
     fn parse(&mut self, path: &Path, at: Option<Pos>) -> Option<Vec<Node>> {
         let bytes = self.read(path, "Compose file", at)?;
         let file = self.sink.add_file(path);
-        let documents = tree::parse(&bytes, file, &mut self.sink)?;
-        if documents.iter().all(project::is_empty) {
-            let hint = "start it with `services:`";
-            self.sink.error_hint(Pos::start(file), "the Compose file is empty", hint);
-            return None;
-        }
-        Some(documents)
+        tree::parse(&bytes, file, &mut self.sink)
     }
 
     /// One document with its variables replaced; its tags apart.
@@ -205,7 +199,7 @@ impl<'a> Loader<'a> {
                 continue;
             }
             let Some(documents) = self.documents(path, *at) else { continue };
-            for document in documents.iter() {
+            for document in documents.iter().filter(|document| !project::is_empty(document)) {
                 self.lay(document, path, unit, &mut merged);
             }
         }

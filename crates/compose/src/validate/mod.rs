@@ -171,7 +171,8 @@ impl Service<'_> {
     fn keys_fit_together(&mut self) {
         let map = self.entry.node.as_map();
         let has = |key: &str| map.and_then(|map| map.get(key)).filter(|entry| entry.node.is_given());
-        if let (Some(mode), Some(_)) = (has("network_mode"), has("networks")) {
+        let joined = has("networks").filter(|entry| entry.node.as_map().is_none_or(|map| !map.is_empty()));
+        if let (Some(mode), Some(_)) = (has("network_mode"), joined) {
             let message = format!("the service `{}` has both `network_mode` and `networks`", self.name);
             self.sink.error_hint(mode.key, message, "keep one of the two");
         }
