@@ -170,6 +170,7 @@ fn read(input: &Input, loader: &mut Loader<'_>) -> Option<Read> {
     }
     if !input.skip.interpolation {
         profiles::keep_named(&mut merged.tree, &input.services, &mut loader.sink);
+        validate::unique_container_names(&merged.tree, &mut loader.sink);
     }
     Some(Read { merged, project, name: name?, inactive: inactive.len(), profiles })
 }

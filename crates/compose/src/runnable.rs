@@ -6,7 +6,6 @@ use crate::quantity::MAX_MODE;
 use crate::schema::{ROOT, Shape};
 use crate::tree::{Map, Node, Value};
 use model::{Bytes, DurationMs, UnitError};
-use std::collections::HashMap;
 
 /// Puts a refusal into the sink for each reason not to run what `root` says.
 pub(crate) fn check(root: &Node, inactive: usize, sink: &mut Sink) {
@@ -24,7 +23,6 @@ pub(crate) fn check(root: &Node, inactive: usize, sink: &mut Sink) {
             volume_type(volume, sink);
         }
     }
-    unique_container_names(services, sink);
     quantities(root, &ROOT, sink);
 }
 
@@ -72,18 +70,5 @@ fn volume_type(volume: &Node, sink: &mut Sink) {
     if let Some(text @ ("cluster" | "npipe" | "image")) = kind.as_text() {
         let message = format!("volumes of the type `{text}` are not supported");
         sink.error_hint(kind.pos, message, "use `bind`, `volume` or `tmpfs`");
-    }
-}
-
-fn unique_container_names(services: &Map, sink: &mut Sink) {
-    let mut seen: HashMap<&str, &str> = HashMap::new();
-    for (name, entry) in services {
-        let Some(node) = entry.node.get("container_name") else { continue };
-        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else { continue };
-        if let Some(other) = seen.insert(text, name) {
-            let message =
-                format!("the services `{other}` and `{name}` have the same `container_name` `{text}`");
-            sink.error_hint(node.pos, message, "give each its own, or remove the key");
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! What must fit together: references between sections, exclusive keys, circles of dependencies.
 
 mod dependencies;
+mod names;
 mod unit;
 
+pub(crate) use names::unique_container_names;
 pub(crate) use unit::unit;
 
 pub(crate) use dependencies::imply as imply_dependencies;
