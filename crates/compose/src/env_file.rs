@@ -48,8 +48,8 @@ pub enum Format {
 /// assert_eq!(parsed.variables[1].value.as_deref(), Some("12"));
 /// ```
 pub fn parse(text: &str, format: Format, lookup: &dyn Fn(&str) -> Option<String>) -> Parsed {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
-    let mut reader = Reader { rest: &text, line: 1, column: 1, lookup, parsed: Parsed::default() };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader { rest: text, line: 1, column: 1, lookup, parsed: Parsed::default() };
     reader.run(format);
     reader.parsed
 }
@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
     fn raw_entry(&mut self) {
         let (line, column) = (self.line, self.column);
         let text = self.take_line();
+        let text = text.strip_suffix('\r').unwrap_or(text);
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text.trim_end(), (self.lookup)(text.trim_end())),
@@ -106,6 +107,14 @@ impl<'a> Reader<'a> {
         let has_value = self.rest[end..].starts_with(['=', ':']);
         let name = self.rest[..end].trim_end().to_owned();
         self.advance(end);
+        if name.is_empty() {
+            self.take_line();
+            return self.warning(
+                line,
+                column,
+                "a line without the name of a variable has no effect".to_owned(),
+            );
+        }
         if let Some(problem) = name_problem(&name) {
             self.take_line();
             return self.problem(line, column, problem, Some("write NAME=value".to_owned()));
@@ -150,18 +159,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Only a comment may follow a closing quote; anything else is dropped with a warning.
+    /// A comment may follow a closing quote; anything else is read as a line of its own.
     fn after_quoted(&mut self) {
+        self.skip_while(is_blank);
         let (line, column) = (self.line, self.column);
-        let rest = self.take_line().trim().to_owned();
+        let rest = self.rest.lines().next().unwrap_or_default().trim();
         if !rest.is_empty() && !rest.starts_with('#') {
-            self.parsed.problems.push(Problem {
-                line,
-                column,
-                message: format!("`{rest}` after the closing quote is ignored"),
-                hint: Some("put the whole value into the quotes".to_owned()),
-                warning: true,
-            });
+            let message = format!("`{rest}` after the closing quote is not part of the value");
+            self.warning(line, column, message);
         }
     }
 
@@ -179,7 +184,7 @@ impl<'a> Reader<'a> {
         let unset = expander.take_unset();
         for name in unset {
             let message = format!("the variable {name} is not set, an empty text is used");
-            self.parsed.problems.push(Problem { line, column, message, hint: None, warning: true });
+            self.warning(line, column, message);
         }
         match result {
             Ok(value) => Some(value),
@@ -192,6 +197,10 @@ impl<'a> Reader<'a> {
 
     fn template_problem(&mut self, error: &TemplateError, line: u32, column: u32) {
         self.problem(line, column, error.to_string(), error.hint());
+    }
+
+    fn warning(&mut self, line: u32, column: u32, message: String) {
+        self.parsed.problems.push(Problem { line, column, message, hint: None, warning: true });
     }
 
     fn problem(&mut self, line: u32, column: u32, message: String, hint: Option<String>) {
@@ -228,9 +237,6 @@ fn is_blank(c: char) -> bool {
 
 fn name_problem(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']');
-    if name.is_empty() {
-        return Some("a line starts with `=`, the variable has no name".to_owned());
-    }
     if name.contains(char::is_whitespace) {
         return Some(format!("the variable name `{name}` contains a space"));
     }
@@ -240,8 +246,7 @@ fn name_problem(name: &str) -> Option<String> {
 
 /// An unquoted value ends at a comment that follows a space.
 fn unquoted(line: &str) -> &str {
-    let comment =
-        line.char_indices().find(|(at, c)| *c == '#' && (*at == 0 || line[..*at].ends_with([' ', '\t'])));
+    let comment = line.char_indices().find(|(at, c)| *c == '#' && line[..*at].ends_with([' ', '\t']));
     line[..comment.map_or(line.len(), |(at, _)| at)].trim_end()
 }
 
@@ -272,6 +277,10 @@ fn unescape(raw: &str) -> String {
             Some('n') => out.push('\n'),
             Some('r') => out.push('\r'),
             Some('t') => out.push('\t'),
+            Some('a') => out.push('\u{7}'),
+            Some('b') => out.push('\u{8}'),
+            Some('f') => out.push('\u{c}'),
+            Some('v') => out.push('\u{b}'),
             Some('$') => out.push_str("$$"),
             Some(c @ ('"' | '\\' | '\'')) => out.push(c),
             Some(other) => {

@@ -27,7 +27,7 @@ fn check(text: &str, expect: &str) {
 fn the_dotenv_syntax_is_compose_s() {
     check("A=1\n\n# note\n  B = two words  \n", r#"A="1" | B="two words""#);
     check("export A=1\nexport  B='2'\nexport C", r#"A="1" | B="2" | C unset"#);
-    check("A=un#quoted #comment\nB= # only a comment", r#"A="un#quoted" | B="""#);
+    check("A=un#quoted #comment\nB= # of the value", "A=\"un#quoted\" | B=\"# of the value\"");
     check("A: yaml", r#"A="yaml""#);
     check("A=\"a\\tb\\n\\\"q\\\"\" # c", r#"A="a\tb\n\"q\"""#);
     check("A='raw $OUT \\n #'", r#"A="raw $OUT \\n #""#);
@@ -46,11 +46,18 @@ fn the_dotenv_syntax_is_compose_s() {
 fn every_problem_of_a_file_has_its_place() {
     check("A b=1\nC=2", r#"C="2" | 1:1: the variable name `A b` contains a space"#);
     check("ok=1\n  A!=1", r#"ok="1" | 2:3: unexpected character `!` in the variable name `A!`"#);
-    check("=1", "1:1: a line starts with `=`, the variable has no name");
+    check("=1", "1:1: a line without the name of a variable has no effect");
     check("A=1\nB=\"open", r#"A="1" | 2:3: the value is not closed by ""#);
     check("A=${", "1:3: invalid substitution in `${`");
     check("A=${B:?no}", "1:3: required variable B is missing a value: no");
-    check("A=\"x\" y\nB=1", r#"A="x" | B="1" | 1:6: `y` after the closing quote is ignored"#);
+    check(
+        "A=\"x\" y\nB=1",
+        r#"A="x" | y unset | B="1" | 1:7: `y` after the closing quote is not part of the value"#,
+    );
+    check(
+        "A=\"x\" \"y\"\nB=1",
+        "A=\"x\" | B=\"1\" | 1:7: `\"y\"` after the closing quote is not part of the value | 1:7: unexpected character `\"` in the variable name `\"y\"`",
+    );
     check("A=$B", r#"A="" | 1:3: the variable B is not set, an empty text is used"#);
 }
 
