@@ -369,11 +369,23 @@ fn depth(node: &Node) -> usize {
     }
 }
 
+/// What stands before the names of YAML's own tags.
+const YAML: &str = "tag:yaml.org,2002:";
+
+/// The name of a tag of YAML itself, `!!NAME`, whether or not today's core schema has it.
+fn own(tag: &granit_parser::Tag) -> Option<&str> {
+    match tag.parts() {
+        (YAML, name) => Some(name),
+        ("", name) => name.strip_prefix(YAML),
+        _ => None,
+    }
+}
+
 /// Whether `<<` merges rather than names a key: written plainly, or under `!!merge`.
 fn is_merge(style: ScalarStyle, tag: Option<&granit_parser::Tag>) -> bool {
     match tag {
         None => style == ScalarStyle::Plain,
-        Some(tag) => tag.is_yaml_core_schema() && tag.suffix() == "merge",
+        Some(tag) => own(tag) == Some("merge"),
     }
 }
 
@@ -387,7 +399,7 @@ fn merge_tag(tag: Option<&granit_parser::Tag>) -> Tag {
 
 /// `None` where the text is none of what its tag says.
 fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&granit_parser::Tag>) -> Option<Value> {
-    let core = tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix());
+    let core = tag.and_then(own);
     let number = || scalar::number(text);
     Some(match core {
         Some("str") => Value::Text(text.to_owned()),
@@ -401,9 +413,7 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&granit_parser::Tag>
         Some("bool") => Some(scalar::resolve(text)).filter(|value| matches!(value, Value::Bool(_)))?,
         Some("timestamp") => Value::Time(scalar::timestamp(text)?),
         Some("binary") => Value::Text(scalar::base64(text)?),
-        _ if style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.is_yaml_core_schema()) => {
-            scalar::resolve(text)
-        }
+        _ if style == ScalarStyle::Plain && tag.is_none_or(|tag| own(tag).is_some()) => scalar::resolve(text),
         _ => Value::Text(text.to_owned()),
     })
 }
