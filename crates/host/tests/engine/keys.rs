@@ -239,7 +239,7 @@ fn a_volume_is_what_its_driver_options_say() {
         };
         let (full_text, empty_text) = (full.display().to_string(), empty.display().to_string());
         let output = fixture
-            .says("cat /bound/file; touch /bound/x || echo kept; cat /srv/data/seed; grep ' /memory ' /proc/mounts", |spec| {
+            .says("cat /bound/file; touch /bound/x 2>&1 || echo kept; cat /srv/data/seed; grep ' /memory ' /proc/mounts", |spec| {
                 spec.mounts = vec![
                     volume("bound", "/bound", &[("type", "none"), ("o", "bind,ro"), ("device", &full_text)]),
                     volume("filled", "/srv/data", &[("type", "none"), ("o", "bind"), ("device", &empty_text)]),
