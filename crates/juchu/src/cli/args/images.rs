@@ -1,0 +1,115 @@
+//! Arguments of `build` and `image`.
+
+use super::*;
+
+#[derive(Debug, Args)]
+pub struct Build {
+    /// A directory, then services; all services that are built when none is named.
+    #[arg(value_name = "DIR|SERVICE")]
+    pub targets: Vec<String>,
+    /// Build each image twice in other places, at other times, with files of other users and modes,
+    /// and compare them byte by byte; what differs is told by file, and ends with exit code 3.
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Image {
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// The images in the store, with their names, sizes and who needs them.
+    Ls(ImageLs),
+    /// What one image holds and how it runs.
+    Inspect(ImageInspect),
+    /// What an image was made from, as CycloneDX 1.6 or SPDX 2.3 in JSON.
+    Sbom(ImageSbom),
+    /// How two images differ: files, packages and configuration.
+    Diff(ImageDiff),
+    /// Remove the images that no release needs; the last `juchu build` of each service stays.
+    ///
+    /// It can be interrupted or killed at any moment, and never removes what a release refers to.
+    Gc(ImageGc),
+    /// Write an image as an OCI layout that other tools read, its layers packed with gzip.
+    Export(ImageExport),
+}
+
+#[derive(Debug, Args)]
+pub struct ImageLs {
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageInspect {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageSbom {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    /// Which form.
+    #[arg(long, value_name = "FORMAT", default_value = "cyclonedx")]
+    pub format: SbomFormat,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SbomFormat {
+    Cyclonedx,
+    Spdx,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageDiff {
+    /// The image to begin with: a digest or its beginning, a name, a service, or `SERVICE@r3`.
+    #[arg(value_name = "A")]
+    pub from: String,
+    /// The image to end with.
+    #[arg(value_name = "B")]
+    pub to: String,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageGc {
+    /// Say what would go and remove nothing.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also what `juchu build` made and no release needs.
+    #[arg(long)]
+    pub built: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageExport {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    /// A new or empty directory for the layout.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// What the image is called in the layout; its own name unless given.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
