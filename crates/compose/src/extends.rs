@@ -207,7 +207,7 @@ impl Extender<'_, '_> {
         let mut all = Node::new(Pos::default(), Value::Map(Map::new()));
         let mut all_tags = Tags::default();
         for document in documents.iter() {
-            let (root, tags) = self.loader.interpolated(document, self.environment)?;
+            let (root, tags) = self.loader.interpolated(document.clone(), self.environment)?;
             all_tags = tags.child("services").cloned().unwrap_or_default();
             merge::merge(&mut all, root, &mut self.loader.sink);
             unique::unify(&mut all, &mut self.loader.sink);

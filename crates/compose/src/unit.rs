@@ -119,6 +119,13 @@ impl<'a> Loader<'a> {
         documents
     }
 
+    /// The same for their last reader: large files are not kept twice.
+    fn take_documents(&mut self, path: &Path, at: Option<Pos>) -> Option<Vec<Node>> {
+        let documents = self.documents(path, at)?;
+        self.parsed.remove(path);
+        Some(Rc::unwrap_or_clone(documents))
+    }
+
     fn parse(&mut self, path: &Path, at: Option<Pos>) -> Option<Vec<Node>> {
         let bytes = self.read(path, "Compose file", at)?;
         let file = self.sink.add_file(path);
@@ -126,8 +133,7 @@ impl<'a> Loader<'a> {
     }
 
     /// One document with its variables replaced; its tags apart.
-    pub fn interpolated(&mut self, document: &Node, environment: usize) -> Option<(Node, Tags)> {
-        let mut root = document.clone();
+    pub fn interpolated(&mut self, mut root: Node, environment: usize) -> Option<(Node, Tags)> {
         if root.as_map().is_none() {
             let message = format!("a Compose file must be a mapping, this is {}", root.kind());
             self.sink.error_hint(root.pos, message, "start it with `services:`");
@@ -198,8 +204,8 @@ impl<'a> Loader<'a> {
             if self.is_include_cycle(path, *at, unit) {
                 continue;
             }
-            let Some(documents) = self.documents(path, *at) else { continue };
-            for document in documents.iter().filter(|document| !project::is_empty(document)) {
+            let Some(documents) = self.take_documents(path, *at) else { continue };
+            for document in documents.into_iter().filter(|document| !project::is_empty(document)) {
                 self.lay(document, path, unit, &mut merged);
             }
         }
@@ -216,12 +222,12 @@ impl<'a> Loader<'a> {
     }
 
     /// Lays one document onto what is there, completed by what it extends and includes.
-    fn lay(&mut self, document: &Node, path: &Path, unit: &Unit, merged: &mut Merged) {
-        let Some((mut root, tags)) = self.interpolated(document, unit.environment) else { return };
+    fn lay(&mut self, document: Node, path: &Path, unit: &Unit, merged: &mut Merged) {
         if let Some(trace) = &mut self.trace {
             let role = if unit.chain.is_empty() { Role::Main } else { Role::Included };
-            trace.layer(path, document, role);
+            trace.layer(path, &document, role);
         }
+        let Some((mut root, tags)) = self.interpolated(document, unit.environment) else { return };
         self.extends(&mut root, &tags, path, unit);
         tags.apply(&mut merged.tree);
         let includes = root.as_map_mut().and_then(|map| map.shift_remove("include"));
