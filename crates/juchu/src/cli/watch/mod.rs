@@ -25,11 +25,11 @@ use console::client::{Client, ClientError};
 use deliver::Deliveries;
 use exec::{Commands, Job};
 use model::watch::WatchAction;
-use model::{Report, ServiceName, Stack};
+use model::{InstanceId, Report, ServiceName, Stack};
 use rules::Rule;
 use run::control::{Conclusion, StackStatus};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -72,6 +72,8 @@ pub struct Session {
     deliveries: Deliveries,
     work: Work,
     commands: Commands,
+    /// Rules whose command has not run in every instance, because some did not run: where it has.
+    missed: BTreeMap<usize, BTreeSet<InstanceId>>,
     /// What was begun and is not yet announced.
     announce: Option<(Instant, String)>,
 }
@@ -107,6 +109,7 @@ impl Session {
             stack,
             rules,
             tree,
+            missed: BTreeMap::new(),
             announce: None,
         }
     }
@@ -153,7 +156,10 @@ impl Session {
             Happened::Changed(batch) => self.changed(&batch).await,
             Happened::States(status) => {
                 self.deliveries.update(&status, &self.tree);
-                self.deliver(Instant::now()).await
+                self.deliver(Instant::now()).await?;
+                let missed: Vec<usize> = self.missed.keys().copied().collect();
+                missed.into_iter().for_each(|number| self.run_command(number));
+                Ok(())
             }
             Happened::Worked(ended) => self.worked(&ended),
             Happened::Ran(Ok(told)) => self.tell(&told),
@@ -194,17 +200,28 @@ impl Session {
         }
         self.deliver(batch.noticed).await?;
         for number in commands {
+            self.missed.insert(number, BTreeSet::new());
             self.run_command(number);
         }
         Ok(())
     }
 
+    /// Runs the command of a rule in the instances that it has not run in since the file was saved.
+    /// One that is just being restarted follows when it runs.
     fn run_command(&mut self, number: usize) {
         let rule = &self.rules[number];
         let exec = rule.declared.exec.clone().unwrap_or_default();
+        let replicas = self.stack.services.get(&rule.service).map_or(0, |service| service.replicas);
+        let done = self.missed.entry(number).or_default();
         for (instance, slot) in self.deliveries.running(&rule.service) {
+            if !done.insert(instance.clone()) {
+                continue;
+            }
             let service = rule.service.clone();
             self.commands.run(Job { rule: number, service, instance, slot, exec: exec.clone() });
+        }
+        if done.len() >= replicas as usize {
+            self.missed.remove(&number);
         }
     }
 
