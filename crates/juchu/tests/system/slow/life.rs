@@ -106,6 +106,25 @@ fn a_broken_deploy_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn what_cannot_start_in_the_place_of_what_was_stopped_gives_it_back_before_that_is_said() {
+    let Some(machine) = Machine::new("stop first") else { return };
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let volume = "    volumes: [\"data:/data\"]\nvolumes:\n  data: {}\n";
+    let directory = tiny(&machine, "stopfirst", port, "good", volume);
+    machine.must(&directory, &["up", "-d"]);
+    let compose = std::fs::read_to_string(directory.join("compose.yaml")).expect("the file");
+    let broken = compose.replace("[\"/app/busybox\", \"httpd\"", "[\"/no/such/program\", \"httpd\"");
+    assert_ne!(broken, compose);
+    std::fs::write(directory.join("compose.yaml"), broken).expect("written");
+    let said = machine.run(&directory, &["deploy"]);
+    let page = get(&address, "/");
+    assert_eq!(said.code, 5, "{}\n{}", said.out, said.err);
+    assert!(said.err.contains("r1 serves again"), "{}", said.err);
+    assert_eq!(page.expect("it serves").1, "good", "{}", said.err);
+}
+
+#[test]
 fn releases_are_gone_back_to_and_forward() {
     let Some(machine) = Machine::new("releases") else { return };
     let port = free_port();
