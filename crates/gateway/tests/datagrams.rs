@@ -153,6 +153,7 @@ fn what_is_silent_is_forgotten() {
     let flows = |instance: &Echo| instance.peers.lock().expect("no panic").len();
     assert_eq!(flows(&instance), 1);
     eventually(|| {
+        // Silence itself is what is tried: nothing could be polled for.
         std::thread::sleep(Duration::from_millis(400));
         client.ask("again");
         flows(&instance) >= 2

@@ -62,6 +62,15 @@ impl Step {
         }
     }
 
+    /// What its failures are counted under: creating and starting are one attempt at one place,
+    /// whichever of them is still to do.
+    pub fn attempt(&self) -> String {
+        match self {
+            Step::Start { service, slot, .. } => Self::creation_key(service, *slot),
+            other => other.key(),
+        }
+    }
+
     pub fn service(&self) -> Option<&ServiceName> {
         match self {
             Step::Create(spec) => Some(&spec.service),

@@ -30,6 +30,8 @@ pub struct State {
     pub sick: BTreeSet<String>,
     /// Starting instances of these services fails with this text.
     pub refuses: BTreeMap<String, String>,
+    /// Starting instances of these images waits for the word, and then fails.
+    pub stuck: BTreeMap<Digest, Arc<Notify>>,
     /// These host ports are held by somebody else.
     pub taken_ports: BTreeSet<u16>,
     /// Images of these services cannot be made.
@@ -82,6 +84,11 @@ impl FakeMachine {
             end(observed, code, false, now);
         }
         self.changed.notify_one();
+    }
+
+    fn stuck_on(&self, id: &InstanceId) -> Option<Arc<Notify>> {
+        let state = self.state();
+        state.instances.get(id).and_then(|observed| state.stuck.get(&observed.spec.image)).cloned()
     }
 
     async fn operation(&self) {
@@ -149,6 +156,10 @@ impl Engine for FakeMachine {
 
     async fn start(&self, id: &InstanceId) -> Result<(), EngineError> {
         self.operation().await;
+        if let Some(word) = self.stuck_on(id) {
+            word.notified().await;
+            return Err(EngineError::Start { id: id.clone(), reason: "it was stuck".to_owned() });
+        }
         let mut state = self.state();
         let service = state.instances.get(id).ok_or_else(|| EngineError::UnknownInstance(id.clone()))?;
         let service = service.spec.service.to_string();

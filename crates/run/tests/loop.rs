@@ -408,6 +408,27 @@ story!(a_change_that_fails_for_another_service_leaves_nothing_warm_for_ever, |co
     wait(|| running(&machine).iter().filter(|i| i.starts_with("web")).count() == 1).await;
 });
 
+story!(what_fails_late_is_not_held_against_going_back, |controller, machine, _home| {
+    let both = |tag: &str| Some(vec![published(service("web", tag), 8001), service("api", tag)]);
+    change(&controller, Intent::Up, both("1")).await;
+    let word = Arc::new(tokio::sync::Notify::new());
+    machine.state().stuck.insert(model::Digest::of(b"web:2"), word.clone());
+    machine.state().stuck.insert(model::Digest::of(b"api:2"), {
+        let at_once = Arc::new(tokio::sync::Notify::new());
+        at_once.notify_one();
+        at_once
+    });
+    let services = vec![name("web"), name("api")];
+    let wish = ChangeRequest { services, ..request(Intent::Deploy, both("2")) };
+    let accepted = controller.submit(wish).await.expect("accepted");
+    let mut story = controller.follow(accepted.change).await.expect("known");
+    while !matches!(story.recv().await.expect("it goes on"), Progress::GoingBack { .. }) {}
+    word.notify_one();
+    let ended = conclusion(&controller, accepted.change).await;
+    assert_eq!(ended.outcome, Outcome::RolledBack, "{ended:?}");
+    assert!(ended.reason.starts_with("service api: "), "{}", ended.reason);
+});
+
 story!(a_halted_rollout_is_undecided, |controller, machine, _home| {
     let declared = |tag: &str| {
         let mut web = published(service("web", tag), 8001);

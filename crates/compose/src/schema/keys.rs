@@ -1,7 +1,7 @@
 //! Top-level keys: networks, volumes, configs, secrets, include.
 
 use super::service::SERVICE;
-use super::{Keys, Object, Shape, object, object_with, off, on};
+use super::{Keys, Object, Shape, object, object_with, on};
 use Shape::{Bool, Either, Keyed, List, Named, Nullable, Pairs, Text, TextOrNumber};
 
 pub(super) static ROOT: Object = object(&[
@@ -13,7 +13,7 @@ pub(super) static ROOT: Object = object(&[
     on("volumes", Keyed(Keys::Names, &Nullable(&Shape::Object(&VOLUME)))),
     on("configs", Keyed(Keys::Names, &Shape::Object(&CONFIG))),
     on("secrets", Keyed(Keys::Names, &Shape::Object(&SECRET))),
-    off("models", Keyed(Keys::SomeNames, &Shape::Object(&MODEL)), ""),
+    on("models", Keyed(Keys::SomeNames, &Shape::Object(&MODEL))),
     on("x-juchu", Shape::Object(&super::xjuchu::STACK_POLICY)),
 ]);
 
@@ -41,32 +41,32 @@ static EXTERNAL_FILE: Object = Object { unknown: super::Unknown::Allowed, ..obje
 
 static NETWORK: Object = object(&[
     on("name", Text),
-    off("driver", Text, "every network is a bridge of its own on this host"),
-    off("driver_opts", Named(&TextOrNumber), ""),
+    on("driver", Text),
+    on("driver_opts", Named(&TextOrNumber)),
     on("external", Either(&[Bool, Shape::Object(&EXTERNAL_NAME)])),
     on("internal", Bool),
     on("labels", Pairs),
-    off("attachable", Bool, ""),
-    off("enable_ipv4", Bool, ""),
-    off("enable_ipv6", Bool, "networks are IPv4"),
+    on("attachable", Bool),
+    on("enable_ipv4", Bool),
+    on("enable_ipv6", Bool),
     on("ipam", Shape::Object(&IPAM)),
 ]);
 static IPAM: Object = object(&[
-    off("driver", Text, ""),
-    off("options", Named(&Text), ""),
+    on("driver", Text),
+    on("options", Named(&Text)),
     on("config", List(&Shape::Object(&IPAM_CONFIG))),
 ]);
 static IPAM_CONFIG: Object = object(&[
     on("subnet", Text),
-    off("gateway", Text, "the first address of the subnet is the gateway"),
-    off("ip_range", Text, ""),
-    off("aux_addresses", Named(&Text), ""),
+    on("gateway", Text),
+    on("ip_range", Text),
+    on("aux_addresses", Named(&Text)),
 ]);
 
 static VOLUME: Object = object(&[
     on("name", Text),
     on("external", Either(&[Bool, Shape::Object(&EXTERNAL_NAME)])),
-    off("driver", Text, "volumes are directories of this host, as with the driver `local`"),
+    on("driver", Text),
     on("driver_opts", Named(&TextOrNumber)),
     on("labels", Pairs),
 ]);
@@ -77,16 +77,16 @@ static CONFIG: Object = object(&[
     on("content", Text),
     on("environment", Text),
     on("external", Either(&[Bool, Shape::Object(&EXTERNAL_FILE)])),
-    off("labels", Pairs, ""),
-    off("template_driver", Text, ""),
+    on("labels", Pairs),
+    on("template_driver", Text),
 ]);
 static SECRET: Object = object(&[
     on("name", Text),
     on("file", Text),
     on("environment", Text),
     on("external", Either(&[Bool, Shape::Object(&EXTERNAL_FILE)])),
-    off("labels", Pairs, ""),
-    off("driver", Text, ""),
-    off("driver_opts", Named(&TextOrNumber), ""),
-    off("template_driver", Text, ""),
+    on("labels", Pairs),
+    on("driver", Text),
+    on("driver_opts", Named(&TextOrNumber)),
+    on("template_driver", Text),
 ]);

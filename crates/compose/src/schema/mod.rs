@@ -164,11 +164,6 @@ pub(crate) const fn on(key: &'static str, shape: Shape) -> Field {
     Field { key, shape }
 }
 
-/// The same; the text is for whoever reads the schema.
-pub(crate) const fn off(key: &'static str, shape: Shape, _why: &'static str) -> Field {
-    Field { key, shape }
-}
-
 /// A mapping of the specification.
 pub(crate) const fn object(fields: &'static [Field]) -> Object {
     Object { fields, required: &[], extensible: true, unknown: Unknown::Error }

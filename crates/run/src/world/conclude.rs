@@ -223,7 +223,7 @@ impl World {
             Ok(_) => {
                 if let Some(state) = self.stacks.get_mut(name) {
                     state.active = kept;
-                    state.step_errors.clear();
+                    state.forget_step_errors();
                     state.bind_failure = None;
                     state.failure = Some((report, last_lines));
                 }
@@ -244,7 +244,7 @@ impl World {
             Ok(_) => {
                 if let Some(state) = self.stacks.get_mut(name) {
                     state.active = None;
-                    state.step_errors.clear();
+                    state.forget_step_errors();
                 }
             }
             Err(report) => tell(&report.to_string()),

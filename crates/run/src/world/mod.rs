@@ -26,7 +26,7 @@ use crate::story::Stories;
 use model::instance::{NetworkSpec, Observed};
 use model::route::RouteTable;
 use model::{InstanceId, Report, StackName, Timestamp};
-use stack::StackState;
+use stack::{ReadyStep, StackState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub struct Parts {
 pub(crate) enum Message {
     Submit(Box<ChangeRequest>, oneshot::Sender<Result<u64, Report>>),
     Made { stack: StackName, change: u64, result: Box<Result<Made, Report>> },
-    StepEnded { stack: StackName, key: String, plan: u64, step: u32, result: Result<(), EngineError> },
+    StepEnded { done: Box<ReadyStep>, result: Result<(), EngineError> },
     Measured { stack: StackName, change: u64, addresses: Vec<crate::control::Address> },
     Health(HealthReport),
 }
@@ -165,8 +165,8 @@ impl World {
                 let _ = answer.send(result);
             }
             Message::Made { stack, change, result } => self.made(&stack, change, *result).await,
-            Message::StepEnded { stack, key, plan, step, result } => {
-                self.step_ended(&stack, &key, plan, step, result).await;
+            Message::StepEnded { done, result } => {
+                self.step_ended(&done, result).await;
             }
             Message::Measured { stack, change, addresses } => self.measured(&stack, change, addresses).await,
             Message::Health(report) => self.health_reported(report).await,

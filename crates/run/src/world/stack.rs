@@ -43,6 +43,9 @@ pub(crate) struct StackState {
     /// What is measured of the pending change.
     pub figures: Figures,
     pub step_errors: BTreeMap<String, StepError>,
+    /// The last plan before what is steered to changed: what its steps come to is held against
+    /// nothing that was begun later.
+    pub stale_plan: u64,
     /// Steps of a removal that are done and leave nothing to observe.
     pub swept: BTreeSet<String>,
     pub draining: BTreeSet<InstanceId>,
@@ -101,6 +104,7 @@ impl StackState {
             failure: None,
             figures: Figures::default(),
             step_errors: BTreeMap::new(),
+            stale_plan: 0,
             swept: BTreeSet::new(),
             draining: BTreeSet::new(),
             last_plan: Plan::default(),
@@ -120,12 +124,19 @@ impl StackState {
             self.figures = Figures::default();
             self.failure = None;
             self.warned = None;
-            self.step_errors.clear();
+            self.forget_step_errors();
             self.swept.clear();
             self.bind_failure = None;
         }
         self.view = self.view.apply(entry.seq, entry.at, &entry.actor, &entry.event)?;
         Some(self)
+    }
+
+    /// Something else is steered to: the errors so far, and those of steps still under way, say
+    /// nothing about it.
+    pub fn forget_step_errors(&mut self) {
+        self.step_errors.clear();
+        self.stale_plan = self.view.last_plan;
     }
 
     pub fn is_being_removed(&self) -> bool {
@@ -265,7 +276,7 @@ impl World {
         let mut wanted = Vec::new();
         for step in &plan.steps {
             let key = step.key();
-            match state.step_errors.get(&key) {
+            match state.step_errors.get(&step.attempt()) {
                 _ if state.swept.contains(&key) => {}
                 Some(error) if error.retry_at > now => {
                     wake_at = super::earliest(wake_at, Some(error.retry_at))
@@ -362,24 +373,16 @@ impl World {
         let Some(messages) = self.messages.upgrade() else { return };
         let parts = Arc::clone(&self.parts);
         tokio::spawn(async move {
-            let key = ready.step.key();
             let result = execute(parts.engine.as_ref(), parts.router.as_ref(), &ready).await;
-            let ended =
-                Message::StepEnded { stack: ready.stack, key, plan: ready.plan, step: ready.number, result };
+            let ended = Message::StepEnded { done: Box::new(ready), result };
             // The loop has ended: the step is found done, or done again, by the next one.
             let _ = messages.send(ended).await;
         });
     }
 
-    pub async fn step_ended(
-        &mut self,
-        stack: &StackName,
-        key: &str,
-        plan: u64,
-        step: u32,
-        result: Result<(), EngineError>,
-    ) {
-        let now = self.now();
+    pub async fn step_ended(&mut self, done: &ReadyStep, result: Result<(), EngineError>) {
+        let ReadyStep { stack, plan, number, step, .. } = done;
+        let (now, key) = (self.now(), step.key());
         let error = result.as_ref().err().map(full_text);
         if let Err(EngineError::Network { .. }) = &result {
             // What was known of the networks no longer holds: they are looked at again.
@@ -389,20 +392,21 @@ impl World {
             self.note_network(stack, bridge);
         }
         let Some(state) = self.stacks.get_mut(stack) else { return };
-        state.in_flight.remove(key);
+        state.in_flight.remove(&key);
         if let Some(id) = key.strip_prefix("instance:") {
             state.draining.retain(|d| d.as_str() != id);
         }
         match &result {
             Ok(()) => {
-                state.step_errors.remove(key);
+                state.step_errors.remove(&step.attempt());
                 if key.starts_with("volume:") || (key.starts_with("network:") && state.is_being_removed()) {
-                    state.swept.insert(key.to_owned());
+                    state.swept.insert(key);
                 }
             }
-            Err(error) => note_step_error(state, key, error, now),
+            Err(_) if *plan <= state.stale_plan => {}
+            Err(error) => note_step_error(state, step, error, now),
         }
-        let event = Event::StepDone { plan, step, error };
+        let event = Event::StepDone { plan: *plan, step: *number, error };
         if let Err(report) = self.record(stack, "juchu", vec![(event, Vec::new())]).await {
             tell(&report.to_string());
         }
@@ -485,10 +489,11 @@ impl World {
     }
 }
 
-fn note_step_error(state: &mut StackState, key: &str, error: &EngineError, now: Timestamp) {
-    let tries = state.step_errors.get(key).map_or(0, |e| e.tries) + 1;
+fn note_step_error(state: &mut StackState, step: &Step, error: &EngineError, now: Timestamp) {
+    let attempt = step.attempt();
+    let tries = state.step_errors.get(&attempt).map_or(0, |e| e.tries) + 1;
     let pause = DurationMs((STEP_PAUSE.0 << (tries - 1).min(10)).min(STEP_PAUSE_MAX.0));
-    let service = state.last_plan.steps.iter().find(|s| s.key() == key).and_then(Step::service).cloned();
+    let service = step.service().cloned();
     let lasting = matches!(
         error,
         EngineError::Mount { .. }
@@ -497,7 +502,7 @@ fn note_step_error(state: &mut StackState, key: &str, error: &EngineError, now: 
             | EngineError::Start { .. }
     );
     let entry = StepError { tries, text: full_text(error), service, lasting, retry_at: now.plus(pause) };
-    state.step_errors.insert(key.to_owned(), entry);
+    state.step_errors.insert(attempt, entry);
 }
 
 pub(crate) fn full_text(error: &EngineError) -> String {
