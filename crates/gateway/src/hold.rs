@@ -4,12 +4,11 @@
 use crate::http::connection::Client;
 use crate::options::{MAX_HELD, MAX_HELD_BYTES};
 use crate::snapshot::Backend;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::stream::ClientStream;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -128,11 +127,11 @@ pub struct Place {
 
 impl Place {
     /// Waits for a table, for the next look, or for the end.
-    async fn wait(&self, client: &TcpStream) -> Woken {
+    async fn wait(&self, client: &ClientStream) -> Woken {
         let look = (Instant::now() + LOOK).min(self.end);
         // Whichever it was, everything is looked at.
         let _ = tokio::time::timeout_at(look, self.held.arrived.notified()).await;
-        match is_gone(client) {
+        match client.is_gone() {
             true => Woken::ClientGone,
             false if Instant::now() >= self.end => Woken::TimeOver,
             false => Woken::TryAgain,
@@ -167,14 +166,6 @@ impl Drop for Place {
             }
         }
     }
-}
-
-/// The client has closed the connection, or its side of it, even with bytes still unread.
-fn is_gone(client: &TcpStream) -> bool {
-    let mut asked = [PollFd::new(client, PollFlags::RDHUP)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    poll(&mut asked, Some(&at_once)).is_ok() && asked[0].revents().intersects(gone)
 }
 
 #[cfg(test)]
@@ -216,14 +207,15 @@ mod tests {
         use tokio::io::AsyncWriteExt;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
-        let mut client = TcpStream::connect(address).await.expect("it listens");
+        let mut client = tokio::net::TcpStream::connect(address).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("a client");
+        let stream = ClientStream::Plain(stream);
         client.write_all(b"the start of a body").await.expect("room");
         let held = Rc::new(Held::default());
         let place = held.enter(&backend(Duration::from_secs(60)), 0).expect("there is room");
         assert_eq!(place.wait(&stream).await, Woken::TryAgain);
         drop(client);
-        stream.readable().await.expect("something is there");
+        stream.socket().readable().await.expect("something is there");
         let mut woken = place.wait(&stream).await;
         while woken == Woken::TryAgain {
             woken = place.wait(&stream).await;

@@ -8,7 +8,7 @@ use crate::http::connection::Client;
 use crate::http::exchange::connect;
 use crate::http::pool::Upstream;
 use crate::snapshot::Work;
-use crate::stream;
+use crate::stream::{self, ClientStream, Sink, Source};
 use crate::watch::{Occupation, Side, Watch};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -17,8 +17,6 @@ use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// Instances tried for one connection, before it waits for others to come.
 const MAX_CONNECT_ATTEMPTS: usize = 2;
@@ -29,7 +27,7 @@ const QUIET: Duration = Duration::from_millis(300);
 
 /// The two connections of a relay.
 pub struct Ends<'a> {
-    pub client: &'a mut TcpStream,
+    pub client: &'a mut ClientStream,
     pub client_buf: &'a mut Buf,
     pub upstream: &'a mut Upstream,
 }
@@ -79,7 +77,7 @@ pub async fn serve(mut client: Client) {
         }
         None => {
             listener.error();
-            stream::reset_on_close(&client.stream);
+            client.stream.reset_on_close();
         }
     }
     listener.end();
@@ -161,7 +159,7 @@ pub async fn relay(watch: &Watch, ends: Ends<'_>, meter: &Meter<'_>) {
     };
     if ended.is_err() {
         // Whoever still listens learns that the stream did not end, it broke.
-        stream::reset_on_close(client);
+        client.reset_on_close();
         stream::reset_on_close(&upstream.stream);
     }
 }
@@ -199,9 +197,9 @@ impl Session<'_> {
     async fn copy(
         &self,
         side: Side,
-        read: &mut ReadHalf<'_>,
+        read: &mut impl Source,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut impl Sink,
         count: impl Fn(u64),
     ) -> io::Result<()> {
         loop {
@@ -243,7 +241,7 @@ fn is_look(error: &io::Error) -> bool {
 }
 
 /// Reads to the end what nobody can be given any more.
-async fn forget(watch: &Watch, side: Side, read: &mut ReadHalf<'_>, buf: &mut Buf) -> io::Result<()> {
+async fn forget(watch: &Watch, side: Side, read: &mut impl Source, buf: &mut Buf) -> io::Result<()> {
     watch.attend(side, false);
     loop {
         buf.consume(buf.len());

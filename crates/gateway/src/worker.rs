@@ -11,7 +11,7 @@ use crate::http::pool::Pool;
 use crate::log::{Log, ThreadLog};
 use crate::options::Limits;
 use crate::snapshot::{ListenerId, Random, Route, Snapshot};
-use crate::stream;
+use crate::stream::{self, ClientStream};
 use crate::tcp;
 use crate::watch::{Registry, Retiring, SWEEP};
 use arc_swap::ArcSwap;
@@ -359,7 +359,7 @@ impl Acceptor {
             generation,
             peer: peer_text(peer),
             buf: Buf::default(),
-            stream,
+            stream: ClientStream::Plain(stream),
             worker,
         };
         match self.route.protocol {

@@ -7,7 +7,7 @@ use crate::buffer::{Buf, Scratch};
 use crate::log::Access;
 use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
 use crate::snapshot::{ListenerId, Route};
-use crate::stream;
+use crate::stream::{self, ClientStream};
 use crate::watch::{Registered, Retiring, Side};
 use crate::worker::Worker;
 use std::io;
@@ -15,12 +15,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// A connection that was accepted, whatever is spoken on it.
 pub struct Client {
     pub worker: Rc<Worker>,
-    pub stream: TcpStream,
+    pub stream: ClientStream,
     pub buf: Buf,
     pub watch: Registered,
     pub listener: ListenerId,

@@ -7,9 +7,10 @@ use super::response::Response;
 use super::transfer::{Fault, Transfer};
 use crate::buffer::{BUFFER_BYTES, Buf, Scratch};
 use crate::stream;
+use crate::stream::client::ClientWrite;
 use crate::watch::{Occupation, Side};
 use std::io;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::ReadHalf;
 
 /// Where in a stream of events the bytes so far end. Lines end in LF, CR or CR LF, events in an
 /// empty line.
@@ -70,7 +71,7 @@ impl Transfer<'_> {
         mut out: Scratch,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut ClientWrite<'_>,
     ) -> Result<Response, Fault> {
         self.watch.occupy(Occupation::Events);
         let into = if response.chunked { Into::Chunks } else { Into::Plain };

@@ -293,7 +293,7 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
     }
     if summary.head_sent {
         if summary.http10 {
-            stream::reset_on_close(&client.stream);
+            client.stream.reset_on_close();
         }
         return summary.done(Next::Abort, Some(reason));
     }

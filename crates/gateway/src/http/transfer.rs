@@ -10,6 +10,7 @@ use crate::buffer::{BUFFER_BYTES, Buf, Scratch};
 use crate::counters::Shard;
 use crate::options::{Limits, MAX_HEAD_BYTES, MAX_INTERIM};
 use crate::stream;
+use crate::stream::client::{ClientRead, ClientWrite};
 use crate::watch::{Side, Watch};
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
@@ -58,7 +59,7 @@ pub struct Transfer<'a> {
 
 /// The client's side and the upstream's side, each as (read, its buffer, write).
 pub struct Ends<'e, 's> {
-    pub client: (&'e mut ReadHalf<'s>, &'e mut Buf, &'e mut WriteHalf<'s>),
+    pub client: (&'e mut ClientRead<'s>, &'e mut Buf, &'e mut ClientWrite<'s>),
     pub upstream: (&'e mut ReadHalf<'s>, &'e mut Buf, &'e mut WriteHalf<'s>),
 }
 
@@ -118,7 +119,7 @@ impl<'a> Transfer<'a> {
     async fn upload(
         &self,
         head: &[u8],
-        read: &mut ReadHalf<'_>,
+        read: &mut ClientRead<'_>,
         buf: &mut Buf,
         write: &mut WriteHalf<'_>,
     ) -> Fault {
@@ -147,7 +148,7 @@ impl<'a> Transfer<'a> {
     async fn send_request(
         &self,
         head: &[u8],
-        read: &mut ReadHalf<'_>,
+        read: &mut ClientRead<'_>,
         buf: &mut Buf,
         write: &mut WriteHalf<'_>,
     ) -> Result<(), Fault> {
@@ -162,7 +163,7 @@ impl<'a> Transfer<'a> {
         &self,
         head: &[u8],
         length: u64,
-        read: &mut ReadHalf<'_>,
+        read: &mut ClientRead<'_>,
         buf: &mut Buf,
         write: &mut WriteHalf<'_>,
     ) -> Result<(), Fault> {
@@ -185,7 +186,7 @@ impl<'a> Transfer<'a> {
     async fn send_chunks(
         &self,
         head: &[u8],
-        read: &mut ReadHalf<'_>,
+        read: &mut ClientRead<'_>,
         buf: &mut Buf,
         write: &mut WriteHalf<'_>,
     ) -> Result<(), Fault> {
@@ -230,7 +231,7 @@ impl<'a> Transfer<'a> {
         )
     }
 
-    pub(super) async fn to_client(&self, write: &mut WriteHalf<'_>, data: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn to_client(&self, write: &mut ClientWrite<'_>, data: &[u8]) -> Result<(), Fault> {
         if data.is_empty() {
             return Ok(());
         }
@@ -273,7 +274,7 @@ impl<'a> Transfer<'a> {
         &self,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut ClientWrite<'_>,
     ) -> Result<Response, Fault> {
         let (response, mut out) = self.response_head(read, buf, write).await?;
         self.status.set(response.status);
@@ -296,7 +297,7 @@ impl<'a> Transfer<'a> {
         Ok(response)
     }
 
-    pub(super) async fn final_head(&self, write: &mut WriteHalf<'_>, out: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn final_head(&self, write: &mut ClientWrite<'_>, out: &[u8]) -> Result<(), Fault> {
         self.head_sent.set(true);
         self.to_client(write, out).await
     }
@@ -306,7 +307,7 @@ impl<'a> Transfer<'a> {
         &self,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut ClientWrite<'_>,
     ) -> Result<(Response, Scratch), Fault> {
         for _ in 0..MAX_INTERIM {
             let length = self.read_head(read, buf).await?;
@@ -352,7 +353,7 @@ impl<'a> Transfer<'a> {
         mut left: u64,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {
         while left > 0 {
             if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
@@ -372,7 +373,7 @@ impl<'a> Transfer<'a> {
         chunks: bool,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {
         let into = if chunks { Into::Chunks } else { Into::Plain };
         let mut chunked = Chunked::new();
@@ -398,7 +399,7 @@ impl<'a> Transfer<'a> {
         chunks: bool,
         read: &mut ReadHalf<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {
         let into = if chunks { Into::Chunks } else { Into::Plain };
         loop {
@@ -432,7 +433,7 @@ impl Pace {
     async fn fill(
         &mut self,
         transfer: &Transfer<'_>,
-        read: &mut ReadHalf<'_>,
+        read: &mut ClientRead<'_>,
         buf: &mut Buf,
     ) -> Result<(), Fault> {
         transfer.watch.arm_at(Side::Input, self.window_end_ms);

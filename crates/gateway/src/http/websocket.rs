@@ -8,7 +8,7 @@
 
 use super::frames::{self, Frames};
 use crate::buffer::{BUFFER_BYTES, Buf};
-use crate::stream;
+use crate::stream::{self, Sink, Source};
 use crate::tcp::{Ends, Meter, both};
 use crate::watch::{Occupation, Side, Watch};
 use std::cell::Cell;
@@ -17,7 +17,6 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// How long a client may take to answer a close frame before the instance is told without it.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -54,7 +53,7 @@ pub async fn relay(watch: &Watch, ends: Ends<'_>, meter: &Meter<'_>, stall: Dura
         both(up, down).await
     };
     if outcome.is_err() {
-        stream::reset_on_close(client);
+        client.reset_on_close();
         stream::reset_on_close(&upstream.stream);
     }
 }
@@ -71,9 +70,9 @@ enum End {
 impl Talk<'_> {
     async fn to_client(
         &self,
-        read: &mut ReadHalf<'_>,
+        read: &mut impl Source,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut impl Sink,
     ) -> io::Result<()> {
         let mut frames = Frames::default();
         let sent = |count| self.meter.sent(count);
@@ -108,9 +107,9 @@ impl Talk<'_> {
 
     async fn to_instance(
         &self,
-        read: &mut ReadHalf<'_>,
+        read: &mut impl Source,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut impl Sink,
     ) -> io::Result<()> {
         let mut frames = Frames::default();
         let received = |count| self.meter.received(count);
@@ -144,9 +143,9 @@ impl Talk<'_> {
     async fn pass(
         &self,
         side: Side,
-        read: &mut ReadHalf<'_>,
+        read: &mut impl Source,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut impl Sink,
         frames: &mut Frames,
         stop: impl Fn(&Frames) -> bool,
         count: impl Fn(u64),
@@ -183,7 +182,7 @@ impl Talk<'_> {
 
     /// Writes without a limit of its own: who takes nothing is found by the keep-alive probes, as
     /// with every stream of bytes. A deadline that is set on the side belongs to its reads.
-    async fn write(&self, side: Side, write: &mut WriteHalf<'_>, data: &[u8]) -> io::Result<()> {
+    async fn write(&self, side: Side, write: &mut impl Sink, data: &[u8]) -> io::Result<()> {
         self.torn.set(self.torn.get() || side == Side::Input);
         stream::write_unhurried(self.watch, side, write, data).await?;
         self.torn.set(self.torn.get() && side == Side::Output);
@@ -194,7 +193,7 @@ impl Talk<'_> {
     async fn discard(
         &self,
         side: Side,
-        read: &mut ReadHalf<'_>,
+        read: &mut impl Source,
         buf: &mut Buf,
         mut done: impl FnMut(&[u8]) -> bool,
     ) {

@@ -1,15 +1,21 @@
-//! Reading and writing sockets under a deadline, with as few system calls as there can be.
+//! Reading and writing under a deadline, with as few system calls as there can be, whatever lies
+//! between the bytes and the socket: `halves` is what that has to offer, `client` the client's side.
+
+pub mod client;
+pub mod halves;
+
+pub use client::ClientStream;
+pub use halves::{Sink, Source};
 
 use crate::buffer::{BUFFER_BYTES, Buf};
 use crate::watch::{Side, Watch};
 use socket2::{SockRef, TcpKeepalive};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// A peer that is silent this long is asked whether it still lives, then three times more.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -22,7 +28,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 pub async fn fill(
     watch: &Watch,
     side: Side,
-    read: &mut ReadHalf<'_>,
+    read: &mut impl Source,
     buf: &mut Buf,
     limit: usize,
 ) -> io::Result<usize> {
@@ -31,11 +37,11 @@ pub async fn fill(
 
 fn poll_fill(
     cx: &mut Context<'_>,
-    read: &mut ReadHalf<'_>,
+    read: &mut impl Source,
     buf: &mut Buf,
     limit: usize,
 ) -> Poll<io::Result<usize>> {
-    if read.as_ref().poll_read_ready(cx)?.is_pending() {
+    if read.poll_ready(cx)?.is_pending() {
         buf.release();
         return Poll::Pending;
     }
@@ -44,7 +50,7 @@ fn poll_fill(
         return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
     }
     let mut room = ReadBuf::new(room);
-    let outcome = Pin::new(read).poll_read(cx, &mut room);
+    let outcome = read.poll_into(cx, &mut room);
     let count = room.filled().len();
     match outcome {
         Poll::Pending => {
@@ -63,33 +69,34 @@ fn poll_fill(
 pub async fn write_all(
     watch: &Watch,
     side: Side,
-    write: &mut WriteHalf<'_>,
+    write: &mut impl Sink,
     data: &[u8],
     stall: Duration,
 ) -> io::Result<()> {
     let mut written = 0;
     while written < data.len() {
         watch.arm(side, stall);
-        let count = watch.guard(side, |cx| Pin::new(&mut *write).poll_write(cx, &data[written..])).await?;
+        let count = watch.guard(side, |cx| write.poll_write(cx, &data[written..])).await?;
         if count == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         written += count;
     }
+    watch.guard(side, |cx| write.poll_flush(cx)).await?;
     watch.disarm(side);
     Ok(())
 }
 
 /// Writes some of `data` without a limit of its own; a deadline set on the side still holds, but
 /// being asked to end does not end it: what was read is still handed on.
-pub async fn write_some(
-    watch: &Watch,
-    side: Side,
-    write: &mut WriteHalf<'_>,
-    data: &[u8],
-) -> io::Result<usize> {
+pub async fn write_some(watch: &Watch, side: Side, write: &mut impl Sink, data: &[u8]) -> io::Result<usize> {
     let attentive = watch.attend(side, false);
-    let outcome = watch.guard(side, |cx| Pin::new(&mut *write).poll_write(cx, data)).await;
+    let mut outcome = watch.guard(side, |cx| write.poll_write(cx, data)).await;
+    if outcome.is_ok()
+        && let Err(error) = watch.guard(side, |cx| write.poll_flush(cx)).await
+    {
+        outcome = Err(error);
+    }
     watch.attend(side, attentive);
     match outcome? {
         0 => Err(io::ErrorKind::WriteZero.into()),
@@ -101,7 +108,7 @@ pub async fn write_some(
 pub async fn write_unhurried(
     watch: &Watch,
     side: Side,
-    write: &mut WriteHalf<'_>,
+    write: &mut impl Sink,
     data: &[u8],
 ) -> io::Result<()> {
     let mut written = 0;
@@ -112,9 +119,9 @@ pub async fn write_unhurried(
 }
 
 /// Says that nothing more will be written.
-pub async fn finish(write: &mut WriteHalf<'_>) {
+pub async fn finish(write: &mut impl Sink) {
     // The peer may already be gone, which is what was wanted.
-    let _ = std::future::poll_fn(|cx| Pin::new(&mut *write).poll_shutdown(cx)).await;
+    let _ = poll_fn(|cx| write.poll_finish(cx)).await;
 }
 
 /// True if the peer neither closed the connection nor sent anything.
@@ -129,7 +136,7 @@ pub fn reset_on_close(stream: &TcpStream) {
 }
 
 /// Ends a connection whose client may still be sending: it gets the answer before the reset.
-pub async fn linger(stream: &mut TcpStream, watch: &Watch, limit: Duration, max_bytes: usize) {
+pub async fn linger(stream: &mut ClientStream, watch: &Watch, limit: Duration, max_bytes: usize) {
     let (mut read, mut write) = stream.split();
     finish(&mut write).await;
     watch.arm(Side::Input, limit);

@@ -1,0 +1,90 @@
+//! The client's side of a connection: what carries the bytes, chosen once and without boxes.
+
+use super::halves::{Sink, Source};
+use super::reset_on_close;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+pub enum ClientStream {
+    Plain(TcpStream),
+}
+
+impl ClientStream {
+    pub fn split(&mut self) -> (ClientRead<'_>, ClientWrite<'_>) {
+        match self {
+            Self::Plain(socket) => {
+                let (read, write) = socket.split();
+                (ClientRead::Plain(read), ClientWrite::Plain(write))
+            }
+        }
+    }
+
+    /// The address the client connected to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().local_addr()
+    }
+
+    /// The client has closed the connection, or its side of it, even with bytes still unread.
+    pub fn is_gone(&self) -> bool {
+        let mut asked = [PollFd::new(self.socket(), PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut asked, Some(&at_once)).is_ok() && asked[0].revents().intersects(gone)
+    }
+
+    /// The next close is a reset, by which the client learns that something was lost.
+    pub fn reset_on_close(&self) {
+        reset_on_close(self.socket());
+    }
+
+    /// What carries it all.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+        }
+    }
+}
+
+pub enum ClientRead<'a> {
+    Plain(ReadHalf<'a>),
+}
+
+impl Source for ClientRead<'_> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(read) => read.poll_ready(cx),
+        }
+    }
+    fn poll_into(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(read) => read.poll_into(cx, room),
+        }
+    }
+}
+
+pub enum ClientWrite<'a> {
+    Plain(WriteHalf<'a>),
+}
+
+impl Sink for ClientWrite<'_> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(write) => write.poll_write(cx, data),
+        }
+    }
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(write) => write.poll_flush(cx),
+        }
+    }
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(write) => write.poll_finish(cx),
+        }
+    }
+}
