@@ -152,7 +152,7 @@ fn a_node_project_runs_with_its_packages() {
     );
     project.write(
         "package-lock.json",
-        r#"{"lockfileVersion": 3, "packages": {"": {}, "node_modules/is-number": {"version": "7.0.0",
+        r#"{"lockfileVersion": 3, "packages": {"": {"dependencies": {"is-number": "7.0.0"}}, "node_modules/is-number": {"version": "7.0.0",
         "integrity": "sha512-41Cifkg6e8TylSpdtTpeLVMqvSBEVzTttHvERD741+pnZ8ANv0004MRL43QKPDlK9cGvNp6NZWZUBlbGXYxxng=="}}}"#,
     );
     project.write(
@@ -162,6 +162,85 @@ fn a_node_project_runs_with_its_packages() {
     let jail = Jail::new(&plan(&spec(project.path()), &NoRunner).plan);
     let running = jail.start(&[]);
     assert_eq!(get(&running, "/", "").1, "number true");
+}
+
+/// A file of the projects that real tools made locks for.
+fn fixture(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The workspace of `tests/projects/node` with the lock of one tool runs on what that lock states.
+fn node_workspace_runs(file: &str, lock: &str) {
+    let project = TempDir::new();
+    let package = fixture("node/package.json");
+    let package = match file {
+        "pnpm-lock.yaml" => {
+            package.replace("\"util-of-ours\": \"1.0.0\"", "\"util-of-ours\": \"workspace:*\"")
+        }
+        _ => package,
+    };
+    project.write("package.json", &package);
+    project.write(file, fixture(&format!("node/locks/{lock}")));
+    for path in ["server.js", "packages/util/package.json", "packages/util/index.js"] {
+        project.write(path, fixture(&format!("node/{path}")));
+    }
+    let jail = Jail::new(&plan(&spec(project.path()), &NoRunner).plan);
+    let running = jail.start(&[]);
+    assert_eq!(get(&running, "/", "").1, "<b>hi</b> 1.2.3 true 1000 function", "{}", running.output());
+}
+
+#[test]
+fn a_node_workspace_runs_with_the_lock_of_pnpm() {
+    if testkit::require_root("a_node_workspace_runs_with_the_lock_of_pnpm") {
+        node_workspace_runs("pnpm-lock.yaml", "pnpm9.yaml");
+    }
+}
+
+#[test]
+fn a_node_workspace_runs_with_the_lock_of_yarn_1() {
+    if testkit::require_root("a_node_workspace_runs_with_the_lock_of_yarn_1") {
+        node_workspace_runs("yarn.lock", "yarn1.lock");
+    }
+}
+
+#[test]
+fn a_node_workspace_runs_with_the_lock_of_present_yarn() {
+    if testkit::require_root("a_node_workspace_runs_with_the_lock_of_present_yarn") {
+        node_workspace_runs("yarn.lock", "berry.lock");
+    }
+}
+
+#[test]
+fn a_node_workspace_runs_with_the_first_form_of_npms_lock() {
+    if testkit::require_root("a_node_workspace_runs_with_the_first_form_of_npms_lock") {
+        node_workspace_runs("package-lock.json", "npm1.json");
+    }
+}
+
+#[test]
+fn a_site_is_built_by_its_bundler_and_served() {
+    if !testkit::require_root("a_site_is_built_by_its_bundler_and_served") {
+        return;
+    }
+    let project = TempDir::new();
+    // npm chooses the versions, because there is no lock; the build calls npm, as many do.
+    project.write(
+        "package.json",
+        r#"{"type": "module", "scripts": {"build": "npm run pages", "pages": "esbuild src/main.ts --bundle --outfile=dist/main.js && cp index.html dist/"},
+            "devDependencies": {"esbuild": "0.25.0"}}"#,
+    );
+    project.write("index.html", "<script src=main.js></script>");
+    project.write("src/main.ts", "const greeting: string = 'hello';\nconsole.log(greeting);\n");
+    let planned = plan(&spec(project.path()), &JailRunner);
+    let notes = planned.notes.join("\n");
+    assert!(notes.contains("npm made one") && notes.contains("package-lock.json"), "{notes}");
+    let jail = Jail::new(&planned.plan);
+    let running = jail.start(&[]);
+    assert_eq!(get(&running, "/", "").1, "<script src=main.js></script>");
+    let (_, script) = get(&running, "/main.js", "");
+    assert!(script.contains("hello") && !script.contains("string"), "{script}");
+    assert_eq!(plan(&spec(project.path()), &NoRunner).plan.inputs, planned.plan.inputs);
 }
 
 #[test]
@@ -207,9 +286,8 @@ impl Runner for JailRunner {
             output(line);
         }
         for mount in request.mounts.iter().filter(|mount| !mount.read_only) {
-            for file in fs::read_dir(inside(&mount.target)).unwrap().flatten() {
-                fs::copy(file.path(), mount.source.join(file.file_name())).unwrap();
-            }
+            let from = inside(&mount.target).join(".");
+            assert!(Command::new("cp").arg("-r").arg(from).arg(&mount.source).status().unwrap().success());
         }
         Ok(RunOutcome { code: done.status.code().unwrap_or(-1), timed_out: false })
     }

@@ -95,6 +95,11 @@ fn parse(line: &str) -> Pattern {
     Pattern { segments, negated }
 }
 
+/// Whether one pattern names exactly this path.
+pub fn glob(pattern: &str, path: &str) -> bool {
+    matches(&parse(pattern).segments, &path.split('/').collect::<Vec<_>>())
+}
+
 /// `**` stands for any number of directories, none included.
 fn matches(pattern: &[String], parts: &[&str]) -> bool {
     match (pattern.split_first(), parts.split_first()) {

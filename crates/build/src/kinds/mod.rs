@@ -24,6 +24,8 @@ mod cache;
 mod elf;
 mod libraries;
 mod suite;
+mod tool;
+mod yaml;
 
 #[cfg(test)]
 mod testing;
@@ -33,7 +35,7 @@ pub use detect::Kind;
 pub use ignore::Ignore;
 pub use libraries::packages_for_binary;
 pub use runner::{NoRunner, RunMount, RunOutcome, RunRequest, Runner, RunnerError};
-pub use settings::{Context, Machine, Planned};
+pub use settings::{Context, LOCKED, Machine, Planned};
 
 use crate::BuildError;
 use model::Digest;

@@ -12,8 +12,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// A variable of the caller that `juchu build --locked` sets.
+pub const LOCKED: &str = "JUCHU_LOCKED";
 /// Raised when a recipe decides differently for the same input, so that images are made anew.
-const RECIPES_VERSION: u32 = 2;
+const RECIPES_VERSION: u32 = 3;
 
 /// The caller's side of a build.
 pub struct Context<'a> {
@@ -130,6 +132,20 @@ impl<'a> Project<'a> {
     /// Somebody already said what to run.
     pub fn start_is_stated(&self) -> bool {
         self.ctx.states_command || self.image().entrypoint.is_some() || self.image().command.is_some()
+    }
+
+    /// With `--locked`, what would be chosen now and not by a lock file is an error.
+    pub fn refuse_without_lock(&self, lock: &str, command: &str) -> Result<(), BuildError> {
+        match self.ctx.variable(LOCKED) {
+            None => Ok(()),
+            Some(_) => Err(BuildError::input_hint(
+                format!(
+                    "{} has no {lock} that fixes every version, and `--locked` lets nothing be chosen",
+                    self.place()
+                ),
+                format!("run `{command}` and keep the file, or build without `--locked`"),
+            )),
+        }
     }
 
     /// The context as people know it.

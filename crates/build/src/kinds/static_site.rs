@@ -26,6 +26,15 @@ pub fn plan(project: &Project) -> Result<Draft, BuildError> {
             "put one there or in public/, dist/, build/ or site/",
         ));
     };
+    let mut draft = plan_from(tree, directory)?;
+    if !directory.is_empty() {
+        draft.note(format!("serving the directory {directory}/"));
+    }
+    Ok(draft)
+}
+
+/// The pages of one directory of a tree, which may be what a build has left.
+pub fn plan_from(tree: &Tree, directory: &str) -> Result<Draft, BuildError> {
     let mut draft = Draft::default();
     draft.package("nginx");
     draft.exclude = vec!["iproute2".to_owned()];
@@ -37,9 +46,6 @@ pub fn plan(project: &Project) -> Result<Draft, BuildError> {
     draft.command = ["/usr/sbin/nginx", "-e", "stderr", "-c", CONFIGURATION].map(str::to_owned).to_vec();
     draft.ports = vec![(PORT, "tcp".to_owned())];
     draft.stop_signal = Some("SIGQUIT".to_owned());
-    if !directory.is_empty() {
-        draft.note(format!("serving the directory {directory}/"));
-    }
     Ok(draft)
 }
 

@@ -77,6 +77,7 @@ pub async fn build(screen: &Screen, home: &Home, args: Build, stack: StackArgs, 
     Home::check_rights()?;
     let wanted = wanted(screen, &args, &stack)?;
     let mut bench = Bench::new(screen, home, hooks, &wanted)?;
+    bench.locked = args.locked;
     if args.check {
         return check::check(&mut bench, &wanted, args.output.json).await;
     }
@@ -137,22 +138,26 @@ struct Bench<'a> {
     signals: Signals,
     /// Columns of the longest name.
     wide: usize,
+    /// Nothing may be chosen beside lock files.
+    locked: bool,
 }
 
 impl<'a> Bench<'a> {
     fn new(screen: &'a Screen, home: &'a Home, hooks: &Hooks, wanted: &Wanted) -> Result<Self, Report> {
         let wide = wanted.services.iter().map(|s| s.name.as_str().len()).max().unwrap_or_default();
         let store = ImageStore::open(&home.join("images")).map_err(|e| e.report())?;
-        Ok(Self { screen, home, make: hooks.make, store, signals: Signals::new()?, wide: wide.min(NAME_MAX) })
+        let (wide, signals) = (wide.min(NAME_MAX), Signals::new()?);
+        Ok(Self { screen, home, make: hooks.make, store, signals, wide, locked: false })
     }
 
     fn order(&self, service: Service) -> BuildOrder {
+        let locked = self.locked.then(|| (build::kinds::LOCKED.to_owned(), "1".to_owned()));
         BuildOrder {
             service,
             store: self.store.root().to_owned(),
             cache: self.home.join("cache"),
             umask: None,
-            variables: BTreeMap::new(),
+            variables: locked.into_iter().collect(),
         }
     }
 

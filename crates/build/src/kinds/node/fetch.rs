@@ -1,13 +1,15 @@
 //! Packages from an npm registry: fetched by the lock's address, checked against its integrity,
 //! unpacked once into the cache.
 
-use super::lock::Package;
+use super::package::{Check, Package, Platform};
+use super::yarn_zip;
 use crate::http::{Http, read_body};
 use crate::kinds::cache::Cache;
 use crate::kinds::settings::{Context, Project};
 use crate::{BuildError, durable};
 use base64::Engine as _;
 use model::Digest;
+use serde_json::Value;
 use sha2::Digest as _;
 use std::fs::{self, File, Permissions};
 use std::io::Read;
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org";
 const PACKAGE_LIMIT: u64 = 512 << 20;
+const DESCRIPTION_LIMIT: u64 = 4 << 20;
 const UNPACKED_LIMIT: u64 = 4 << 30;
 const FILE_LIMIT: usize = 200_000;
 
@@ -43,40 +46,103 @@ impl<'a> Registry<'a> {
         if let Some(text) = project.tree()?.text(".npmrc")? {
             settings.read(&text, ctx);
         }
-        let own = ctx
-            .variable("npm_config_userconfig")
-            .or(ctx.variable("NPM_CONFIG_USERCONFIG"))
-            .map(PathBuf::from);
-        if let Some(path) = own.or_else(|| ctx.home().map(|home| home.join(".npmrc"))) {
+        if let Some(path) = user_settings(ctx) {
             settings.read(&fs::read_to_string(path).unwrap_or_default(), ctx);
         }
         Ok(Self { ctx, http: Http::new(), settings })
     }
 
+    /// The registry of packages without a scope.
+    pub fn address(&self) -> &str {
+        self.settings.registry_of("")
+    }
+
+    /// The caller's own `.npmrc`, which may not exist.
+    pub fn user_settings(&self) -> Option<PathBuf> {
+        user_settings(self.ctx)
+    }
+
     /// The unpacked package and a digest that stands for its bytes.
     pub fn fetch(&self, package: &Package) -> Result<(PathBuf, Digest), BuildError> {
-        let (algorithm, expected) = integrity(package)?;
-        let name = format!("{algorithm}-{}", hexadecimal(&expected));
+        let (expected, url) = self.expected(package)?;
+        let name = expected.name();
         let root = Cache::of(self.ctx).directory("unpacked-packages", &name, |into| {
-            let url = self.settings.address(package)?;
             self.ctx.say(&format!("fetching {}@{}", package.name, package.version));
-            let bytes = self.download(&url)?;
-            verify(&url, algorithm, &expected, &bytes)?;
+            let bytes = self.download(&url, PACKAGE_LIMIT)?;
+            expected.verify(&url, &package.name, &bytes)?;
             unpack(&url, &bytes, into)
         })?;
         Ok((root, super::input_digest(&name)))
     }
 
-    fn download(&self, url: &str) -> Result<Vec<u8>, BuildError> {
+    /// What the bytes must be, and where they are.
+    fn expected(&self, package: &Package) -> Result<(Expected, String), BuildError> {
+        match &package.check {
+            Check::Integrity(text) => Ok((integrity(package, text)?, self.settings.address(package)?)),
+            Check::YarnZip(sum) => {
+                Ok((Expected::YarnZip(sum.to_ascii_lowercase()), self.settings.address(package)?))
+            }
+            Check::Registry => {
+                let about = self.about(package)?;
+                let dist =
+                    |key: &str| about.get("dist").and_then(|dist| dist.get(key)?.as_str()).map(str::to_owned);
+                let text = dist("integrity").unwrap_or_default();
+                let package = Package { resolved: dist("tarball"), ..package.clone() };
+                Ok((integrity(&package, &text)?, self.settings.address(&package)?))
+            }
+            Check::Missing => Err(no_integrity(package)),
+        }
+    }
+
+    /// Whether an optional package runs here, asking the registry where the lock does not say.
+    pub fn fits(&self, package: &Package) -> Result<bool, BuildError> {
+        let machine = self.ctx.machine;
+        match package.platform.fits(machine) {
+            Some(fits) => Ok(fits),
+            None if !package.optional => Ok(true),
+            None => {
+                let about = self.about(package)?;
+                let list = |key: &str| {
+                    let items = about.get(key).and_then(Value::as_array).into_iter().flatten();
+                    items.filter_map(Value::as_str).map(str::to_owned).collect()
+                };
+                let platform = Platform::Stated { os: list("os"), cpu: list("cpu"), libc: list("libc") };
+                Ok(platform.fits(machine).unwrap_or(true))
+            }
+        }
+    }
+
+    /// What the registry says about one version; asked once.
+    fn about(&self, package: &Package) -> Result<Value, BuildError> {
+        let cache = Cache::of(self.ctx);
+        let url =
+            format!("{}/{}/{}", self.settings.registry_of(&package.name), package.name, package.version);
+        let name = format!("{}.json", Digest::of(url.as_bytes()).hex());
+        if let Some(known) = cache.read("npm-versions", &name) {
+            return Ok(known);
+        }
+        let bytes = self.download(&url, DESCRIPTION_LIMIT)?;
+        let about: Value =
+            serde_json::from_slice(&bytes).map_err(|error| BuildError::malformed(url, error))?;
+        cache.write("npm-versions", &name, &about)?;
+        Ok(about)
+    }
+
+    fn download(&self, url: &str, limit: u64) -> Result<Vec<u8>, BuildError> {
         let header = self.settings.authorisation(url);
         let headers: Vec<(&str, &str)> =
             header.iter().map(|value| ("authorization", value.as_str())).collect();
         let answer = self.http.get(url, &headers)?;
         match answer.status().as_u16() {
-            200 => read_body(url, answer.into_body(), PACKAGE_LIMIT),
+            200 => read_body(url, answer.into_body(), limit),
             status => Err(BuildError::Status { url: url.to_owned(), status }),
         }
     }
+}
+
+fn user_settings(ctx: &Context) -> Option<PathBuf> {
+    let stated = ctx.variable("npm_config_userconfig").or(ctx.variable("NPM_CONFIG_USERCONFIG"));
+    stated.map(PathBuf::from).or_else(|| ctx.home().map(|home| home.join(".npmrc")))
 }
 
 fn tidy(url: &str) -> String {
@@ -101,22 +167,22 @@ impl Settings {
         }
     }
 
+    fn registry_of(&self, name: &str) -> &str {
+        let scope = name.split_once('/').map(|(scope, _)| scope);
+        let scoped = self.scopes.iter().find(|(known, _)| Some(known.as_str()) == scope);
+        scoped.map(|(_, url)| url.as_str()).or(self.registry.as_deref()).unwrap_or(DEFAULT_REGISTRY)
+    }
+
     /// The lock's own address, with npm's public registry replaced by the configured one.
     fn address(&self, package: &Package) -> Result<String, BuildError> {
-        let scope = package.name.split_once('/').map(|(scope, _)| scope);
-        let scoped =
-            self.scopes.iter().find(|(name, _)| Some(name.as_str()) == scope).map(|(_, url)| url.as_str());
-        let registry = scoped.or(self.registry.as_deref()).unwrap_or(DEFAULT_REGISTRY);
+        let registry = self.registry_of(&package.name);
         let plain = package.name.rsplit('/').next().unwrap_or(&package.name);
         match &package.resolved {
             None => Ok(format!("{registry}/{}/-/{plain}-{}.tgz", package.name, package.version)),
             Some(url) if url.starts_with(DEFAULT_REGISTRY) => Ok(url.replacen(DEFAULT_REGISTRY, registry, 1)),
             Some(url) if url.starts_with("https://") || url.starts_with("http://") => Ok(url.clone()),
             Some(other) => Err(BuildError::input_hint(
-                format!(
-                    "package-lock.json takes {} from `{other}`, which is not supported yet",
-                    package.name
-                ),
+                format!("the lock file takes {} from `{other}`, not from a registry", package.name),
                 "use a version from a registry",
             )),
         }
@@ -142,37 +208,60 @@ fn expand(value: &str, ctx: &Context) -> String {
     out + rest
 }
 
-/// The strongest digest the lock gives.
-fn integrity(package: &Package) -> Result<(&'static str, Vec<u8>), BuildError> {
-    let text = package.integrity.as_deref().unwrap_or("");
+/// What the bytes of a package must be.
+enum Expected {
+    /// Algorithm and digest of the archive.
+    Archive(&'static str, Vec<u8>),
+    /// SHA-512 of the zip file that yarn would make of it.
+    YarnZip(String),
+}
+
+impl Expected {
+    /// A name for the unpacked package.
+    fn name(&self) -> String {
+        match self {
+            Self::Archive(algorithm, digest) => format!("{algorithm}-{}", hexadecimal(digest)),
+            Self::YarnZip(digest) => format!("yarn-{digest}"),
+        }
+    }
+
+    fn verify(&self, url: &str, package: &str, bytes: &[u8]) -> Result<(), BuildError> {
+        let (expected, found) = match self {
+            Self::YarnZip(expected) => (expected.clone(), yarn_zip::digest(url, package, bytes)?),
+            Self::Archive(algorithm, expected) => {
+                let found = match *algorithm {
+                    "sha512" => sha2::Sha512::digest(bytes).to_vec(),
+                    "sha384" => sha2::Sha384::digest(bytes).to_vec(),
+                    _ => sha2::Sha256::digest(bytes).to_vec(),
+                };
+                (hexadecimal(expected), hexadecimal(&found))
+            }
+        };
+        match expected == found {
+            true => Ok(()),
+            false => Err(BuildError::Digest { what: url.to_owned(), expected, found }),
+        }
+    }
+}
+
+/// The strongest digest of an integrity.
+fn integrity(package: &Package, text: &str) -> Result<Expected, BuildError> {
     for algorithm in ["sha512", "sha384", "sha256"] {
         let value = text.split_whitespace().find_map(|part| part.strip_prefix(algorithm)?.strip_prefix('-'));
         let value = value.map(|value| value.split('?').next().unwrap_or(value));
         let bytes = value.and_then(|value| base64::engine::general_purpose::STANDARD.decode(value).ok());
         if let Some(bytes) = bytes {
-            return Ok((algorithm, bytes));
+            return Ok(Expected::Archive(algorithm, bytes));
         }
     }
-    Err(BuildError::input_hint(
-        format!("package-lock.json has no usable integrity for {}", package.name),
-        "make it anew with npm 7 or later: remove node_modules and package-lock.json, then `npm install`",
-    ))
+    Err(no_integrity(package))
 }
 
-fn verify(url: &str, algorithm: &str, expected: &[u8], bytes: &[u8]) -> Result<(), BuildError> {
-    let found = match algorithm {
-        "sha512" => sha2::Sha512::digest(bytes).to_vec(),
-        "sha384" => sha2::Sha384::digest(bytes).to_vec(),
-        _ => sha2::Sha256::digest(bytes).to_vec(),
-    };
-    if found == expected {
-        return Ok(());
-    }
-    Err(BuildError::Digest {
-        what: url.to_owned(),
-        expected: hexadecimal(expected),
-        found: hexadecimal(&found),
-    })
+fn no_integrity(package: &Package) -> BuildError {
+    BuildError::input_hint(
+        format!("the lock file has no usable digest for {}", package.name),
+        "make it anew with a present version of the tool, after removing node_modules and the lock file",
+    )
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -214,16 +303,12 @@ fn unpack(url: &str, bytes: &[u8], into: &Path) -> Result<(), BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::node::lock::Lock;
     use crate::kinds::runner::NoRunner;
-    use crate::kinds::settings::Machine;
     use crate::kinds::testing::Fixture;
 
-    fn package(fields: &str) -> Package {
-        let text = format!(
-            r#"{{"lockfileVersion": 3, "packages": {{"node_modules/@s/a": {{"version": "1.0.0", {fields}}}}}}}"#
-        );
-        Lock::parse(&text, "lock").unwrap().production(Machine::X86_64).remove(0)
+    fn package(resolved: Option<&str>) -> Package {
+        let (name, version) = ("@s/a".to_owned(), "1.0.0".to_owned());
+        Package { name, version, resolved: resolved.map(str::to_owned), ..Package::default() }
     }
 
     #[test]
@@ -232,28 +317,24 @@ mod tests {
         let ctx = fixture.context(&NoRunner);
         let mut settings = Settings::default();
         settings.read("registry=https://r.example/npm/\n@s:registry=https://s.example/\n//s.example/:_authToken=${TOKEN}\n", &ctx);
-        let from_lock = package(r#""resolved": "https://registry.npmjs.org/@s/a/-/a-1.0.0.tgz""#);
+        let from_lock = package(Some("https://registry.npmjs.org/@s/a/-/a-1.0.0.tgz"));
         assert_eq!(settings.address(&from_lock).unwrap(), "https://s.example/@s/a/-/a-1.0.0.tgz");
         assert_eq!(settings.authorisation("https://s.example/@s/a").as_deref(), Some("Bearer secret"));
         assert_eq!(settings.authorisation("https://s.example.evil/@s/a"), None);
         settings.scopes.clear();
-        assert_eq!(
-            settings.address(&package(r#""x": 1"#)).unwrap(),
-            "https://r.example/npm/@s/a/-/a-1.0.0.tgz"
-        );
-        assert!(settings.address(&package(r#""resolved": "git+ssh://x/y""#)).is_err());
+        assert_eq!(settings.address(&package(None)).unwrap(), "https://r.example/npm/@s/a/-/a-1.0.0.tgz");
+        assert!(settings.address(&package(Some("git+ssh://x/y"))).is_err());
     }
 
     #[test]
     fn wrong_bytes_and_missing_digests_are_refused() {
-        assert!(integrity(&package(r#""x": 1"#)).is_err());
-        assert!(integrity(&package(r#""integrity": "sha1-AAAA""#)).is_err());
-        let (algorithm, expected) = integrity(&package(
-            r#""integrity": "sha1-AAAA sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=""#,
-        ))
-        .unwrap();
-        assert!(verify("u", algorithm, &expected, b"").is_ok());
-        assert!(verify("u", algorithm, &expected, b"x").unwrap_err().to_string().contains("has digest"));
+        let package = package(None);
+        assert!(integrity(&package, "").is_err());
+        assert!(integrity(&package, "sha1-AAAA").is_err());
+        let both = "sha1-AAAA sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        let expected = integrity(&package, both).unwrap();
+        assert!(expected.verify("u", "a", b"").is_ok());
+        assert!(expected.verify("u", "a", b"x").unwrap_err().to_string().contains("has digest"));
     }
 
     #[test]

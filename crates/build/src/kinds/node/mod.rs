@@ -1,122 +1,188 @@
-//! A Node project: Debian's nodejs, the project under /app, node_modules exactly as
-//! package-lock.json states it. Nothing is run while building: install scripts stay unrun.
+//! A Node project: Debian's nodejs, the project under /app, node_modules exactly as the lock file
+//! of npm, pnpm or yarn states it. A build script runs in a container without network; install
+//! scripts stay unrun.
 
+mod build;
 mod fetch;
+mod graph;
 mod lock;
+mod manifest;
+mod package;
+mod resolve;
+mod start;
+mod yarn_zip;
 
-use super::detect::NODE_STARTS;
 use super::draft::{APP_DIRECTORY, Draft, directory, file_from, link};
-use super::python_words;
 use super::settings::Project;
+use super::static_site;
 use super::suite::Suite;
 use super::tree::{Tree, TreeKind};
 use crate::BuildError;
-use lock::{Lock, Package};
+use crate::plan::Entry;
+use fetch::Registry;
+use lock::Lock;
+use manifest::Manifest;
 use model::Digest;
+use package::{Installation, Package, Wanted, programs};
 use serde_json::Value;
+use start::Start;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 pub fn plan(project: &Project) -> Result<Draft, BuildError> {
-    let tree = project.tree()?;
-    let manifest = manifest(project)?;
+    let manifest = Manifest::read(project, "")?;
     let mut draft = Draft::default();
     draft.package("nodejs");
     draft.package("ca-certificates");
     draft.package("tzdata");
     draft.environment.insert("NODE_ENV".to_owned(), "production".to_owned());
-    draft.add_tree(tree, "", APP_DIRECTORY);
-    if let Some(lock) = read_lock(project, &manifest)? {
-        install(&mut draft, project, &lock)?;
+    let lock = match Lock::read(project, &manifest)? {
+        Some(lock) => Some(lock),
+        None if manifest.dependencies(true).is_empty() => None,
+        None => Some(resolve::lock(project, &manifest, &mut draft)?),
+    };
+    let installed = |development: bool| match &lock {
+        Some(lock) => install(project, lock, development),
+        None => Ok(Installed::default()),
+    };
+    let built = match build::is_needed(&manifest) {
+        true => Some(build::run(project, &manifest, installed(true)?)?),
+        false => None,
+    };
+    let tree = match &built {
+        Some(built) => built,
+        None => project.tree()?,
+    };
+    if built.is_some() {
+        draft.inputs.push(("build".to_owned(), tree_digest(tree)?));
     }
-    note_engine(&mut draft, project, &manifest);
+    let needed = installed(false)?;
     if !project.start_is_stated() {
-        draft.command = start(project, &manifest)?;
+        match start::find(project, &manifest, tree, &needed.programs)? {
+            Start::Command(command) => draft.command = command,
+            Start::Site(directory) => {
+                let mut site = static_site::plan_from(tree, &directory)?;
+                site.note(format!("built by `{}`", manifest.script("build").unwrap_or_default()));
+                site.inputs = draft.inputs;
+                site.notes.extend(draft.notes);
+                return Ok(site);
+            }
+        }
     }
+    draft.add_tree(tree, "", APP_DIRECTORY);
+    note_engine(&mut draft, project, &manifest);
+    needed.place_into(&mut draft);
     Ok(draft)
 }
 
-fn manifest(project: &Project) -> Result<Value, BuildError> {
-    let Some(text) = project.tree()?.text("package.json")? else { return Ok(Value::Null) };
-    let value: Value = serde_json::from_str(&text).map_err(|error| {
-        BuildError::input(format!(
-            "{}/package.json:{}:{}: {error}",
-            project.place(),
-            error.line(),
-            error.column()
-        ))
-    })?;
-    match value.is_object() {
-        true => Ok(value),
-        false => Err(BuildError::input(format!("{}/package.json is not a JSON object", project.place()))),
-    }
+fn tree_digest(tree: &Tree) -> Result<Digest, BuildError> {
+    use sha2::Digest as _;
+    let mut hasher = sha2::Sha256::new();
+    tree.hash_into(&mut hasher)?;
+    Ok(Digest::from_raw(hasher.finalize().into()))
 }
 
-fn has_dependencies(manifest: &Value) -> bool {
-    let filled = |key: &str| manifest.get(key).and_then(Value::as_object).is_some_and(|map| !map.is_empty());
-    filled("dependencies") || filled("optionalDependencies")
+/// node_modules as entries of an image.
+#[derive(Debug, Default)]
+pub struct Installed {
+    entries: Vec<Entry>,
+    inputs: Vec<(String, Digest)>,
+    /// Packages that want to run something when they are installed.
+    unrun: Vec<String>,
+    /// Names in `node_modules/.bin` of the project.
+    programs: Vec<String>,
 }
 
-fn read_lock(project: &Project, manifest: &Value) -> Result<Option<Lock>, BuildError> {
-    let tree = project.tree()?;
-    for name in ["package-lock.json", "npm-shrinkwrap.json"] {
-        if let Some(text) = tree.text(name)? {
-            return Lock::parse(&text, &format!("{}/{name}", project.place())).map(Some);
+impl Installed {
+    fn place_into(self, draft: &mut Draft) {
+        if !self.unrun.is_empty() {
+            draft.note(format!(
+                "install scripts are not run while building; these packages have one and may need it: {}",
+                self.unrun.join(", ")
+            ));
         }
+        draft.base_extra.extend(self.entries);
+        draft.inputs.extend(self.inputs);
     }
-    if !has_dependencies(manifest) {
-        return Ok(None);
-    }
-    let other = ["yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb"].iter().find(|name| tree.has(name));
-    Err(match other {
-        Some(name) => BuildError::input_hint(
-            format!("{}/{name} is not read yet, only package-lock.json is", project.place()),
-            "run `npm install --package-lock-only` and keep both files",
-        ),
-        None => BuildError::input_hint(
-            format!("{} has dependencies but no package-lock.json", project.place()),
-            "run `npm install --package-lock-only`, so that every build installs the same versions",
-        ),
-    })
 }
 
-fn install(draft: &mut Draft, project: &Project, lock: &Lock) -> Result<(), BuildError> {
-    let registry = fetch::Registry::new(project)?;
-    let wanted = lock.production(project.ctx.machine);
-    let mut unrun = Vec::new();
+fn install(project: &Project, lock: &Lock, development: bool) -> Result<Installed, BuildError> {
+    let registry = Registry::new(project)?;
+    let fits = |package: &Package| registry.fits(package);
+    let installation = lock.install("the lock file", &Wanted { development, fits: &fits })?;
+    let mut installed = Installed::default();
     let mut programs: BTreeMap<String, String> = BTreeMap::new();
-    for package in &wanted {
-        let place = format!("{APP_DIRECTORY}/{}", package.place);
-        if let Some(target) = &package.link {
-            draft.app.push(link(&place, up_from(&package.place, target)));
-        } else if package.place.starts_with("node_modules/") || package.place.contains("/node_modules/") {
-            let (root, digest) = registry.fetch(package)?;
-            add_package(draft, &root, &place, package)?;
-            check_native(package, &root)?;
-            draft.inputs.push((package.place.clone(), digest));
+    let own: BTreeMap<&str, Vec<&str>> = linked_as(&installation);
+    for package in &installation.packages {
+        let (root, digest) = registry.fetch(package)?;
+        let stated = Stated::read(package, &root)?;
+        add_package(&mut installed, &root, package, &stated)?;
+        check_native(package, &stated, &root)?;
+        installed.inputs.push((package.place.clone(), digest));
+        if stated.has_install_script {
+            installed.unrun.push(package.name.clone());
         }
-        if package.has_install_script {
-            unrun.push(package.name.clone());
-        }
-        for (name, target) in &package.bin {
-            programs
-                .insert(bin_place(&package.place, name), format!("../{}/{target}", own_name(&package.place)));
+        let places = own.get(package.place.as_str()).into_iter().flatten().copied();
+        for place in places.chain([package.place.as_str()]) {
+            programs.extend(
+                stated
+                    .bin
+                    .iter()
+                    .map(|(name, file)| (bin_place(place, name), format!("../{}/{file}", own_name(place)))),
+            );
         }
     }
+    for (place, target) in &installation.links {
+        installed.entries.push(link(format!("{APP_DIRECTORY}/{place}"), up_from(place, target)));
+    }
+    installed.programs = programs
+        .keys()
+        .filter_map(|place| place.strip_prefix("node_modules/.bin/"))
+        .map(str::to_owned)
+        .collect();
     for (place, target) in programs {
-        draft.base_extra.push(link(format!("{APP_DIRECTORY}/{place}"), target));
+        installed.entries.push(link(format!("{APP_DIRECTORY}/{place}"), target));
     }
-    if !wanted.is_empty() {
-        draft.base_extra.push(directory(APP_DIRECTORY));
+    if !installation.packages.is_empty() {
+        installed.entries.push(directory(APP_DIRECTORY));
     }
-    if !unrun.is_empty() {
-        unrun.dedup();
-        draft.note(format!(
-            "install scripts are not run while building; these packages have one and may need it: {}",
-            unrun.join(", ")
-        ));
+    installed.unrun.sort();
+    installed.unrun.dedup();
+    Ok(installed)
+}
+
+/// Place of a package → the places of the project's own node_modules that lead to it.
+fn linked_as(installation: &Installation) -> BTreeMap<&str, Vec<&str>> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (place, target) in &installation.links {
+        if place.matches("node_modules/").count() == 1 {
+            found.entry(target).or_default().push(place);
+        }
     }
-    Ok(())
+    found
+}
+
+/// What the lock, or where it is silent the package itself, says.
+struct Stated {
+    bin: BTreeMap<String, String>,
+    has_install_script: bool,
+}
+
+impl Stated {
+    fn read(package: &Package, root: &Path) -> Result<Self, BuildError> {
+        if let (Some(bin), Some(has_install_script)) = (&package.bin, package.has_install_script) {
+            return Ok(Self { bin: bin.clone(), has_install_script });
+        }
+        let text = super::tree::read_text_if_there(&root.join("package.json"))?.unwrap_or_default();
+        // A package whose own manifest is broken has no programs and no scripts.
+        let own: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let scripts = ["preinstall", "install", "postinstall"];
+        let scripted = scripts.iter().any(|name| own.get("scripts").is_some_and(|s| s.get(name).is_some()));
+        Ok(Self {
+            bin: package.bin.clone().unwrap_or_else(|| programs(&package.name, own.get("bin"))),
+            has_install_script: scripted || root.join("binding.gyp").is_file(),
+        })
+    }
 }
 
 /// The name of a package within its node_modules: `@scope/name` or `name`.
@@ -135,21 +201,29 @@ fn up_from(place: &str, target: &str) -> String {
     format!("{}{target}", "../".repeat(place.matches('/').count()))
 }
 
-fn add_package(draft: &mut Draft, root: &Path, place: &str, package: &Package) -> Result<(), BuildError> {
-    let tree = Tree::everything(root)?;
-    draft.base_extra.push(directory(place));
-    for file in &tree.files {
+fn add_package(
+    installed: &mut Installed,
+    root: &Path,
+    package: &Package,
+    stated: &Stated,
+) -> Result<(), BuildError> {
+    let place = format!("{APP_DIRECTORY}/{}", package.place);
+    installed.entries.push(directory(&place));
+    for file in &Tree::everything(root)?.files {
         let TreeKind::File { executable, .. } = file.kind else { continue };
-        let program = package.bin.values().any(|path| *path == file.path);
+        let program = stated.bin.values().any(|path| *path == file.path);
         let target = format!("{place}/{}", file.path);
-        draft.base_extra.push(file_from(target, root.join(&file.path), executable || program));
+        installed.entries.push(file_from(target, root.join(&file.path), executable || program));
     }
     Ok(())
 }
 
 /// A package that is compiled when installed, and brings nothing compiled, cannot work.
-fn check_native(package: &Package, root: &Path) -> Result<(), BuildError> {
-    if !package.has_install_script || !root.join("binding.gyp").is_file() || root.join("prebuilds").is_dir() {
+fn check_native(package: &Package, stated: &Stated, root: &Path) -> Result<(), BuildError> {
+    if !stated.has_install_script || !root.join("binding.gyp").is_file() || root.join("prebuilds").is_dir() {
+        return Ok(());
+    }
+    if package.optional {
         return Ok(());
     }
     Err(BuildError::input_hint(
@@ -158,8 +232,8 @@ fn check_native(package: &Package, root: &Path) -> Result<(), BuildError> {
     ))
 }
 
-fn note_engine(draft: &mut Draft, project: &Project, manifest: &Value) {
-    let Some(wanted) = manifest.pointer("/engines/node").and_then(Value::as_str) else { return };
+fn note_engine(draft: &mut Draft, project: &Project, manifest: &Manifest) {
+    let Some(wanted) = manifest.text("/engines/node") else { return };
     let least = wanted.trim_start_matches(['>', '=', '^', '~', 'v', ' ']).split(['.', ' ']).next();
     let suite = project.archive.suite.as_str();
     let has = Suite::find(suite).map(|suite| suite.node);
@@ -169,39 +243,6 @@ fn note_engine(draft: &mut Draft, project: &Project, manifest: &Value) {
     {
         draft.note(format!("package.json asks for Node {wanted}, the suite {suite} has {has}"));
     }
-}
-
-/// `scripts.start` when it is `node FILE …`, else `main`, else a file by one of the usual names.
-fn start(project: &Project, manifest: &Value) -> Result<Vec<String>, BuildError> {
-    let tree = project.tree()?;
-    let script = manifest.pointer("/scripts/start").and_then(Value::as_str);
-    if let Some(words) = script.and_then(python_words)
-        && words[0] == "node"
-        && words.len() > 1
-    {
-        return Ok(words);
-    }
-    let main =
-        manifest.get("main").and_then(Value::as_str).map(|main| main.trim_start_matches("./").to_owned());
-    let main =
-        main.into_iter().flat_map(|main| [main.clone(), format!("{main}.js"), format!("{main}/index.js")]);
-    let usual = NODE_STARTS.iter().map(|name| (*name).to_owned());
-    if let Some(file) = main.chain(usual).find(|name| tree.has(name)) {
-        return Ok(vec!["node".to_owned(), file]);
-    }
-    Err(match script {
-        Some(script) => BuildError::input_hint(
-            format!(
-                "the start script of {} is `{script}`, and only `node FILE` is run without a shell",
-                project.place()
-            ),
-            "add `command: [\"node\", \"FILE.js\"]` to the service; compile TypeScript and bundles before building",
-        ),
-        None => BuildError::input_hint(
-            format!("nothing says what the Node project in {} runs", project.place()),
-            "add `command: [\"node\", \"FILE.js\"]` to the service, `\"start\": \"node FILE.js\"` to package.json, or server.js",
-        ),
-    })
 }
 
 /// The digest of the text of an integrity, for the image's inputs.

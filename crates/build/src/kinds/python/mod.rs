@@ -167,6 +167,7 @@ fn resolve(
     let wheels = match pinned::requirements(project, target, requirements, &indexes)? {
         Some(wheels) => wheels,
         None => {
+            project.refuse_without_lock("list of requirements with `==`", "pip-compile --generate-hashes")?;
             let wheels = pip::wheels(project, requirements)?;
             draft.note(format!(
                 "the requirements leave a choice; {} packages were chosen once and are kept until the requirements change",

@@ -11,6 +11,9 @@ pub struct Build {
     /// and compare them byte by byte; what differs is told by file, and ends with exit code 3.
     #[arg(long)]
     pub check: bool,
+    /// Let nothing be chosen: every version must stand in a lock file that agrees with its manifest.
+    #[arg(long)]
+    pub locked: bool,
     #[command(flatten)]
     pub output: Output,
     #[command(flatten)]

@@ -90,7 +90,7 @@ async fn check_one(bench: &mut Bench<'_>, service: &Service) -> Outcome<Checked>
         order.store = store_at(&root, bench)?;
         order.cache = root.join("cache");
         order.umask = Some(attributes.umask);
-        order.variables = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        order.variables.extend(variables.map(|(k, v)| (k.to_owned(), v.to_owned())));
         let began = Instant::now();
         digests.push(bench.make(order).await?.manifest);
         took.push(began.elapsed().as_millis() as u64);
