@@ -176,6 +176,7 @@ fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
         backend: backend.clone(),
         public: true,
         last_port: 0,
+        rules: Vec::new(),
     };
     let mut table = RouteTable { version: ROUTE_TABLE_VERSION, revision: 1, ..RouteTable::empty() };
     table.backends.insert(backend, Backend { endpoints: vec![endpoint], hold_ms: 0 });

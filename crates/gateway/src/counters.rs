@@ -1,6 +1,7 @@
 //! Counts without contention: each worker thread writes its own shard, readers add them up.
 
 use crate::wire::{Counts, Latency, LatencyBucket};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Four buckets for each doubling from 16 µs to 268 s, and one below.
@@ -90,6 +91,25 @@ fn edge_us(bucket: usize) -> u64 {
     (1 << octave) + (quarter + 1) * (1 << (octave - 2))
 }
 
+/// Counts of one of very many things, most of which never happen: a thread's part is made when it
+/// is first written to.
+pub struct Lazy {
+    shards: Box<[OnceLock<Box<Shard>>]>,
+}
+
+impl Lazy {
+    pub fn new(threads: usize) -> Self {
+        Self { shards: (0..threads).map(|_| OnceLock::new()).collect() }
+    }
+    pub fn shard(&self, thread: usize) -> &Shard {
+        self.shards[thread].get_or_init(Box::default)
+    }
+    pub fn read(&self) -> Counts {
+        let shards: Vec<&Shard> = self.shards.iter().filter_map(|shard| Some(&**shard.get()?)).collect();
+        read(&shards)
+    }
+}
+
 /// One thing's counts over all threads.
 pub struct Counters {
     shards: Box<[Shard]>,
@@ -107,29 +127,33 @@ impl Counters {
         self.shards.iter().fold(0, |sum: u64, shard| sum.wrapping_add(shard.active.load(Relaxed)))
     }
     pub fn read(&self) -> Counts {
-        let sum =
-            |pick: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| pick(s).load(Relaxed)).sum::<u64>();
-        Counts {
-            connections: sum(|s| &s.connections),
-            active: self.active(),
-            requests: sum(|s| &s.requests),
-            errors: sum(|s| &s.errors),
-            bytes_in: sum(|s| &s.bytes_in),
-            bytes_out: sum(|s| &s.bytes_out),
-            classes: std::array::from_fn(|i| self.shards.iter().map(|s| s.classes[i].load(Relaxed)).sum()),
-            latency: self.latency(sum(|s| &s.latency_sum_us)),
-        }
+        read(&self.shards.iter().collect::<Vec<_>>())
     }
-    fn latency(&self, sum_us: u64) -> Latency {
-        let buckets: Vec<LatencyBucket> = (0..BUCKETS)
-            .map(|i| LatencyBucket {
-                le_us: edge_us(i),
-                count: self.shards.iter().map(|s| s.latency[i].load(Relaxed)).sum(),
-            })
-            .filter(|bucket| bucket.count > 0)
-            .collect();
-        Latency { sum_us, buckets }
+}
+
+fn read(shards: &[&Shard]) -> Counts {
+    let sum = |pick: fn(&Shard) -> &AtomicU64| shards.iter().map(|s| pick(s).load(Relaxed)).sum::<u64>();
+    Counts {
+        connections: sum(|s| &s.connections),
+        active: shards.iter().fold(0, |sum: u64, shard| sum.wrapping_add(shard.active.load(Relaxed))),
+        requests: sum(|s| &s.requests),
+        errors: sum(|s| &s.errors),
+        bytes_in: sum(|s| &s.bytes_in),
+        bytes_out: sum(|s| &s.bytes_out),
+        classes: std::array::from_fn(|i| shards.iter().map(|s| s.classes[i].load(Relaxed)).sum()),
+        latency: latency(shards, sum(|s| &s.latency_sum_us)),
     }
+}
+
+fn latency(shards: &[&Shard], sum_us: u64) -> Latency {
+    let buckets: Vec<LatencyBucket> = (0..BUCKETS)
+        .map(|i| LatencyBucket {
+            le_us: edge_us(i),
+            count: shards.iter().map(|s| s.latency[i].load(Relaxed)).sum(),
+        })
+        .filter(|bucket| bucket.count > 0)
+        .collect();
+    Latency { sum_us, buckets }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub async fn until_ready(
 ) -> Result<Woken, NoPlace> {
     let place = match place {
         Some(place) => place,
-        none => none.insert(client.worker.held.enter(&client.route.backend, bytes)?),
+        none => none.insert(client.worker.held.enter(&client.backend, bytes)?),
     };
     loop {
         match place.wait(&client.stream).await {
@@ -74,7 +74,7 @@ pub async fn until_ready(
             if has_trusted(client) {
                 return Ok(Woken::TryAgain);
             }
-        } else if !client.route.backend.endpoints.is_empty() && place.may_probe() {
+        } else if !client.backend.endpoints.is_empty() && place.may_probe() {
             return Ok(Woken::TryAgain);
         }
     }
@@ -83,7 +83,7 @@ pub async fn until_ready(
 /// Something takes new work and could be connected to when that was last tried.
 fn has_trusted(client: &mut Client) -> bool {
     client.refresh();
-    client.route.backend.has_trusted(client.worker.registry.clock().now_ms())
+    client.backend.has_trusted(client.worker.registry.clock().now_ms())
 }
 
 impl Held {

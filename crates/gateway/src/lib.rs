@@ -22,6 +22,7 @@ mod http;
 mod log;
 mod names;
 mod process;
+mod rules;
 mod snapshot;
 mod stream;
 mod tcp;

@@ -74,6 +74,7 @@ pub struct Access<'a> {
     pub revision: u64,
     pub listener: SocketAddr,
     pub backend: &'a str,
+    pub rule: Option<&'a str>,
     pub instance: Option<&'a str>,
     pub client: &'a str,
     pub method: &'a [u8],
@@ -143,6 +144,7 @@ fn push_access(out: &mut Vec<u8>, access: &Access<'_>) {
     text("{\"time\":", timestamp(now_ms()).as_bytes());
     text(",\"client\":", access.client.as_bytes());
     text(",\"backend\":", access.backend.as_bytes());
+    text(",\"rule\":", access.rule.unwrap_or_default().as_bytes());
     text(",\"instance\":", access.instance.unwrap_or_default().as_bytes());
     text(",\"method\":", access.method);
     text(",\"host\":", access.host);
@@ -295,6 +297,7 @@ mod tests {
                 revision: 4,
                 listener: "127.0.0.1:80".parse().expect("an address"),
                 backend: "s/web:80",
+                rule: None,
                 instance: None,
                 client: "10.0.0.1",
                 method: b"GET",

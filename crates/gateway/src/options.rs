@@ -72,6 +72,8 @@ pub const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
 pub const BACKLOG: i32 = 4096;
 /// Listeners, backends and zones of one table.
 pub const MAX_TABLE_ENTRIES: usize = 4096;
+/// Rules of one table.
+pub const MAX_RULES: usize = 20_000;
 /// Bytes of one line on the control socket.
 pub const MAX_CONTROL_LINE: usize = 16 * 1024 * 1024;
 /// Connections on the control socket at one time.

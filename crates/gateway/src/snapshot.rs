@@ -5,6 +5,7 @@
 
 use crate::counters::{Counters, Shard};
 use crate::drain::Drain;
+use crate::rules::Rules;
 use model::service::Protocol;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ pub type ListenerId = u32;
 #[derive(Default)]
 pub struct Snapshot {
     pub routes: HashMap<ListenerId, Arc<Route>>,
+    pub backends: HashMap<String, Arc<Backend>>,
     pub zones: HashMap<IpAddr, Arc<Zone>>,
     /// By the address they ask from.
     pub askers: HashMap<IpAddr, Arc<Asker>>,
@@ -26,7 +28,7 @@ pub struct Snapshot {
     pub draining: HashMap<u64, Drain>,
 }
 
-/// Where the requests of one listener go. Rules by host and path would stand here.
+/// Where the requests of one listener go.
 pub struct Route {
     /// Of the table it is from.
     pub revision: u64,
@@ -34,6 +36,8 @@ pub struct Route {
     pub public: bool,
     pub address: SocketAddr,
     pub counters: Arc<Counters>,
+    /// For requests over HTTP; what none of them takes goes to the backend.
+    pub rules: Rules,
     pub backend: Arc<Backend>,
 }
 
@@ -231,7 +235,8 @@ pub fn fingerprint(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn mix(state: u64) -> u64 {
+/// Spreads a number over all others, the same in every process.
+pub fn mix(state: u64) -> u64 {
     let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

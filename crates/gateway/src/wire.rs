@@ -166,6 +166,8 @@ pub struct Status {
     #[serde(default)]
     pub connections: u64,
     pub listeners: Vec<ListenerStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleStatus>,
     pub backends: Vec<BackendStatus>,
     /// Addresses that could not be bound and are tried again.
     pub failed: Vec<BindFailure>,
@@ -195,6 +197,12 @@ pub struct ListenerStatus {
 
 fn is_tcp(transport: &Transport) -> bool {
     *transport == Transport::Tcp
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    pub rule: String,
+    pub counts: Counts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

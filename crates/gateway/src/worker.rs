@@ -356,6 +356,7 @@ impl Acceptor {
             watch: worker.registry.register(self.id),
             listener: self.id,
             route: self.route.clone(),
+            backend: self.route.backend.clone(),
             generation,
             peer: peer_text(peer),
             buf: Buf::default(),

@@ -200,6 +200,7 @@ fn all_addresses_and_a_virtual_one_share_a_port() {
         backend: "t/1:1".into(),
         public: false,
         last_port: 0,
+        rules: Vec::new(),
     });
     assert_eq!(gateway.apply(&wanted).failed, []);
     assert_eq!(Raw::to(SocketAddr::from(([127, 0, 0, 1], port))).send(GET).response().1, "published");

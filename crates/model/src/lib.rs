@@ -13,6 +13,7 @@ pub mod mount;
 pub mod release;
 pub mod report;
 pub mod route;
+pub mod rule;
 pub mod service;
 pub mod stack;
 pub mod subnet;

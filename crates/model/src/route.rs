@@ -1,5 +1,6 @@
 //! Where connections go: the whole of what the gateway knows, replaced at once.
 
+use crate::rule::Rule;
 use crate::service::{Protocol, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,12 +35,16 @@ pub type BackendId = String;
 pub struct Listener {
     pub address: SocketAddr,
     pub protocol: Protocol,
+    /// Empty: requests that no rule takes are not found here.
     pub backend: BackendId,
     /// For people outside (a published port) rather than between services.
     pub public: bool,
     /// When not 0: the first port that is free from that of `address` to this one.
     #[serde(default, skip_serializing_if = "is_no_port")]
     pub last_port: u16,
+    /// For requests over HTTP; what none of them takes goes to `backend`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
 }
 
 /// The instances behind one port of a service.

@@ -53,6 +53,7 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             backend,
             public: true,
             last_port: published.published_last,
+            rules: Vec::new(),
         };
         listeners(table, transport).push(listener);
     }
@@ -67,7 +68,8 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             for address in &virtual_addresses {
                 let address = SocketAddr::new(IpAddr::V4(*address), port);
                 let backend = backend.clone();
-                let listener = Listener { address, protocol, backend, public: false, last_port: 0 };
+                let listener =
+                    Listener { address, protocol, backend, public: false, last_port: 0, rules: Vec::new() };
                 listeners(table, transport).push(listener);
             }
         }

@@ -5,12 +5,13 @@ use super::datagrams::BoundDatagrams;
 use super::endpoints::Endpoints;
 use super::keep::{self, Kept, KeptPort};
 use super::table::{Key, askers, check, key, zone};
-use crate::counters::Counters;
+use crate::counters::{Counters, Lazy};
 use crate::datagram;
 use crate::drain::Drain;
 use crate::names;
 use crate::options::GatewayOptions;
-use crate::snapshot::{ListenerId, Route, Snapshot};
+use crate::rules;
+use crate::snapshot::{Backend, ListenerId, Route, Snapshot};
 use crate::watch::Retiring;
 use crate::wire::Refusal;
 use crate::worker::{Command, Handle, Shared};
@@ -48,6 +49,8 @@ pub struct Controller {
     /// With copies of their sockets.
     pub(super) zones: HashMap<IpAddr, (UdpSocket, TcpListener)>,
     pub(super) endpoints: Endpoints,
+    /// Counts of the rules in force, by their ids.
+    pub(super) rules: HashMap<String, Arc<Lazy>>,
     pub(super) failed: Vec<BindFailure>,
     /// Ports to choose again for those who asked for any.
     pub(super) ports: HashMap<Key, u16>,
@@ -72,6 +75,7 @@ impl Controller {
             names,
             relay,
             table: RouteTable::empty(),
+            rules: HashMap::new(),
             bound: HashMap::new(),
             datagrams: HashMap::new(),
             zones: HashMap::new(),
@@ -269,14 +273,20 @@ impl Controller {
 
     fn snapshot(&mut self, table: &RouteTable) -> Snapshot {
         let backends = self.endpoints.backends(table);
+        self.count_rules(table);
+        let nowhere = Arc::new(Backend::new(String::new(), Vec::new(), Duration::ZERO, Arc::default()));
         let route = |listener: &Listener, id: ListenerId, address: SocketAddr, counters: &Arc<Counters>| {
-            let backend = backends.get(listener.backend.as_str())?.clone();
+            let backend = match listener.backend.is_empty() {
+                true => nowhere.clone(),
+                false => backends.get(listener.backend.as_str())?.clone(),
+            };
             let route = Route {
                 revision: table.revision,
                 protocol: listener.protocol,
                 public: listener.public,
                 address,
                 counters: counters.clone(),
+                rules: rules::build(&listener.rules, &backends, &self.rules),
                 backend,
             };
             Some((id, Arc::new(route)))
@@ -291,7 +301,20 @@ impl Controller {
         });
         let routes = streams.chain(datagrams).collect();
         let zones = table.zones.iter().map(|named| (named.listen, Arc::new(zone(named)))).collect();
-        Snapshot { routes, zones, askers: askers(table), draining: self.endpoints.draining() }
+        let backends = backends.iter().map(|(id, backend)| ((*id).to_owned(), backend.clone())).collect();
+        Snapshot { routes, backends, zones, askers: askers(table), draining: self.endpoints.draining() }
+    }
+
+    /// A rule that stays goes on being counted where it was.
+    fn count_rules(&mut self, table: &RouteTable) {
+        let mut before = std::mem::take(&mut self.rules);
+        let threads = self.shared.shards();
+        let rules = table.listeners.iter().flat_map(|listener| &listener.rules);
+        let counted = rules.map(|rule| match before.remove_entry(&rule.id) {
+            Some(known) => known,
+            None => (rule.id.clone(), Arc::new(Lazy::new(threads))),
+        });
+        self.rules = counted.collect();
     }
 
     async fn update_zones(&mut self) {

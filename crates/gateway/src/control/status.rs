@@ -2,9 +2,10 @@
 
 use super::controller::Controller;
 use super::table::key;
-use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, Status};
+use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, RuleStatus, Status};
 use model::route::Listener;
 use model::service::Transport;
+use std::collections::HashSet;
 
 impl Controller {
     pub fn status(&self) -> Status {
@@ -20,6 +21,7 @@ impl Controller {
                 let datagrams = self.table.datagrams.iter().filter_map(|l| self.datagrams_status(l));
                 streams.chain(datagrams).collect()
             },
+            rules: self.rule_status(),
             backends: self.table.backends.keys().map(|id| self.backend_status(id)).collect(),
             failed: self.failed.clone(),
             names: self.names.counts(),
@@ -37,6 +39,18 @@ impl Controller {
             transport: Transport::Tcp,
             counts: bound.counters.read(),
         })
+    }
+
+    /// One rule may be on several listeners; it is counted as one.
+    fn rule_status(&self) -> Vec<RuleStatus> {
+        let mut seen = HashSet::new();
+        let rules = self.table.listeners.iter().flat_map(|listener| &listener.rules);
+        rules
+            .filter(|rule| seen.insert(rule.id.as_str()))
+            .filter_map(|rule| {
+                Some(RuleStatus { rule: rule.id.clone(), counts: self.rules.get(&rule.id)?.read() })
+            })
+            .collect()
     }
 
     fn datagrams_status(&self, listener: &Listener) -> Option<ListenerStatus> {

@@ -1,6 +1,7 @@
 //! What a table says, checked and read before anything is done with it. Pure.
 
 use crate::options::MAX_TABLE_ENTRIES;
+use crate::rules;
 use crate::snapshot::{Asker, Zone};
 use crate::wire::Refusal;
 use model::route::{Listener, NameZone, ROUTE_TABLE_VERSION, RouteTable};
@@ -69,7 +70,8 @@ pub fn check(table: &RouteTable) -> Result<(), Refusal> {
     let datagrams = table.datagrams.iter().map(|listener| ("UDP", listener));
     let mut keys = HashSet::new();
     for (transport, listener) in streams.chain(datagrams) {
-        if !table.backends.contains_key(&listener.backend) {
+        let leads_nowhere = listener.backend.is_empty() && !listener.rules.is_empty();
+        if !leads_nowhere && !table.backends.contains_key(&listener.backend) {
             return invalid(format!(
                 "{} leads to {}, which it does not have",
                 listener.address, listener.backend
@@ -79,6 +81,7 @@ pub fn check(table: &RouteTable) -> Result<(), Refusal> {
             return invalid(format!("{} is listened on twice", listener.address));
         }
     }
+    rules::check(table).map_err(|reason| Refusal::InvalidTable { reason })?;
     let mut zones = HashSet::new();
     match table.zones.iter().find(|zone| !zones.insert(zone.listen)) {
         Some(twice) => invalid(format!("{} has two zones", twice.listen)),

@@ -2,9 +2,99 @@
 
 use super::field;
 use crate::http::request::Refusal;
+use model::rule::{HeaderEdits, Redirect};
 
 /// Seconds after which a client may try again when no instance was ready.
 const RETRY_AFTER_S: &str = "1";
+
+/// What a redirect keeps of a request.
+pub struct Asked<'a> {
+    pub scheme: &'a str,
+    pub host: &'a [u8],
+    pub target: &'a [u8],
+}
+
+/// Appends what a rule answers itself; `close` says that no other follows.
+pub fn text(
+    status: u16,
+    body: &str,
+    edits: &HeaderEdits,
+    id: &[u8],
+    head_only: bool,
+    close: bool,
+    out: &mut Vec<u8>,
+) {
+    begin(status, id, edits, close, out);
+    // Neither has a body, and a length would announce one.
+    let bodiless = matches!(status, 204 | 304);
+    if !bodiless {
+        if !edits.set.contains_key("content-type") && !edits.remove.iter().any(|name| name == "content-type")
+        {
+            field::push(out, "Content-Type", b"text/plain; charset=utf-8");
+        }
+        field::push_length(out, body.len() as u64);
+    }
+    out.extend_from_slice(b"\r\n");
+    if !head_only && !bodiless {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// Appends a redirect to where the rule says.
+pub fn redirect(
+    redirect: &Redirect,
+    asked: &Asked<'_>,
+    edits: &HeaderEdits,
+    id: &[u8],
+    close: bool,
+    out: &mut Vec<u8>,
+) {
+    let mut location = redirect.scheme.as_deref().unwrap_or(asked.scheme).as_bytes().to_vec();
+    location.extend_from_slice(b"://");
+    match &redirect.host {
+        Some(host) => location.extend_from_slice(host.as_bytes()),
+        // The port belongs to the scheme that is left.
+        None if redirect.scheme.as_deref().is_some_and(|scheme| scheme != asked.scheme) => {
+            location.extend_from_slice(without_port(asked.host));
+        }
+        None => location.extend_from_slice(asked.host),
+    }
+    let query = asked.target.iter().position(|&b| b == b'?').map_or(&[][..], |at| &asked.target[at..]);
+    match &redirect.path {
+        Some(path) => {
+            location.extend_from_slice(path.as_bytes());
+            location.extend_from_slice(query);
+        }
+        None => location.extend_from_slice(asked.target),
+    }
+    begin(redirect.status, id, edits, close, out);
+    field::push(out, "Location", &location);
+    field::push_length(out, 0);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|&b| b == b':') {
+        Some(colon) if !host[colon..].contains(&b']') => &host[..colon],
+        _ => host,
+    }
+}
+
+/// The status line and the fields that every answer to a request has.
+fn begin(status: u16, id: &[u8], edits: &HeaderEdits, close: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    field::push_number(out, status.into());
+    out.push(b' ');
+    out.extend_from_slice(phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    field::push(out, "X-Request-Id", id);
+    for (name, value) in &edits.set {
+        field::push(out, name, value.as_bytes());
+    }
+    if close {
+        field::push(out, "Connection", b"close");
+    }
+}
 
 /// Appends a whole response; `close` says that no other follows.
 pub fn write(refusal: Refusal, id: Option<&[u8]>, head_only: bool, close: bool, out: &mut Vec<u8>) {
@@ -38,9 +128,24 @@ pub fn write(refusal: Refusal, id: Option<&[u8]>, head_only: bool, close: bool, 
 
 fn phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
         408 => "Request Timeout",
         414 => "URI Too Long",
+        410 => "Gone",
+        429 => "Too Many Requests",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
         417 => "Expectation Failed",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",

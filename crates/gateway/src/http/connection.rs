@@ -6,7 +6,7 @@ use super::request::{self, Context, Refusal};
 use crate::buffer::{Buf, Scratch};
 use crate::log::Access;
 use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
-use crate::snapshot::{ListenerId, Route};
+use crate::snapshot::{Backend, ListenerId, Route};
 use crate::stream::{self, ClientStream};
 use crate::watch::{Registered, Retiring, Side};
 use crate::worker::Worker;
@@ -25,6 +25,8 @@ pub struct Client {
     pub listener: ListenerId,
     /// The last route known; kept when the listener goes, so that what is under way can end.
     pub route: Arc<Route>,
+    /// Where what is asked at the moment goes.
+    pub backend: Arc<Backend>,
     pub generation: u64,
     /// The peer's address as text.
     pub peer: String,
@@ -38,8 +40,12 @@ impl Client {
             return;
         }
         self.generation = generation;
-        if let Some(route) = self.worker.shared.snapshot.load().routes.get(&self.listener) {
+        let snapshot = self.worker.shared.snapshot.load();
+        if let Some(route) = snapshot.routes.get(&self.listener) {
             self.route = route.clone();
+        }
+        if let Some(backend) = snapshot.backends.get(&self.backend.id) {
+            self.backend = backend.clone();
         }
     }
 }
@@ -154,12 +160,22 @@ async fn one(client: &mut Client, length: usize) -> Next {
     drop(scratch);
     match rewritten {
         // Boxed so that an idle connection does not carry the room an exchange needs.
-        Ok(request) => Box::pin(exchange::serve(client, request, head)).await,
+        Ok(request) => {
+            client.backend = backend(client, &request);
+            Box::pin(exchange::serve(client, request, head)).await
+        }
         Err(refusal) => {
             refused(client, refusal).await;
             Next::Linger
         }
     }
+}
+
+/// Where the request goes by its rule, or else by its listener.
+fn backend(client: &Client, request: &request::Request) -> Arc<Backend> {
+    let rule = request.rule.as_ref();
+    let chosen = rule.and_then(|rule| rule.backend(request.key, &client.worker.random));
+    chosen.unwrap_or(&client.route.backend).clone()
 }
 
 fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request::Request, Refusal> {
@@ -169,6 +185,8 @@ fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request
         local: &local,
         public: client.route.public,
         random: &client.worker.random,
+        rules: &client.route.rules,
+        has_default: !client.route.backend.id.is_empty(),
     };
     request::rewrite(&client.buf.filled()[..length], &context, head)
 }
@@ -182,6 +200,7 @@ async fn refused(client: &mut Client, refusal: Refusal) {
         revision: client.route.revision,
         listener: client.route.address,
         backend: &client.route.backend.id,
+        rule: None,
         instance: None,
         client: &client.peer,
         method: b"",

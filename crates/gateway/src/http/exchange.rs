@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::connection::Client;
+use super::field;
 use super::pool::Upstream;
 use super::request::{Refusal, Request};
 use super::response::Response;
@@ -11,7 +12,8 @@ use crate::buffer::{Buf, Scratch};
 use crate::hold::{self, NoPlace, Woken};
 use crate::log::Access;
 use crate::options::MAX_ATTEMPTS;
-use crate::snapshot::{Endpoint, Route, Work};
+use crate::rules::{Action, Rule};
+use crate::snapshot::{Endpoint, Work};
 use crate::stream;
 use crate::tcp;
 use crate::watch::Side;
@@ -63,6 +65,11 @@ const TOO_LARGE_TO_HOLD: Refusal =
 /// Serves one request whose rewritten head is `head`.
 pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next {
     let started = Instant::now();
+    if let Some(rule) = request.rule.clone()
+        && let Some(own) = own_answer(&rule, &request, &head, keeps(client, &request))
+    {
+        return answered(client, &request, &head, &own, started).await;
+    }
     let counters = client.route.counters.clone();
     let listener = counters.shard(client.worker.index);
     listener.begin();
@@ -84,6 +91,46 @@ pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next
     drop(place);
     let next = finish(client, &request, &head, outcome, instance.as_deref(), started).await;
     listener.end();
+    next
+}
+
+/// The answer of a rule that leads to no service.
+fn own_answer(rule: &Rule, request: &Request, head: &[u8], keep: bool) -> Option<Vec<u8>> {
+    let close = !keep;
+    let id = &head[request.id.clone()];
+    let mut out = Vec::new();
+    match &rule.action {
+        Action::Forward { .. } => return None,
+        Action::Answer { status, body } => {
+            answer::text(*status, body, &rule.edits.response, id, request.head, close, &mut out);
+        }
+        Action::Redirect(redirect) => {
+            let asked =
+                answer::Asked { scheme: "http", host: request.host(head), target: request.target(head) };
+            answer::redirect(redirect, &asked, &rule.edits.response, id, close, &mut out);
+        }
+    }
+    Some(out)
+}
+
+/// Whether the connection can carry another request after an answer that no instance gave.
+fn keeps(client: &Client, request: &Request) -> bool {
+    request.keep_alive && !has_body(request) && !client.watch.retires()
+}
+
+/// Writes an answer of the gateway's own that is what the rule asks for.
+async fn answered(client: &mut Client, request: &Request, head: &[u8], own: &[u8], started: Instant) -> Next {
+    let sent = send(client, own).await;
+    let status = own.get(9..12).and_then(field::decimal).unwrap_or_default() as u16;
+    let next = if keeps(client, request) { Next::Keep } else { Next::Linger };
+    note(
+        client,
+        request,
+        head,
+        &Finished { status, bytes_in: 0, bytes_out: sent, fault: None },
+        None,
+        started,
+    );
     next
 }
 
@@ -128,7 +175,7 @@ fn not_served(client: &Client, outcome: Attempt, waited: Result<Woken, NoPlace>)
         Err(NoPlace::TooLarge) => TOO_LARGE_TO_HOLD,
         Err(NoPlace::NotWanted) => refusal,
     };
-    let backend = &client.route.backend;
+    let backend = &client.backend;
     if refusal.status == 503 && refusal != NOT_CONNECTED {
         backend.without_endpoint.fetch_add(1, Relaxed);
         client.worker.say(&format!("{}: {}; answered 503", backend.id, refusal.reason));
@@ -138,7 +185,7 @@ fn not_served(client: &Client, outcome: Attempt, waited: Result<Woken, NoPlace>)
 
 fn choose(client: &Client, not: Option<u64>) -> Option<Arc<Endpoint>> {
     let worker = &client.worker;
-    client.route.backend.choose(not, worker.registry.clock().now_ms(), &worker.random)
+    client.backend.choose(not, worker.registry.clock().now_ms(), &worker.random)
 }
 
 fn nobody(request: &Request) -> Attempt {
@@ -257,7 +304,7 @@ pub async fn connect(client: &Client, work: &Work) -> io::Result<Upstream> {
 }
 
 fn not_connected(client: &Client, request: &Request, work: &Work) -> Attempt {
-    let again = client.route.backend.has_others(work.endpoint.number);
+    let again = client.backend.has_others(work.endpoint.number);
     let body_unread = has_body(request);
     Attempt::Failed { refusal: NOT_CONNECTED, again, may_wait: true, body_unread, bytes_in: 0 }
 }
@@ -298,7 +345,7 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
         return summary.done(Next::Abort, Some(reason));
     }
     let unanswered = matches!(fault, Fault::UpstreamGone | Fault::Cut) && summary.repeatable;
-    let others = client.route.backend.has_others(work.endpoint.number);
+    let others = client.backend.has_others(work.endpoint.number);
     let again = unanswered && (others || (summary.reused && fault == Fault::UpstreamGone));
     let (body_unread, bytes_in) = (!summary.request_done, summary.bytes_in);
     Attempt::Failed {
@@ -357,17 +404,55 @@ async fn finish(
             (next, refusal.status, bytes_in, sent, Some(refusal.reason))
         }
     };
+    note(client, request, head, &Finished { status, bytes_in, bytes_out, fault }, endpoint, started);
+    next
+}
+
+/// What came of a request.
+struct Finished {
+    status: u16,
+    bytes_in: u64,
+    bytes_out: u64,
+    fault: Option<&'static str>,
+}
+
+/// Counts a request and writes it down.
+fn note(
+    client: &Client,
+    request: &Request,
+    head: &[u8],
+    finished: &Finished,
+    endpoint: Option<&Endpoint>,
+    started: Instant,
+) {
+    let Finished { status, bytes_in, bytes_out, fault } = *finished;
     let micros = started.elapsed().as_micros() as u64;
-    count(client, &client.route, endpoint, status, micros, fault.is_some());
+    let thread = client.worker.index;
+    let rule = request.rule.as_deref();
+    let ours = rule.map(|rule| rule.counters.shard(thread));
+    for shard in [Some(client.route.counters.shard(thread)), ours].into_iter().flatten() {
+        shard.request(status, micros);
+        if fault.is_some() {
+            shard.error();
+        }
+    }
+    if let Some(shard) = ours {
+        shard.received(bytes_in);
+        shard.sent(bytes_out);
+    }
+    if let Some(endpoint) = endpoint {
+        endpoint.counters.shard(thread).request(status, micros);
+    }
     client.worker.log.access(&Access {
         revision: client.route.revision,
         listener: client.route.address,
-        backend: &client.route.backend.id,
+        backend: &client.backend.id,
+        rule: rule.map(|rule| rule.id.as_str()),
         instance: endpoint.map(|endpoint| endpoint.instance.as_str()),
         client: &client.peer,
         method: &head[request.method.clone()],
-        host: &head[request.host.clone()],
-        target: &head[request.target.clone()],
+        host: request.host(head),
+        target: request.target(head),
         id: &head[request.id.clone()],
         status,
         bytes_in,
@@ -375,19 +460,6 @@ async fn finish(
         micros,
         fault,
     });
-    next
-}
-
-fn count(client: &Client, route: &Route, endpoint: Option<&Endpoint>, status: u16, micros: u64, fault: bool) {
-    let thread = client.worker.index;
-    let listener = route.counters.shard(thread);
-    listener.request(status, micros);
-    if fault {
-        listener.error();
-    }
-    if let Some(endpoint) = endpoint {
-        endpoint.counters.shard(thread).request(status, micros);
-    }
 }
 
 /// Writes an answer of the gateway's own; returns its length.
@@ -400,10 +472,14 @@ pub async fn refuse(
 ) -> u64 {
     let mut out = Scratch::take();
     answer::write(refusal, id, head_only, close, &mut out);
+    send(client, &out).await
+}
+
+async fn send(client: &mut Client, out: &[u8]) -> u64 {
     let stall = client.worker.shared.limits.write_stall;
     let (_, mut write) = client.stream.split();
     // A client that does not take the answer loses it; the connection ends either way.
-    let _ = stream::write_all(&client.watch, Side::Output, &mut write, &out, stall).await;
+    let _ = stream::write_all(&client.watch, Side::Output, &mut write, out, stall).await;
     let sent = out.len() as u64;
     client.route.counters.shard(client.worker.index).sent(sent);
     sent

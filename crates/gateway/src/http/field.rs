@@ -1,6 +1,7 @@
 //! Header fields that decide where a message ends or whom it concerns, and everything else.
 
 use httparse::Header;
+use model::rule::HeaderEdits;
 
 /// Fields the gateway has to understand; the rest passes as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,28 @@ pub fn decimal(value: &[u8]) -> Option<u64> {
         return None;
     }
     Some(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// Whether a field of the message is taken away or replaced.
+pub fn is_edited(edits: &HeaderEdits, name: &str) -> bool {
+    let mut names = edits.remove.iter().chain(edits.set.keys());
+    names.any(|edited| edited.len() == name.len() && same(name, edited))
+}
+
+/// The value of the field of this name, if there is just one.
+pub fn value<'h>(headers: &[Header<'h>], name: &str) -> Option<&'h [u8]> {
+    let mut found = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+    let first = found.next()?;
+    found.next().is_none().then(|| first.value.trim_ascii())
+}
+
+/// The value of the cookie of this name.
+pub fn cookie<'h>(headers: &[Header<'h>], name: &str) -> Option<&'h [u8]> {
+    let fields = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cookie"));
+    fields.flat_map(|header| header.value.split(|&b| b == b';')).find_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        (!value.is_empty()).then_some(value)
+    })
 }
 
 /// Members of a comma-separated list without the space around them; empty ones are left out.

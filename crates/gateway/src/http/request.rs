@@ -6,11 +6,15 @@
 use super::Body;
 use super::field::{self, Kind, Options};
 use crate::options::{MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
+use crate::rules::{self, Rule, Rules};
 use crate::snapshot::Random;
 use httparse::Header;
+use model::rule::HeaderEdits;
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Longest request method and longest request id taken over from a client.
 const MAX_METHOD_BYTES: usize = 32;
@@ -35,10 +39,13 @@ pub struct Context<'a> {
     /// From outside: what it says of its origin is not believed.
     pub public: bool,
     pub random: &'a Random,
+    pub rules: &'a Rules,
+    /// What no rule takes goes somewhere, too.
+    pub has_default: bool,
 }
 
 /// What has to be known of a request once its head is rewritten. Ranges lie in the new head.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Request {
     pub head: bool,
     /// May be sent twice without harm.
@@ -53,6 +60,25 @@ pub struct Request {
     pub target: Range<usize>,
     pub host: Range<usize>,
     pub id: Range<usize>,
+    /// The rule that takes it, and what makes requests go the same way as it.
+    pub rule: Option<Arc<Rule>>,
+    pub key: Option<u64>,
+    /// Host and target as the client gave them, where the rule changes them.
+    pub given: Option<Box<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl Request {
+    /// What the client asked for, `head` being the one sent upstream.
+    pub fn host<'h>(&'h self, head: &'h [u8]) -> &'h [u8] {
+        self.given.as_ref().map_or(&head[self.host.clone()], |given| &given.0)
+    }
+    /// Changes to the header of its response.
+    pub fn response_edits(&self) -> Option<&HeaderEdits> {
+        self.rule.as_ref().map(|rule| &rule.edits.response).filter(|edits| !edits.is_none())
+    }
+    pub fn target<'h>(&'h self, head: &'h [u8]) -> &'h [u8] {
+        self.given.as_ref().map_or(&head[self.target.clone()], |given| &given.1)
+    }
 }
 
 /// Parses the head that is all of `head` and writes the upstream's head to `out`.
@@ -72,7 +98,32 @@ pub fn rewrite(head: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> Result<
     };
     let fields = Fields::read(parsed.headers, version == 0)?;
     let line = RequestLine::check(method, target, fields.host)?;
-    Writer { context, fields: &fields, line: &line, http10: version == 0 }.write(parsed.headers, out)
+    let (rule, key) = decide(context, &fields, &line, parsed.headers)?;
+    let writer = Writer { context, fields: &fields, line: &line, rule, key, http10: version == 0 };
+    writer.write(parsed.headers, out)
+}
+
+/// Which of the listener's rules takes the request.
+fn decide<'a>(
+    context: &Context<'a>,
+    fields: &Fields<'_>,
+    line: &RequestLine<'_>,
+    headers: &[Header<'_>],
+) -> Result<(Option<&'a Arc<Rule>>, Option<u64>), Refusal> {
+    if context.rules.is_empty() {
+        return Ok((None, None));
+    }
+    let asked = rules::Asked {
+        method: line.method,
+        host: fields.host.unwrap_or_default(),
+        target: if line.rootless { "/" } else { line.target },
+        headers,
+    };
+    match context.rules.find(&asked) {
+        Some(rule) => Ok((Some(rule), rule.key(&asked, context.client))),
+        None if context.has_default => Ok((None, None)),
+        None => Err(refuse(404, "no route leads there")),
+    }
 }
 
 fn malformed(head: &[u8], error: httparse::Error) -> Refusal {
@@ -292,6 +343,8 @@ struct Writer<'a> {
     context: &'a Context<'a>,
     fields: &'a Fields<'a>,
     line: &'a RequestLine<'a>,
+    rule: Option<&'a Arc<Rule>>,
+    key: Option<u64>,
     http10: bool,
 }
 
@@ -302,6 +355,9 @@ impl Writer<'_> {
             if self.passes(header, *kind) {
                 field::push(out, header.name, header.value);
             }
+        }
+        for (name, value) in self.edits().into_iter().flat_map(|edits| &edits.set) {
+            field::push(out, name, value.as_bytes());
         }
         match self.fields.body {
             Body::Length(length) => field::push_length(out, length),
@@ -328,6 +384,9 @@ impl Writer<'_> {
             target,
             host,
             id,
+            given: self.given(),
+            rule: self.rule.cloned(),
+            key: self.key,
         })
     }
 
@@ -341,17 +400,42 @@ impl Writer<'_> {
         };
         let method = part(self.line.method.as_bytes(), b" ");
         let root = part(if self.line.rootless { b"/" } else { b"" }, b"");
-        let rest = part(self.line.target.as_bytes(), b" HTTP/1.1\r\nHost: ");
-        let host = match self.fields.host {
+        let target = match self.rule {
+            Some(rule) if !self.line.rootless => rule.rewritten(self.line.target),
+            _ => Cow::Borrowed(self.line.target),
+        };
+        let rest = part(target.as_bytes(), b" HTTP/1.1\r\nHost: ");
+        let host = match self.host_to_send() {
             Some(host) => part(host, b"\r\n"),
             None => part((self.context.local)().to_string().as_bytes(), b"\r\n"),
         };
         (method, root.start..rest.end, host)
     }
 
+    /// What was asked for, if that is not what the service will see.
+    fn given(&self) -> Option<Box<(Vec<u8>, Vec<u8>)>> {
+        let edits = &self.rule?.edits;
+        let host = self.fields.host.unwrap_or_default().to_vec();
+        let target = self.line.target.as_bytes().to_vec();
+        (edits.prefix.is_some() || edits.host.is_some()).then(|| Box::new((host, target)))
+    }
+
+    /// The Host field the service sees.
+    fn host_to_send(&self) -> Option<&[u8]> {
+        let edited = self.rule.and_then(|rule| rule.edits.host.as_deref());
+        edited.map(str::as_bytes).or(self.fields.host)
+    }
+
+    fn edits(&self) -> Option<&HeaderEdits> {
+        self.rule.map(|rule| &rule.edits.request).filter(|edits| !edits.is_none())
+    }
+
     fn passes(&self, header: &Header<'_>, kind: Kind) -> bool {
         match kind {
-            Kind::Pass => !self.fields.options.strips(header.name),
+            Kind::Pass => {
+                !self.fields.options.strips(header.name)
+                    && self.edits().is_none_or(|edits| !field::is_edited(edits, header.name))
+            }
             Kind::Forwarded | Kind::RealIp => !self.context.public,
             _ => false,
         }
@@ -371,6 +455,9 @@ impl Writer<'_> {
         out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
         match self.fields.forwarded_host.filter(|_| told) {
             Some(original) => out.extend_from_slice(original),
+            None if self.rule.is_some_and(|rule| rule.edits.host.is_some()) => {
+                out.extend_from_slice(self.fields.host.unwrap_or_default());
+            }
             None => out.extend_from_within(host),
         }
         out.extend_from_slice(b"\r\n");
@@ -426,7 +513,9 @@ mod tests {
     fn rewritten(head: &[u8], public: bool) -> Result<(Request, Vec<u8>), Refusal> {
         let random = Random::new();
         let local = || "127.0.0.1:80".parse().expect("an address");
-        let context = Context { client: "10.0.0.9", local: &local, public, random: &random };
+        let rules = Rules::default();
+        let (client, has_default) = ("10.0.0.9", true);
+        let context = Context { client, local: &local, public, random: &random, rules: &rules, has_default };
         let mut out = Vec::new();
         rewrite(head, &context, &mut out).map(|request| (request, out))
     }

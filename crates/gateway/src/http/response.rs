@@ -5,14 +5,16 @@ use super::Body;
 use super::field::{self, Kind, Options};
 use crate::options::MAX_FIELDS;
 use httparse::Header;
+use model::rule::HeaderEdits;
 use std::mem::MaybeUninit;
 
 /// What of the request decides the form of its response.
-pub struct Asked {
+pub struct Asked<'a> {
     pub head: bool,
     pub http10: bool,
     pub keep_alive: bool,
     pub upgrade: bool,
+    pub edits: Option<&'a HeaderEdits>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub struct Response {
 
 /// Parses the head that is all of `head` and appends the client's head to `out`. An error says
 /// what the upstream did wrong.
-pub fn rewrite(head: &[u8], asked: &Asked, out: &mut Vec<u8>) -> Result<Response, &'static str> {
+pub fn rewrite(head: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<Response, &'static str> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, &mut slots)
@@ -130,7 +132,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    fn judge(&self, status: u16, version: u8, asked: &Asked) -> Response {
+    fn judge(&self, status: u16, version: u8, asked: &Asked<'_>) -> Response {
         let interim = status < 200;
         let bodiless = interim || asked.head || matches!(status, 204 | 304);
         let body = if bodiless { Body::None } else { self.framing };
@@ -159,7 +161,7 @@ fn write(
     parsed: &httparse::Response<'_, '_>,
     fields: &Fields<'_>,
     response: &Response,
-    asked: &Asked,
+    asked: &Asked<'_>,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -179,15 +181,19 @@ fn write(
                 | Kind::Upgrade
                 | Kind::Http2Settings
         );
-        if !hop && (*kind != Kind::Pass || !fields.options.strips(header.name)) {
+        let edited = asked.edits.is_some_and(|edits| field::is_edited(edits, header.name));
+        if !hop && !edited && (*kind != Kind::Pass || !fields.options.strips(header.name)) {
             field::push(out, header.name, header.value);
         }
+    }
+    for (name, value) in asked.edits.into_iter().flat_map(|edits| &edits.set) {
+        field::push(out, name, value.as_bytes());
     }
     write_framing(fields, response, asked, out);
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_framing(fields: &Fields<'_>, response: &Response, asked: &Asked, out: &mut Vec<u8>) {
+fn write_framing(fields: &Fields<'_>, response: &Response, asked: &Asked<'_>, out: &mut Vec<u8>) {
     if response.status == 101 {
         field::push(out, "Connection", b"Upgrade");
         field::push(out, "Upgrade", fields.upgrade.unwrap_or_default());
@@ -218,9 +224,9 @@ fn write_framing(fields: &Fields<'_>, response: &Response, asked: &Asked, out: &
 mod tests {
     use super::*;
 
-    const PLAIN: Asked = Asked { head: false, http10: false, keep_alive: true, upgrade: false };
+    const PLAIN: Asked = Asked { head: false, http10: false, keep_alive: true, upgrade: false, edits: None };
 
-    fn check(head: &str, asked: &Asked, expect: Result<&str, &str>) {
+    fn check(head: &str, asked: &Asked<'_>, expect: Result<&str, &str>) {
         let mut out = Vec::new();
         let outcome =
             rewrite(head.as_bytes(), asked, &mut out).map(|_| String::from_utf8_lossy(&out).into_owned());

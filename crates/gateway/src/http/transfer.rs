@@ -316,6 +316,7 @@ impl<'a> Transfer<'a> {
                 http10: self.request.http10,
                 keep_alive: self.request.keep_alive && self.request_done.get() && !self.watch.retires(),
                 upgrade: self.request.upgrade,
+                edits: self.request.response_edits(),
             };
             let mut out = Scratch::take();
             let response =

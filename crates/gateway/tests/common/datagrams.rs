@@ -113,6 +113,7 @@ pub fn serve(table: &mut RouteTable, backend: &str, instances: &[&Echo]) {
             backend: backend.to_owned(),
             public: true,
             last_port: 0,
+            rules: Vec::new(),
         });
     }
 }

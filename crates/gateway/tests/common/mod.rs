@@ -160,6 +160,7 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
             backend,
             public: *public,
             last_port: 0,
+            rules: Vec::new(),
         });
     }
     table
