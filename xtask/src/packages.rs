@@ -25,7 +25,8 @@ pub const PACKAGES: &[Package] = &[
     installed("iproute2", "looks at the networks that tests make"),
     installed("nftables", "looks at the firewall rules of these networks"),
     installed("skopeo", "reads the images that we build, as others do"),
-    installed("podman", "runs containers through our OCI command line"),
+    installed("umoci", "unpacks the images that we push, as others do"),
+    installed("podman", "runs containers through our OCI command line, and images that we push"),
     installed("runc", "the OCI runtime that ours is compared with"),
     installed("python3-venv", "holds the validators below"),
     unpacked("docker-registry", "a registry to pull images from"),
@@ -102,6 +103,14 @@ fn provide_validators() -> Outcome {
         &[&["install", "-q", "--disable-pip-version-check"], &VALIDATORS[..]].concat(),
     )?;
     Ok(std::fs::write(done, "")?)
+}
+
+/// Where `docker-registry` is, fetched where it is missing.
+pub fn provide_registry() -> Result<PathBuf, Failure> {
+    if is_installed("docker-registry") {
+        return Ok(PathBuf::from("docker-registry"));
+    }
+    Ok(unpack("docker-registry", "usr/bin/docker-registry")?.join("usr/bin/docker-registry"))
 }
 
 /// By `apt-get` as root; others are told what is missing.

@@ -283,6 +283,7 @@ fn finish(
         created: Some(created),
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
+        variant: None,
         config: (&plan.config).into(),
         rootfs: RootFs { kind: "layers".to_owned(), diff_ids: diff_ids.clone() },
         history,

@@ -74,6 +74,8 @@ pub struct Config {
     pub created: Option<String>,
     pub architecture: String,
     pub os: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     pub config: Runtime,
     pub rootfs: RootFs,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -3,6 +3,7 @@
 
 use crate::durable;
 use crate::error::BuildError;
+use crate::growing::Growing;
 use crate::http::Http;
 use crate::job::go_on;
 use crate::layout;
@@ -12,12 +13,37 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use ureq::Body;
+use ureq::http::Response;
 
 const MAX_ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LOCKS: u8 = 64;
 const BUFFER: usize = 128 << 10;
+
+/// What is to be there in the end.
+pub struct Expected<'a> {
+    /// Of where it comes from, for errors.
+    pub url: &'a str,
+    /// 64 hexadecimal digits.
+    pub sha256: &'a str,
+    pub size: Option<u64>,
+    /// No more than this is read, whatever comes.
+    pub limit: u64,
+}
+
+/// Where a download comes from.
+pub trait Source {
+    /// The bytes from `from` on; all of them where a part cannot be had.
+    fn open(&self, from: u64) -> Result<Opened, BuildError>;
+}
+
+pub struct Opened {
+    pub body: Box<dyn Read>,
+    /// Whether it begins where it was asked to begin, rather than at the first byte.
+    pub resumed: bool,
+}
 
 /// What is to be downloaded.
 pub struct Wanted<'a> {
@@ -59,8 +85,22 @@ pub fn to_file(
     target: &Path,
     cancel: &AtomicBool,
 ) -> Result<(), BuildError> {
-    let part = part_path(target);
-    retry(cancel, || one_attempt(http, wanted, target, &part, cancel))
+    let expected =
+        Expected { url: wanted.url, sha256: wanted.sha256, size: wanted.size, limit: wanted.limit };
+    let source = Web { http, wanted };
+    retry(cancel, || one_attempt(&source, &expected, target, None, cancel))
+}
+
+/// The same from any source, without trying again what the source gave up, and watched by who
+/// wants to read it while it grows.
+pub fn from_source(
+    source: &dyn Source,
+    expected: &Expected<'_>,
+    target: &Path,
+    growing: Option<&Growing>,
+    cancel: &AtomicBool,
+) -> Result<(), BuildError> {
+    one_attempt(source, expected, target, growing, cancel)
 }
 
 /// Tries again what may pass by itself, with growing pauses.
@@ -98,13 +138,14 @@ fn lock_path(target: &Path) -> PathBuf {
     target.with_file_name(format!(".lock-{bucket}"))
 }
 
-fn part_path(target: &Path) -> PathBuf {
+/// Where a download is kept until it is whole; it is resumed from there.
+pub fn part_path(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     target.with_file_name(format!(".part-{name}"))
 }
 
 /// Waits in short steps, so that giving up is quick.
-fn pause(total: Duration, cancel: &AtomicBool) -> Result<(), BuildError> {
+pub fn pause(total: Duration, cancel: &AtomicBool) -> Result<(), BuildError> {
     const STEP: Duration = Duration::from_millis(50);
     for _ in 0..total.as_millis().div_ceil(STEP.as_millis()) {
         go_on(cancel)?;
@@ -114,32 +155,46 @@ fn pause(total: Duration, cancel: &AtomicBool) -> Result<(), BuildError> {
 }
 
 fn one_attempt(
-    http: &Http,
-    wanted: &Wanted<'_>,
+    source: &dyn Source,
+    expected: &Expected<'_>,
     target: &Path,
-    part: &Path,
+    growing: Option<&Growing>,
     cancel: &AtomicBool,
 ) -> Result<(), BuildError> {
+    let part = part_path(target);
     let failed = |error| BuildError::io(format!("write {}", part.display()))(error);
     let _one_at_a_time = layout::lock_for_long(&lock_path(target), cancel)?;
-    if target.exists() && is_intact(target, wanted.sha256, cancel)? {
+    if target.exists() && is_intact(target, expected.sha256, cancel)? {
         return Ok(());
     }
     let mut file =
-        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(part).map_err(failed)?;
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&part).map_err(failed)?;
     let mut context = Context::new(&SHA256);
     let mut have = hash_existing(&mut file, &mut context).map_err(failed)?;
-    if wanted.size.is_none_or(|size| have < size) {
-        have = receive(http, wanted, &mut file, &mut context, have, cancel)?;
+    if let Some(growing) = growing {
+        growing.begin(file.try_clone().map_err(failed)?, have);
+    }
+    if expected.size.is_none_or(|size| have < size) {
+        have = match receive(source, expected, &mut file, &mut context, (have, growing), cancel) {
+            Err(error @ BuildError::Io { .. }) => {
+                // What cannot be written to its end makes room again.
+                let _ = fs::remove_file(&part);
+                return Err(error);
+            }
+            other => other?,
+        };
     }
     let found = hex(context.finish().as_ref());
-    if found != wanted.sha256 || wanted.size.is_some_and(|size| size != have) {
-        let _ = fs::remove_file(part);
-        let what = wanted.url.to_owned();
-        return Err(BuildError::Digest { what, expected: wanted.sha256.to_owned(), found });
+    if found != expected.sha256 || expected.size.is_some_and(|size| size != have) {
+        let _ = fs::remove_file(&part);
+        let what = expected.url.to_owned();
+        return Err(BuildError::Digest { what, expected: expected.sha256.to_owned(), found });
+    }
+    if let Some(growing) = growing {
+        growing.end(true);
     }
     file.sync_data().map_err(failed)?;
-    durable::publish(part, target)
+    durable::publish(&part, target)
 }
 
 fn hash_existing(file: &mut File, context: &mut Context) -> io::Result<u64> {
@@ -158,54 +213,36 @@ fn hash_existing(file: &mut File, context: &mut Context) -> io::Result<u64> {
 
 /// Appends what is missing to `file`; answers how much there is then.
 fn receive(
-    http: &Http,
-    wanted: &Wanted<'_>,
+    source: &dyn Source,
+    expected: &Expected<'_>,
     file: &mut File,
     context: &mut Context,
-    mut have: u64,
+    (mut have, growing): (u64, Option<&Growing>),
     cancel: &AtomicBool,
 ) -> Result<u64, BuildError> {
-    let range = format!("bytes={have}-");
-    let mut body: Box<dyn Read> = match wanted.url.strip_prefix("file://") {
-        Some(path) => {
-            let mut source = open_local(wanted.url, Path::new(path))?;
-            source.seek(SeekFrom::Start(have)).map_err(|e| BuildError::unreachable(wanted.url, &e))?;
-            Box::new(source)
+    let opened = match source.open(have) {
+        Err(error @ BuildError::Status { status: 416, .. }) => {
+            let _ = file.set_len(0);
+            return Err(error);
         }
-        None => {
-            let mut headers = wanted.headers.to_vec();
-            if have > 0 {
-                headers.push(("range", &range));
-            }
-            let answer = http.get(wanted.url, &headers)?;
-            match answer.status().as_u16() {
-                206 if have > 0 => {}
-                200 => {
-                    file.set_len(0)
-                        .and_then(|()| file.rewind())
-                        .map_err(BuildError::io("start a download anew"))?;
-                    *context = Context::new(&SHA256);
-                    have = 0;
-                }
-                status => {
-                    if status == 416 {
-                        let _ = file.set_len(0);
-                    }
-                    return Err(BuildError::Status { url: wanted.url.to_owned(), status });
-                }
-            }
-            Box::new(answer.into_body().into_with_config().limit(u64::MAX).reader())
-        }
+        other => other?,
     };
-    let limit = wanted.size.unwrap_or(wanted.limit).min(wanted.limit);
+    if !opened.resumed && have > 0 {
+        file.set_len(0).and_then(|()| file.rewind()).map_err(BuildError::io("start a download anew"))?;
+        *context = Context::new(&SHA256);
+        have = 0;
+        growing.iter().for_each(|growing| growing.anew());
+    }
+    let (mut body, mut pace) = (opened.body, Pace::new());
+    let limit = expected.size.unwrap_or(expected.limit).min(expected.limit);
     let mut buffer = vec![0; BUFFER];
     loop {
         go_on(cancel)?;
-        let n = body.read(&mut buffer).map_err(|e| BuildError::unreachable(wanted.url, &e))?;
+        let n = body.read(&mut buffer).map_err(|e| BuildError::unreachable(expected.url, &e))?;
         if n == 0 {
-            return match wanted.size {
+            return match expected.size {
                 Some(size) if have < size => Err(BuildError::unreachable(
-                    wanted.url,
+                    expected.url,
                     &format!("it ended after {have} of {size} bytes"),
                 )),
                 _ => Ok(have),
@@ -214,11 +251,77 @@ fn receive(
         have += n as u64;
         if have > limit {
             let _ = file.set_len(0);
-            return Err(BuildError::TooLarge { what: wanted.url.to_owned(), limit: Bytes(limit) });
+            return Err(BuildError::TooLarge { what: expected.url.to_owned(), limit: Bytes(limit) });
         }
         context.update(&buffer[..n]);
         file.write_all(&buffer[..n]).map_err(BuildError::io("write a download"))?;
+        growing.iter().for_each(|growing| growing.advance(have));
+        pace.went_on(n).map_err(|reason| BuildError::unreachable(expected.url, &reason))?;
     }
+}
+
+/// Gives up on who sends, but so little that it would never end.
+struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    /// Less than `BYTES` within `SPAN` is too little.
+    const SPAN: Duration = Duration::from_secs(60);
+    const BYTES: usize = 64 << 10;
+
+    fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+
+    fn went_on(&mut self, bytes: usize) -> Result<(), String> {
+        self.bytes += bytes;
+        match self.since.elapsed() >= Self::SPAN {
+            true if self.bytes < Self::BYTES => {
+                Err(format!("it sent {} bytes in {} seconds", self.bytes, Self::SPAN.as_secs()))
+            }
+            true => {
+                *self = Self::new();
+                Ok(())
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+/// A file of an archive or an index, by its URL.
+struct Web<'a> {
+    http: &'a Http,
+    wanted: &'a Wanted<'a>,
+}
+
+impl Source for Web<'_> {
+    fn open(&self, from: u64) -> Result<Opened, BuildError> {
+        let url = self.wanted.url;
+        if let Some(path) = url.strip_prefix("file://") {
+            let mut source = open_local(url, Path::new(path))?;
+            source.seek(SeekFrom::Start(from)).map_err(|e| BuildError::unreachable(url, &e))?;
+            return Ok(Opened { body: Box::new(source), resumed: true });
+        }
+        let range = format!("bytes={from}-");
+        let mut headers = self.wanted.headers.to_vec();
+        if from > 0 {
+            headers.push(("range", &range));
+        }
+        opened(url, self.http.get(url, &headers)?, from)
+    }
+}
+
+/// The body of an answer to a question for all or a part.
+pub fn opened(url: &str, answer: Response<Body>, from: u64) -> Result<Opened, BuildError> {
+    let resumed = match answer.status().as_u16() {
+        206 if from > 0 => true,
+        200 => false,
+        status => return Err(BuildError::Status { url: url.to_owned(), status }),
+    };
+    let body = answer.into_body().into_with_config().limit(u64::MAX).reader();
+    Ok(Opened { body: Box::new(body), resumed })
 }
 
 /// A file of a `file://` archive, missing ones answered like a server does, a missing archive like

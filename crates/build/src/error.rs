@@ -1,6 +1,7 @@
 //! What can go wrong between a recipe and an image on disk, and what a person can do about it.
 
 use crate::archive::{ResolveError, openpgp::OpenPgpError};
+use crate::remote::RegistryError;
 use model::{Bytes, ErrorKind, Report};
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub enum BuildError {
     Expired { url: String, until: String },
     #[error("{what} is malformed: {reason}")]
     Malformed { what: String, reason: String },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     #[error(transparent)]
     Packages(#[from] ResolveError),
     #[error("{what} has digest {found} instead of {expected}")]
@@ -84,6 +87,7 @@ impl BuildError {
         match self {
             Self::Input { .. } | Self::Reference { .. } => ErrorKind::Usage,
             Self::Packages(ResolveError::Unknown { .. }) => ErrorKind::Usage,
+            Self::Registry(error) => error.kind(),
             Self::Io { .. } | Self::Store { .. } => ErrorKind::Environment,
             _ => ErrorKind::Build,
         }
@@ -109,9 +113,16 @@ impl BuildError {
             }
             Self::Expired { .. } => one("check the clock with `date`, or choose another mirror"),
             Self::Packages(error) => package_hints(error),
+            Self::Registry(error) => vec![error.hint()],
             Self::Digest { .. } => {
                 one("run it again; if it stays, the server holds damaged data: choose another mirror or tag")
             }
+            Self::TooLarge { .. } => one(
+                "what is served there is not what it should be: choose another tag or mirror, or tell its operators",
+            ),
+            Self::Malformed { .. } => one(
+                "it is damaged or of another kind: correct it where it is yours, else choose another tag or mirror",
+            ),
             Self::NotFound { reference } => vec![format!(
                 "check the name and tag of `{reference}`; a private image needs `docker login` first"
             )],

@@ -16,8 +16,12 @@ pub mod job;
 pub mod layout;
 pub mod listing;
 pub mod pull;
+pub mod push;
+
+pub mod remote;
 pub mod revision;
 pub mod sbom;
+pub mod sign;
 pub mod store;
 
 mod base_files;
@@ -26,6 +30,7 @@ mod deb;
 mod document;
 mod download;
 mod durable;
+mod growing;
 mod http;
 mod layer;
 mod spool;
@@ -41,5 +46,6 @@ pub use job::Job;
 
 pub use plan::{Entry, EntryKind, ImagePlan, Source, User};
 pub use pull::{PullOptions, pull};
+pub use push::{PushOptions, push};
 pub use store::ImageStore;
 pub use unpack::Limits;

@@ -4,7 +4,9 @@
 //! ROOT/oci/                 image layout: blobs/sha256/*, index.json
 //! ROOT/layers/HEX/          one unpacked layer, ready when HEX.ready stands beside it
 //! ROOT/bases/               what base layers were made from
+//! ROOT/known/               what blobs pack to, and which repositories have them
 //! ROOT/archive/             signed lists, indexes, packages
+//! ROOT/../registries.toml   what a person says about registries
 //! ROOT/tmp/                 work that a crash may leave behind; emptied when nobody works
 //! ```
 
@@ -22,7 +24,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +32,7 @@ use std::time::{Duration, SystemTime};
 
 /// Packages and indexes that nothing has used for this long are taken away by `collect`.
 const UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+const UNPACK_BUFFER: usize = 128 << 10;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 pub struct ImageStore {
@@ -79,6 +82,13 @@ impl ImageStore {
         self
     }
 
+    /// Other limits on how long a server may take.
+    #[cfg(test)]
+    pub(crate) fn with_patience(mut self, patience: crate::http::Patience) -> Self {
+        self.http = Http::with_patience(patience);
+        self
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -88,8 +98,15 @@ impl ImageStore {
     pub(crate) fn http(&self) -> &Http {
         &self.http
     }
+    /// What is special about registries on this machine: a file beside the store's directory.
+    pub(crate) fn registries(&self) -> PathBuf {
+        self.root.parent().unwrap_or(&self.root).join("registries.toml")
+    }
     pub(crate) fn archive_cache(&self) -> PathBuf {
         self.root.join("archive")
+    }
+    pub(crate) fn known_blobs(&self) -> PathBuf {
+        self.root.join("known")
     }
     pub(crate) fn bases(&self) -> PathBuf {
         self.root.join("bases")
@@ -225,17 +242,32 @@ impl ImageStore {
         let failed = || BuildError::io(format!("read {}", path.display()));
         let file = File::open(&path).map_err(failed())?;
         let packed = file.metadata().map_err(failed())?.len();
-        let mut stream = Hashing::new(decompress(file).map_err(failed())?);
+        let (layer, notes) = self.unpack_stream(file, packed, blob, diff_id, cancel)?;
+        self.publish_layer(layer, diff_id)?;
+        Ok(notes)
+    }
+
+    /// Unpacks a blob of `size` bytes from wherever it comes, for `publish_layer`, and checks that
+    /// it is the layer it should be. Answers what was left out as well.
+    pub(crate) fn unpack_stream(
+        &self,
+        packed: impl Read,
+        size: u64,
+        blob: &Digest,
+        diff_id: &Digest,
+        cancel: &AtomicBool,
+    ) -> Result<(Unfinished, Vec<String>), BuildError> {
+        let packed = BufReader::with_capacity(UNPACK_BUFFER, packed);
+        let mut stream = Hashing::new(decompress(packed).map_err(BuildError::io("read a layer"))?);
         let layer = self.new_layer()?;
         let notes =
-            unpack::stream_into(&mut stream as &mut dyn Read, packed, &layer.path, self.limits, cancel)?;
+            unpack::stream_into(&mut stream as &mut dyn Read, size, &layer.path, self.limits, cancel)?;
         let (_, found, _) = stream.finish();
         if found != *diff_id {
             let what = format!("the content of the layer {blob}");
             return Err(BuildError::Digest { what, expected: diff_id.to_string(), found: found.to_string() });
         }
-        self.publish_layer(layer, diff_id)?;
-        Ok(notes)
+        Ok((layer, notes))
     }
 
     /// Makes every unpacked layer survive a restart of the machine. It takes as long as the disk
@@ -288,6 +320,10 @@ impl ImageStore {
             swept += sweep_unused(&self.archive_cache().join(kind))?;
         }
         swept += layout::sweep(&self.bases(), |name| self.is_base_there(name))?;
+        if self.known_blobs().exists() {
+            let is_there = |name: &str| self.layout.root().join("blobs/sha256").join(name).exists();
+            swept += layout::sweep(&self.known_blobs(), is_there)?;
+        }
         clear(&self.temporary())?;
         Ok(swept)
     }

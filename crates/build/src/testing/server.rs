@@ -1,17 +1,19 @@
 //! A web server of a few lines that answers as a test wants, wrongly if need be.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub struct Request {
+    pub method: String,
     /// With its query.
     pub path: String,
     /// By lower-case name.
     pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
 }
 
 #[derive(Clone, Default)]
@@ -21,6 +23,10 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
     pub cut_after: Option<usize>,
+    /// What was sent so far is all there is, but the connection stays.
+    pub hangs: bool,
+    /// Not even a head is sent.
+    pub is_silent: bool,
 }
 
 impl Answer {
@@ -45,10 +51,19 @@ pub struct Server {
 
 impl Server {
     pub fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_cutting(|_| u64::MAX, answer)
+    }
+
+    /// Reads no more than `most` bytes of what a client sends; where that is not all, the
+    /// connection ends without an answer.
+    pub fn start_cutting(
+        most: impl Fn(&Request) -> u64 + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (stopping, log, answer) = (stop.clone(), seen.clone(), Arc::new(answer));
+        let (stopping, log, answer) = (stop.clone(), seen.clone(), Arc::new((most, answer)));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopping.load(Ordering::SeqCst) {
@@ -56,7 +71,7 @@ impl Server {
                 }
                 let (log, answer) = (log.clone(), answer.clone());
                 std::thread::spawn(move || {
-                    let _ = serve(&stream.unwrap(), &log, &*answer);
+                    let _ = serve(&stream.unwrap(), &log, &answer.0, &answer.1);
                 });
             }
         });
@@ -84,20 +99,39 @@ impl Drop for Server {
 fn serve(
     stream: &TcpStream,
     log: &Mutex<Vec<String>>,
+    most: &dyn Fn(&Request) -> u64,
     answer: &dyn Fn(&Request) -> Answer,
 ) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut reader = BufReader::new(stream);
+    let mut line = || -> std::io::Result<String> {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    };
+    let first = line()?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut headers = HashMap::new();
-    for line in lines {
-        let line = line?;
+    loop {
+        let line = line()?;
         let Some((name, value)) = line.split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let range = headers.get("range").map(|range| format!(" {range}")).unwrap_or_default();
-    log.lock().unwrap().push(format!("{path}{range}"));
-    let mut answer = answer(&Request { path, headers: headers.clone() });
+    let prefix = if method == "GET" { String::new() } else { format!("{method} ") };
+    log.lock().unwrap().push(format!("{prefix}{path}{range}"));
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let head = Request { method, path, headers: headers.clone(), body: Vec::new() };
+    let mut body = Vec::new();
+    reader.by_ref().take(most(&head).min(length)).read_to_end(&mut body)?;
+    let is_cut = (body.len() as u64) < length;
+    let mut answer = answer(&Request { body, ..head });
+    if is_cut {
+        return Ok(());
+    }
+    if answer.is_silent {
+        return wait_for_end(reader);
+    }
     let start = headers.get("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     if let (Some(start), 200) = (start, answer.status) {
         answer.status = 206;
@@ -113,5 +147,11 @@ fn serve(
     let mut out = stream;
     out.write_all(head.as_bytes())?;
     out.write_all(b"\r\n")?;
-    out.write_all(sent)
+    out.write_all(sent)?;
+    if answer.hangs { wait_for_end(reader) } else { Ok(()) }
+}
+
+/// Until the client has had enough.
+fn wait_for_end(mut reader: impl Read) -> std::io::Result<()> {
+    std::io::copy(&mut reader, &mut std::io::sink()).map(|_| ())
 }

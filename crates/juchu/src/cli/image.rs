@@ -1,6 +1,8 @@
 //! `juchu image`: what is in the store, which images differ how, and what may go.
 
+mod transfer;
 mod uses;
+mod work;
 
 use super::args::{
     Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImageSbom, SbomFormat,
@@ -62,6 +64,8 @@ pub async fn image(screen: &Screen, home: &Home, args: Image, before: &StackArgs
         ImageCommand::Sbom(args) => sbom(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Diff(args) => diff(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Gc(args) => gc(screen, home, &args).await,
+        ImageCommand::Pull(args) => transfer::pull(screen, home, &args).await,
+        ImageCommand::Push(args) => transfer::push(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Export(args) => export(screen, home, &args, &over(&args.stack)).await,
     }
 }

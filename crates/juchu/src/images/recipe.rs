@@ -63,7 +63,7 @@ impl Workshop {
     ) -> Result<BuiltImage, Report> {
         match &service.image {
             ImageSource::Pull { reference, policy } => {
-                let options = PullOptions { job, policy: *policy, credentials: None };
+                let options = PullOptions::new(job, *policy);
                 build::pull::pull(reference, store, &options).map_err(|e| e.report())
             }
             ImageSource::Component { name, options } => {

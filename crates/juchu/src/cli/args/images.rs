@@ -1,6 +1,7 @@
 //! Arguments of `build` and `image`.
 
 use super::*;
+use build::pull::WantedPlatform;
 
 #[derive(Debug, Args)]
 pub struct Build {
@@ -40,6 +41,10 @@ pub enum ImageCommand {
     ///
     /// It can be interrupted or killed at any moment, and never removes what a release refers to.
     Gc(ImageGc),
+    /// Fetch an image from a registry; its name is printed with its digest.
+    Pull(ImagePull),
+    /// Store an image in a registry, with the documents that belong to it.
+    Push(ImagePush),
     /// Write an image as an OCI layout that other tools read, its layers packed with gzip.
     Export(ImageExport),
 }
@@ -101,6 +106,48 @@ pub struct ImageGc {
     pub built: bool,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ImagePull {
+    /// A name such as `redis:7`, `host:port/name:tag` or `name@sha256:…`.
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
+    /// For another machine: its layers are fetched and not unpacked.
+    #[arg(long, value_name = "OS/ARCHITECTURE[/VARIANT]")]
+    pub platform: Option<WantedPlatform>,
+    /// Leave out what belongs to the image: lists of what it was made from, signatures.
+    #[arg(long)]
+    pub no_referrers: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ImagePush {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    /// Where to: `host:port/name:tag`; the image's own name unless given.
+    #[arg(value_name = "REFERENCE")]
+    pub reference: Option<String>,
+    /// How layers that were built here travel; others stay as they came.
+    #[arg(long, value_name = "KIND", default_value = "gzip")]
+    pub compression: PushCompression,
+    /// Leave out what belongs to the image: lists of what it was made from, signatures.
+    #[arg(long)]
+    pub no_referrers: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PushCompression {
+    /// Read by every program; the digest is another one than here.
+    Gzip,
+    /// As they are stored here, with the same digest; older programs cannot read it.
+    Zstd,
 }
 
 #[derive(Debug, Args)]

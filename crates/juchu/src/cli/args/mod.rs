@@ -6,7 +6,8 @@ mod releases;
 
 pub use config::{Config, ConfigFormat, Listed, Skipped};
 pub use images::{
-    Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImageSbom, SbomFormat,
+    Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImagePull, ImagePush,
+    ImageSbom, PushCompression, SbomFormat,
 };
 pub use releases::{Diff, Promote, Release, Releases, Rollback};
 

@@ -71,12 +71,6 @@ impl Reference {
             None => self.tag.as_deref().unwrap_or(DEFAULT_TAG),
         }
     }
-
-    /// `https://host`, or `http://host` for a registry on this machine.
-    pub fn base_url(&self) -> String {
-        let host = if self.registry == DEFAULT_REGISTRY { "registry-1.docker.io" } else { &self.registry };
-        format!("{}://{host}", if is_loopback(host) { "http" } else { "https" })
-    }
 }
 
 impl fmt::Display for Reference {
@@ -98,7 +92,7 @@ pub fn is_loopback(host: &str) -> bool {
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, "")) => (address, None),
@@ -176,15 +170,6 @@ mod tests {
         ] {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn plain_text_is_for_this_machine_alone() {
-        let url = |text: &str| Reference::parse(text).unwrap().base_url();
-        assert_eq!(url("127.0.0.1:5000/a"), "http://127.0.0.1:5000");
-        assert_eq!(url("[::1]:5000/a"), "http://[::1]:5000");
-        assert_eq!(url("localhost.example/a"), "https://localhost.example");
-        assert_eq!(url("a"), "https://registry-1.docker.io");
     }
 
     proptest! {

@@ -1,12 +1,14 @@
 //! Against a registry that answers rightly and in every way wrongly.
 
 use super::*;
+use crate::archive::host_architecture;
 use crate::testing::{Answer, FakeImage, Request, Server, blob_digest, layer_tar};
 use crate::unpack::Limits;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -28,7 +30,7 @@ impl Fixture {
     fn pull_as(&self, policy: PullPolicy, credentials: Option<&Path>) -> Result<BuiltImage, BuildError> {
         let credentials = credentials.map_or_else(|| PathBuf::from("/nonexistent"), Path::to_owned);
         let job = Job::new(&|_| {}, &NEVER);
-        let options = PullOptions { job, policy, credentials: Some(credentials) };
+        let options = PullOptions { credentials: Some(credentials), ..PullOptions::new(job, policy) };
         pull(&format!("{}/app:1", self.server.address()), &self.store, &options)
     }
     fn pull(&self) -> Result<BuiltImage, BuildError> {
@@ -47,6 +49,9 @@ impl Fixture {
         self.server.seen().len()
     }
 }
+
+mod mirrors;
+mod wrong;
 
 fn hello() -> FakeImage {
     FakeImage::new(&[layer_tar(&[("hello", "one")]), layer_tar(&[("etc/", ""), ("etc/x", "two")])])
@@ -180,8 +185,7 @@ fn what_is_not_there_is_said_so() {
     let fixture = Fixture::serving(hello());
     let gone = fixture.server.address().to_owned();
     drop(fixture.server);
-    let options =
-        PullOptions { job: Job::new(&|_| {}, &NEVER), policy: PullPolicy::Missing, credentials: None };
+    let options = PullOptions::new(Job::new(&|_| {}, &NEVER), PullPolicy::Missing);
     let text = pull(&format!("{gone}/app:1"), &fixture.store, &options).unwrap_err().report().to_string();
     assert!(text.contains("cannot be reached: ") && text.contains("hint: look at the registry"), "{text}");
 }
@@ -339,7 +343,7 @@ fn it_can_be_stopped() {
     static STOP: AtomicBool = AtomicBool::new(true);
     let fixture = Fixture::serving(hello());
     let job = Job::new(&|_| {}, &STOP);
-    let options = PullOptions { job, policy: PullPolicy::Always, credentials: None };
+    let options = PullOptions::new(job, PullPolicy::Always);
     let name = format!("{}/app:1", fixture.server.address());
     assert!(matches!(pull(&name, &fixture.store, &options), Err(BuildError::Cancelled)));
 }
