@@ -98,10 +98,26 @@ fn mtime(plan: &ImagePlan) -> u64 {
     u64::try_from(plan.created.0 / 1000).unwrap_or(0)
 }
 
+/// The base layer. A package that is gone was replaced since the archive's lists were read: they
+/// are read again, once.
 fn base_layer(plan: &ImagePlan, store: &ImageStore, options: &Options<'_>) -> Result<Base, BuildError> {
+    match base_layer_from(plan, store, options, options.force_fresh) {
+        Err(BuildError::Status { url, status: 404 }) if url.contains("/pool/") && !options.force_fresh => {
+            options.job.say(&format!("{url} is gone; reading the archive's lists again"));
+            base_layer_from(plan, store, options, true)
+        }
+        other => other,
+    }
+}
+
+fn base_layer_from(
+    plan: &ImagePlan,
+    store: &ImageStore,
+    options: &Options<'_>,
+    refresh: bool,
+) -> Result<Base, BuildError> {
     let job = &options.job;
-    let archive =
-        Archive::open(&plan.archive, &store.archive_cache(), store.http(), options.force_fresh, job)?;
+    let archive = Archive::open(&plan.archive, &store.archive_cache(), store.http(), refresh, job)?;
     let packages = archive.resolve(&plan.packages, &plan.exclude)?;
     let mut extra = Tree::default();
     let mut spool = Spool::new(&store.temporary(), MAX_APPLICATION_BYTES)?;

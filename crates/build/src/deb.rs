@@ -2,11 +2,12 @@
 //! only a person at a terminal would read stays out.
 
 use crate::compress::decompress;
+use crate::durable;
 use crate::error::BuildError;
 use crate::job::go_on;
 use crate::spool::{Content, Spool};
 use crate::tree::{Node, NodeKind, image_path};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -16,6 +17,8 @@ use tar::EntryType;
 pub const MAX_UNPACKED_BYTES: u64 = 8 << 30;
 const MAX_ENTRIES: usize = 500_000;
 const MAX_CONTROL_BYTES: u64 = 1 << 20;
+/// Maintainer scripts and checksums stand there, too.
+const MAX_CONTROL_TAR_BYTES: u64 = 64 << 20;
 const MAX_MEMBERS: usize = 16;
 
 /// Below these nothing is kept, except what [`is_kept`] names.
@@ -43,8 +46,71 @@ pub struct Package {
     pub control: String,
 }
 
-/// Reads the package at `path`; contents go through a spool in `temporary`.
+/// Compression of a package kept for the next time: it has to be quick, not small.
+const QUICK_LEVEL: i32 = 1;
+
+/// Reads the verified package at `path`; contents go through a spool in `temporary`. Most packages
+/// are packed by xz, which is slow to unpack: beside each lies a copy packed by zstd, with a
+/// checksum, made when it was first read. A damaged copy is made anew.
 pub fn read(path: &Path, temporary: &Path, cancel: &AtomicBool) -> Result<Package, BuildError> {
+    let quick = path.with_extension("quick");
+    if quick.is_file() {
+        match read_one(&quick, temporary, cancel) {
+            Err(BuildError::Cancelled) => return Err(BuildError::Cancelled),
+            Err(_) => drop(fs::remove_file(&quick)),
+            Ok((package, _)) => {
+                durable::touch(&quick);
+                return Ok(package);
+            }
+        }
+    }
+    let (package, packed_by_xz) = read_one(path, temporary, cancel)?;
+    if let Some((control, data)) = packed_by_xz {
+        // Without the copy, the next time takes as long as this one.
+        let _ = keep_quick(&quick, &control, &data);
+    }
+    Ok(package)
+}
+
+/// Writes a package with these members, packed by zstd.
+fn keep_quick(quick: &Path, control: &[u8], data: &File) -> io::Result<()> {
+    let temporary = durable::temporary_beside(quick);
+    let write = || -> io::Result<()> {
+        let mut data = data.try_clone()?;
+        data.seek(SeekFrom::Start(0))?;
+        let mut file = File::create(&temporary)?;
+        file.write_all(b"!<arch>\n")?;
+        file.write_all(&member_header("control.tar", control.len() as u64))?;
+        file.write_all(control)?;
+        file.write_all(&b"\n"[..control.len() % 2])?;
+        let header = file.stream_position()?;
+        file.write_all(&member_header("data.tar.zst", 0))?;
+        let mut encoder = zstd::stream::write::Encoder::new(file, QUICK_LEVEL)?;
+        encoder.include_checksum(true)?;
+        io::copy(&mut data, &mut encoder)?;
+        let mut file = encoder.finish()?;
+        let length = file.stream_position()? - header - 60;
+        file.seek(SeekFrom::Start(header))?;
+        file.write_all(&member_header("data.tar.zst", length))?;
+        file.sync_data()?;
+        fs::rename(&temporary, quick)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+fn member_header(name: &str, length: u64) -> Vec<u8> {
+    format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, 0, 100_644).into_bytes()
+}
+
+/// The text of `control.tar` and all of `data.tar`.
+type Unpacked = (Vec<u8>, std::sync::Arc<File>);
+
+/// Reads one file; with the unpacked members when unpacking took long.
+fn read_one(
+    path: &Path,
+    temporary: &Path,
+    cancel: &AtomicBool,
+) -> Result<(Package, Option<Unpacked>), BuildError> {
     let name = || path.display().to_string();
     let wrong = |error: io::Error| match error.raw_os_error() {
         Some(_) => BuildError::io(format!("unpack {}", path.display()))(error),
@@ -57,8 +123,12 @@ pub fn read(path: &Path, temporary: &Path, cancel: &AtomicBool) -> Result<Packag
         found.ok_or_else(|| BuildError::malformed(name(), format!("it has no member {prefix}")))
     };
     let (control, data) = (member("control.tar")?, member("data.tar")?);
-    let control = read_control(control.open(&mut file).map_err(wrong)?).map_err(wrong)?;
+    let mut control_tar = Vec::new();
+    let opened = control.open(&mut file).map_err(wrong)?;
+    opened.take(MAX_CONTROL_TAR_BYTES).read_to_end(&mut control_tar).map_err(wrong)?;
+    let control = read_control(&control_tar[..]).map_err(wrong)?;
     let spool = Spool::new(temporary, MAX_UNPACKED_BYTES)?;
+    let (whole, by_xz) = (spool.file(), data.name.ends_with(".xz"));
     let data = data.open(&mut file).map_err(wrong)?;
     let entries = read_data(data, spool, cancel).map_err(|error| match error {
         DataError::Cancelled => BuildError::Cancelled,
@@ -67,7 +137,7 @@ pub fn read(path: &Path, temporary: &Path, cancel: &AtomicBool) -> Result<Packag
             BuildError::malformed(name(), format!("its entry `{path}` {reason}"))
         }
     })?;
-    Ok(Package { entries, control })
+    Ok((Package { entries, control }, by_xz.then_some((control_tar, whole))))
 }
 
 struct Member {
@@ -203,7 +273,8 @@ fn read_data(
             entries.push((path, node));
         }
     }
-    drop(archive);
+    // A checksum at the end of the stream is checked only by reading to there.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
     spool.flush()?;
     Ok(entries)
 }

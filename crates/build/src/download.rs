@@ -22,6 +22,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LOCKS: u8 = 64;
 const BUFFER: usize = 128 << 10;
 
+const ENDED_AFTER: &str = "it ended after";
+
+/// Whether there was less than was promised: a connection broke off each time, or what is there is
+/// something else.
+pub fn ended_early(error: &BuildError) -> bool {
+    matches!(error, BuildError::Unreachable { reason, .. } if reason.starts_with(ENDED_AFTER))
+}
+
 /// What is to be there in the end.
 pub struct Expected<'a> {
     /// Of where it comes from, for errors.
@@ -243,7 +251,7 @@ fn receive(
             return match expected.size {
                 Some(size) if have < size => Err(BuildError::unreachable(
                     expected.url,
-                    &format!("it ended after {have} of {size} bytes"),
+                    &format!("{ENDED_AFTER} {have} of {size} bytes"),
                 )),
                 _ => Ok(have),
             };

@@ -24,6 +24,9 @@ pub enum BuildError {
     },
     #[error("{url} is out of date: it was valid until {until}")]
     Expired { url: String, until: String },
+    /// Its release file and its package lists do not belong together.
+    #[error("the archive at {url} is half way through an update, or damaged: {reason}")]
+    HalfUpdated { url: String, reason: String },
     #[error("{what} is malformed: {reason}")]
     Malformed { what: String, reason: String },
     #[error(transparent)]
@@ -112,6 +115,9 @@ impl BuildError {
                  `juchu doctor` checks the default archive")
             }
             Self::Expired { .. } => one("check the clock with `date`, or choose another mirror"),
+            Self::HalfUpdated { .. } => {
+                one("try again in some minutes, or choose another mirror with `x-juchu.image.archive.mirror`")
+            }
             Self::Packages(error) => package_hints(error),
             Self::Registry(error) => vec![error.hint()],
             Self::Digest { .. } => {

@@ -141,8 +141,26 @@ impl Tree {
     /// of each set of hard links is the one that holds the content.
     pub fn settle(&mut self, below: &dyn Below) -> Result<(), BuildError> {
         self.move_below_links(below)?;
+        self.refuse_below_files()?;
         self.add_parents(below);
         self.order_hardlinks()
+    }
+
+    /// A path cannot be a file and hold others at the same time.
+    fn refuse_below_files(&self) -> Result<(), BuildError> {
+        for path in self.nodes.keys() {
+            let parent =
+                path.rsplit_once('/').and_then(|(parent, _)| Some((parent, self.nodes.get(parent)?)));
+            if let Some((parent, node)) = parent
+                && matches!(node.kind, NodeKind::File(_) | NodeKind::Hardlink(_))
+            {
+                return Err(BuildError::input_hint(
+                    format!("/{parent} is a file of the image, and /{path} would lie in it"),
+                    "place one of the two elsewhere, under `files` of `x-juchu.image` or in the project",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn move_below_links(&mut self, below: &dyn Below) -> Result<(), BuildError> {

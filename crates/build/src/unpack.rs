@@ -323,7 +323,7 @@ pub fn stream_into(
     let root = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: 0 };
     target.directory("", root).map_err(BuildError::io("unpack a layer"))?;
     let mut notes = Vec::new();
-    let limited = Limited { reader, read: 0, limit: ceiling(packed, limits) };
+    let limited = Limited::new(reader, packed, limits);
     let mut archive = tar::Archive::new(limited);
     let mut count = 0;
     for entry in archive.entries().map_err(broken)? {
@@ -343,7 +343,8 @@ pub fn stream_into(
     Ok(notes)
 }
 
-fn ceiling(packed: u64, limits: Limits) -> u64 {
+/// How large what has this size packed may become.
+pub(crate) fn ceiling(packed: u64, limits: Limits) -> u64 {
     limits.unpacked_bytes.min(limits.ratio_from_bytes.max(packed.saturating_mul(limits.ratio)))
 }
 
@@ -354,11 +355,17 @@ fn broken(error: io::Error) -> BuildError {
     }
 }
 
-/// Refuses to go on beyond what a layer may become.
-struct Limited<R> {
+/// Refuses to go on beyond what a layer or a package may become.
+pub(crate) struct Limited<R> {
     reader: R,
     read: u64,
     limit: u64,
+}
+
+impl<R> Limited<R> {
+    pub(crate) fn new(reader: R, packed: u64, limits: Limits) -> Self {
+        Self { reader, read: 0, limit: ceiling(packed, limits) }
+    }
 }
 
 impl<R: Read> Read for Limited<R> {

@@ -20,6 +20,9 @@ use std::time::{Duration, SystemTime};
 const MAX_RELEASE_BYTES: u64 = 16 << 20;
 const MAX_PACKED_INDEX_BYTES: u64 = 256 << 20;
 const MAX_INDEX_BYTES: u64 = 1 << 30;
+/// How often a release file and a list that do not belong together are asked for.
+const UPDATE_ATTEMPTS: u32 = 3;
+const UPDATE_PAUSE: Duration = Duration::from_millis(500);
 /// Within this time a release file is not asked for again.
 const FRESH: Duration = Duration::from_secs(3600);
 /// The forms of an index in order of preference; xz is a third smaller than gzip.
@@ -36,14 +39,36 @@ pub struct Context<'a> {
     pub refresh: bool,
 }
 
-/// The index of a suite; `None` where an optional suite does not exist.
+/// The index of a suite; `None` where an optional suite does not exist. An archive that is being
+/// updated has for a moment a release file that its lists do not match: both are asked for again.
 pub fn open(
     address: &SuiteAddress,
     context: &Context<'_>,
     job: &Job<'_>,
 ) -> Result<Option<Index>, BuildError> {
-    let Some(release) = release(address, context, job)? else { return Ok(None) };
-    index_of(address, &release, context, job).map(Some)
+    for attempt in 1.. {
+        let refresh = context.refresh || attempt > 1;
+        let Some(release) = release(address, context, refresh, job)? else { return Ok(None) };
+        match index_of(address, &release, context, job) {
+            Err(error) if !does_not_match(&error) => return Err(error),
+            Err(error) if attempt == UPDATE_ATTEMPTS => {
+                let url = address.url("InRelease");
+                return Err(BuildError::HalfUpdated { url, reason: error.to_string() });
+            }
+            Err(_) => {
+                job.say(&format!("{} does not match its lists; asking again", address.url("InRelease")));
+                download::pause(UPDATE_PAUSE, job.cancel)?;
+            }
+            Ok(index) => return Ok(Some(index)),
+        }
+    }
+    unreachable!("attempts are counted")
+}
+
+fn does_not_match(error: &BuildError) -> bool {
+    matches!(error, BuildError::Digest { .. } | BuildError::Status { status: 404, .. })
+        || matches!(error, BuildError::TooLarge { .. })
+        || download::ended_early(error)
 }
 
 /// The verified release file. The cached one serves while it is fresh, and for as long as it is
@@ -51,6 +76,7 @@ pub fn open(
 fn release(
     address: &SuiteAddress,
     context: &Context<'_>,
+    refresh: bool,
     job: &Job<'_>,
 ) -> Result<Option<Release>, BuildError> {
     let url = address.url("InRelease");
@@ -60,7 +86,7 @@ fn release(
     let absent = path.with_extension("absent");
     let was_absent = address.optional && cached.is_none() && absent.exists();
     let was_asked = is_fresh(&path, context.now) || is_fresh(&absent, context.now);
-    if !context.refresh && was_asked && (cached.is_some() || was_absent) {
+    if !refresh && was_asked && (cached.is_some() || was_absent) {
         return Ok(cached);
     }
     let fetched = fetch_release(&url, context.http)

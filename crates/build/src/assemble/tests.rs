@@ -63,8 +63,13 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with(|package| package)
+    }
+
+    fn with(change: impl Fn(FakePackage) -> FakePackage) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let archive = FakeArchive::new(root.path(), &packages());
+        let packages: Vec<FakePackage> = packages().into_iter().map(change).collect();
+        let archive = FakeArchive::new(root.path(), &packages);
         let store = ImageStore::open(&root.path().join("store")).unwrap();
         Self { root, archive, store, said: RefCell::new(Vec::new()) }
     }
@@ -306,6 +311,27 @@ fn a_damaged_package_in_the_cache_is_fetched_anew() {
 }
 
 #[test]
+fn a_package_packed_by_xz_is_kept_in_a_quick_form_that_gives_the_same() {
+    let fixture = Fixture::with(|package| package.packed_by_xz());
+    let plan = fixture.plan(&["app"]);
+    let first = fixture.run(&plan).unwrap();
+    let packages = fixture.store.archive_cache().join("packages");
+    let quick = || -> Vec<PathBuf> {
+        let files = fs::read_dir(&packages).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|e| e == "quick")).collect()
+    };
+    assert_eq!(quick().len(), 2);
+    assert_eq!(fixture.run_with(&plan, true).unwrap(), first);
+    for path in quick() {
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.len() - 6;
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(fixture.run_with(&plan, true).unwrap(), first, "damaged copies are made anew");
+}
+
+#[test]
 fn a_changed_package_or_index_is_refused() {
     let fixture = Fixture::new();
     let package = fixture.archive.mirror().join("pool/app_1.0.deb");
@@ -325,6 +351,104 @@ fn a_changed_package_or_index_is_refused() {
     let mut plan = fixture.plan(&["app"]);
     plan.archive.keyring = None;
     assert!(fixture.error(&plan).contains("none of the signing keys is trusted"));
+}
+
+#[test]
+fn an_archive_half_way_through_an_update_is_asked_again_and_then_named() {
+    let fixture = Fixture::new();
+    let list =
+        fixture.archive.release().with_file_name(format!("main/binary-{}/Packages", host_architecture()));
+    let old = fs::read_to_string(&list).unwrap();
+    fixture.archive.publish(&format!("{old}\n"), "");
+    let new = fs::read_to_string(&list).unwrap();
+    // The release file is the new one already, the list is not.
+    fs::write(&list, &old).unwrap();
+    let text = fixture.error(&fixture.plan(&["app"]));
+    assert!(
+        text.contains("the archive at MIRROR/dists/trixie/InRelease is half way through an update"),
+        "{text}"
+    );
+    assert!(text.contains("hint: try again in some minutes"), "{text}");
+    // It is complete when it is asked for the second time.
+    let late = |line: &str| {
+        if line.contains("asking again") {
+            fs::write(&list, &new).unwrap();
+        }
+    };
+    let options = Options { job: Job::unstoppable(&late), force_fresh: false };
+    assert!(assemble_with(&fixture.plan(&["app"]), &fixture.store, &options).is_ok());
+}
+
+#[test]
+fn a_package_that_was_replaced_since_is_found_in_newer_lists() {
+    let fixture = Fixture::new();
+    fixture.run(&fixture.plan(&["libx"])).unwrap();
+    let newer = fixture.archive.index().replace("Filename: pool/app_1.0.deb", "Filename: pool/app_1.1.deb");
+    fixture.archive.publish(&newer, "");
+    let pool = fixture.archive.mirror().join("pool");
+    fs::rename(pool.join("app_1.0.deb"), pool.join("app_1.1.deb")).unwrap();
+    fixture.run(&fixture.plan(&["app"])).unwrap();
+    assert!(fixture.said("pool/app_1.0.deb is gone; reading the archive's lists again"));
+}
+
+/// Runs `test` with a disk of this size at the path it is given, in a mount namespace of one thread.
+fn on_a_small_disk(size: &str, test: impl FnOnce(&Path) + Send) {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let options = std::ffi::CString::new(format!("size={size}")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // SAFETY: this thread shares no file system state that another thread relies on.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            mount("tmpfs", directory, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).unwrap();
+            test(directory);
+        });
+    });
+}
+
+#[test]
+fn a_full_disk_is_named_and_keeps_nothing_that_is_not_whole() {
+    if !testkit::require_root("a_full_disk_is_named_and_keeps_nothing_that_is_not_whole") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let plan = fixture.plan(&["app"]);
+    let noise = |seed: u32| {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..600_000).map(|_| next()).collect::<Vec<u8>>()
+    };
+    let large = |seed| Entry {
+        kind: EntryKind::File(Source::Bytes(noise(seed).into())),
+        ..file(&format!("/srv/{seed}"), "", 0o644)
+    };
+    on_a_small_disk("4m", |disk| {
+        let store = ImageStore::open(&disk.join("store")).unwrap();
+        let small = assemble(&plan, &store, &|_| {}).unwrap();
+        let blobs = || fs::read_dir(store.layout().root().join("blobs/sha256")).unwrap().count();
+        let before = blobs();
+        let too_large = ImagePlan { app: (1..6).map(large).collect(), ..plan.clone() };
+        let report = assemble(&too_large, &store, &|_| {}).unwrap_err().report();
+        assert!(report.hints.iter().any(|hint| hint.contains("no space left")), "{report}");
+        assert_eq!(store.layout().list().unwrap().len(), 1, "the image that was there stays alone");
+        assert_eq!(blobs(), before, "no part of a layer stays");
+        assert!(fs::read_dir(store.temporary()).unwrap().next().is_none());
+        assert_eq!(assemble(&plan, &store, &|_| {}).unwrap(), small);
+    });
+}
+
+#[test]
+fn a_path_is_a_file_or_a_directory() {
+    let fixture = Fixture::new();
+    let mut plan = fixture.plan(&[]);
+    plan.app = vec![file("/srv/a", "x", 0o644), file("/srv/a/b", "y", 0o644)];
+    let report = fixture.run(&plan).unwrap_err().report();
+    assert_eq!(report.error, "/srv/a is a file of the image, and /srv/a/b would lie in it");
 }
 
 #[test]

@@ -70,6 +70,9 @@ impl Draft {
         if project.leaves_out_env_file() {
             self.note(".env is left out of the image; give it to the service with `env_file: .env`");
         }
+        if project.has_tree() {
+            self.notes.extend(project.tree()?.notes());
+        }
         let (user, users) = user(image.user.as_deref())?;
         let mut environment = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
         environment.append(&mut self.environment);

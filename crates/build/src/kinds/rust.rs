@@ -145,6 +145,15 @@ fn follow(project: &Project, mut child: Child) -> Result<Vec<Built>, BuildError>
     if status.success() {
         return Ok(binaries);
     }
+    if said.iter().any(|line| line.contains("--locked was passed")) {
+        return Err(BuildError::input_hint(
+            format!(
+                "Cargo.lock does not match Cargo.toml in {}: cargo would have to change it",
+                project.place()
+            ),
+            "run `cargo update --workspace` and keep both files",
+        ));
+    }
     let first = said.iter().find(|line| line.starts_with("error")).map_or("no message", |line| line.as_str());
     let place = said
         .iter()
@@ -328,6 +337,13 @@ mod tests {
             fixture.plan_until(&cancel).unwrap_err()
         });
         assert!(matches!(error, crate::BuildError::Cancelled), "{error}");
+    }
+
+    #[test]
+    fn a_lock_of_another_manifest_is_an_error_that_names_both() {
+        let lock = "version = 4\n\n[[package]]\nname = \"other\"\nversion = \"0.1.0\"\n";
+        let error = project("fn main() {}").file("Cargo.lock", lock).plan().unwrap_err().to_string();
+        assert!(error.starts_with("Cargo.lock does not match Cargo.toml in "), "{error}");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 pub const FILE_LIMIT: usize = 100_000;
 pub const BYTE_LIMIT: u64 = 4 << 30;
 pub const DEPTH_LIMIT: usize = 64;
+/// Paths named in one sentence.
+const NAMED: usize = 3;
+const SET_ID: u32 = 0o6000;
 /// Of a file that a recipe reads as text.
 pub const TEXT_LIMIT: u64 = 16 << 20;
 
@@ -21,6 +24,17 @@ pub struct Tree {
     pub root: PathBuf,
     /// By path.
     pub files: Vec<TreeFile>,
+    /// What lies there and cannot be part of an image as it is.
+    odd: Odd,
+}
+
+/// Paths that need a word.
+#[derive(Debug, Default)]
+struct Odd {
+    /// Sockets, pipes and devices: left out.
+    special: Vec<String>,
+    /// Files with set-user-id or set-group-id: kept without these.
+    set_id: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,21 +63,50 @@ impl Tree {
         let text = read_text_if_there(&root.join(".dockerignore"))?.unwrap_or_default();
         let ignore = Ignore::new(&text, more)
             .map_err(|reason| BuildError::input(format!("{}/.dockerignore: {reason}", root.display())))?;
-        let mut walk = Walk { root: &root, ignore: &ignore, files: Vec::new(), bytes: 0 };
+        let mut walk = Walk::new(&root, &ignore);
         walk.directory(&root, "", 0)?;
-        let mut files = walk.files;
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { root, files })
+        let (files, odd) = walk.finish();
+        Ok(Self { root, files, odd })
     }
 
     /// Every file of a directory that the build itself made.
     pub fn everything(root: &Path) -> Result<Self, BuildError> {
         let ignore = Ignore::nothing();
-        let mut walk = Walk { root, ignore: &ignore, files: Vec::new(), bytes: 0 };
+        let mut walk = Walk::new(root, &ignore);
         walk.directory(root, "", 0)?;
-        let mut files = walk.files;
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { root: root.to_owned(), files })
+        let (files, odd) = walk.finish();
+        Ok(Self { root: root.to_owned(), files, odd })
+    }
+
+    /// Sentences about what is there and does not become part of an image as it is.
+    pub fn notes(&self) -> Vec<String> {
+        let say = |paths: &[String], text: &str| {
+            let (shown, more) =
+                (paths[..paths.len().min(NAMED)].join(", "), paths.len().saturating_sub(NAMED));
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (!paths.is_empty()).then(|| format!("{text}: {shown}{more}"))
+        };
+        let collisions = self.collisions();
+        let notes = [
+            say(&self.odd.special, "sockets, pipes and devices are left out of the image"),
+            say(&self.odd.set_id, "set-user-id and set-group-id are not kept"),
+            say(
+                &collisions,
+                "these names differ by case alone, and systems that ignore case lose one of each",
+            ),
+        ];
+        notes.into_iter().flatten().collect()
+    }
+
+    fn collisions(&self) -> Vec<String> {
+        let mut seen = std::collections::BTreeMap::new();
+        let mut found = Vec::new();
+        for file in &self.files {
+            if let Some(other) = seen.insert(file.path.to_lowercase(), &file.path) {
+                found.push(format!("{other} and {}", file.path));
+            }
+        }
+        found
     }
 
     pub fn has(&self, path: &str) -> bool {
@@ -174,10 +217,23 @@ struct Walk<'a> {
     root: &'a Path,
     ignore: &'a Ignore,
     files: Vec<TreeFile>,
+    odd: Odd,
     bytes: u64,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(root: &'a Path, ignore: &'a Ignore) -> Self {
+        Self { root, ignore, files: Vec::new(), odd: Odd::default(), bytes: 0 }
+    }
+
+    /// Everything in one order, whatever the order of the directory.
+    fn finish(mut self) -> (Vec<TreeFile>, Odd) {
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.odd.special.sort();
+        self.odd.set_id.sort();
+        (self.files, self.odd)
+    }
+
     fn directory(&mut self, directory: &Path, prefix: &str, depth: usize) -> Result<(), BuildError> {
         if depth > DEPTH_LIMIT {
             return Err(too_much(self.root, &format!("is nested deeper than {DEPTH_LIMIT} directories")));
@@ -212,9 +268,13 @@ impl Walk<'_> {
             TreeKind::Link(self.link(real, &path)?)
         } else if meta.is_file() {
             self.bytes = self.bytes.saturating_add(meta.len());
+            if meta.permissions().mode() & SET_ID != 0 {
+                self.odd.set_id.push(path.clone());
+            }
             TreeKind::File { executable: meta.permissions().mode() & 0o111 != 0, size: meta.len() }
         } else {
-            return Ok(()); // sockets, pipes and devices are not content
+            self.odd.special.push(path);
+            return Ok(());
         };
         self.files.push(TreeFile { path, kind });
         if self.files.len() > FILE_LIMIT {
@@ -327,6 +387,31 @@ mod tests {
         let dir = tree(&["d/file"]);
         symlink("../d/file", dir.path().join("d/link")).unwrap();
         assert!(Tree::read(dir.path(), &[]).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_as_it_is_is_told() {
+        let dir = tree(&["a.css", "A.css", "su"]);
+        fs::set_permissions(dir.path().join("su"), fs::Permissions::from_mode(0o4755)).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let tree = Tree::read(dir.path(), &[]).unwrap();
+        assert_eq!(tree.files.len(), 3);
+        assert_eq!(
+            tree.notes(),
+            [
+                "sockets, pipes and devices are left out of the image: pipe, socket",
+                "set-user-id and set-group-id are not kept: su",
+                "these names differ by case alone, and systems that ignore case lose one of each: A.css and a.css",
+            ]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::archive::{ArchiveChoice, host_architecture};
 use crate::download::hex;
 use ring::digest::{SHA256, digest};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
@@ -20,11 +21,16 @@ pub struct FakePackage {
     pub name: &'static str,
     pub fields: &'static str,
     pub files: Vec<(&'static str, FakeFile)>,
+    xz: bool,
 }
 
 impl FakePackage {
     pub fn new(name: &'static str, fields: &'static str, files: Vec<(&'static str, FakeFile)>) -> Self {
-        Self { name, fields, files }
+        Self { name, fields, files, xz: false }
+    }
+
+    pub fn packed_by_xz(self) -> Self {
+        Self { xz: true, ..self }
     }
 
     fn control(&self) -> String {
@@ -40,11 +46,19 @@ impl FakePackage {
         for (path, file) in &self.files {
             add(&mut data, path, file);
         }
-        let data = zstd::encode_all(&data.into_inner().unwrap()[..], 1).unwrap();
+        let data = data.into_inner().unwrap();
+        let (name, data) = match self.xz {
+            true => {
+                let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+                xz.write_all(&data).unwrap();
+                ("data.tar.xz", xz.finish().unwrap())
+            }
+            false => ("data.tar.zst", zstd::encode_all(&data[..], 1).unwrap()),
+        };
         let mut deb = b"!<arch>\n".to_vec();
         member(&mut deb, "debian-binary", b"2.0\n");
         member(&mut deb, "control.tar", &control.into_inner().unwrap());
-        member(&mut deb, "data.tar.zst", &data);
+        member(&mut deb, name, &data);
         deb
     }
 }

@@ -6,6 +6,7 @@ use super::yarn_zip;
 use crate::http::{Http, read_body};
 use crate::kinds::cache::Cache;
 use crate::kinds::settings::{Context, Project};
+use crate::unpack::{Limited, Limits};
 use crate::{BuildError, durable};
 use base64::Engine as _;
 use model::Digest;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org";
 const PACKAGE_LIMIT: u64 = 512 << 20;
 const DESCRIPTION_LIMIT: u64 = 4 << 20;
-const UNPACKED_LIMIT: u64 = 4 << 30;
+const UNPACKED: Limits = Limits { unpacked_bytes: 4 << 30, ratio_from_bytes: 256 << 20, ratio: 200 };
 const FILE_LIMIT: usize = 200_000;
 
 pub struct Registry<'a> {
@@ -268,10 +269,15 @@ fn hexadecimal(bytes: &[u8]) -> String {
     crate::download::hex(bytes)
 }
 
+/// The entries of a package, up to what its size allows.
+pub fn archive(bytes: &[u8]) -> tar::Archive<impl Read> {
+    tar::Archive::new(Limited::new(flate2::read::GzDecoder::new(bytes), bytes.len() as u64, UNPACKED))
+}
+
 /// Unpacks a package without its first directory; links and odd paths are refused.
 fn unpack(url: &str, bytes: &[u8], into: &Path) -> Result<(), BuildError> {
     let bad = |reason: &dyn std::fmt::Display| BuildError::malformed(url, reason.to_string());
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes).take(UNPACKED_LIMIT));
+    let mut archive = archive(bytes);
     for (count, entry) in archive.entries().map_err(|error| bad(&error))?.enumerate() {
         if count >= FILE_LIMIT {
             return Err(bad(&format!("it holds more than {FILE_LIMIT} files")));
@@ -335,6 +341,21 @@ mod tests {
         let expected = integrity(&package, both).unwrap();
         assert!(expected.verify("u", "a", b"").is_ok());
         assert!(expected.verify("u", "a", b"x").unwrap_err().to_string().contains("has digest"));
+    }
+
+    #[test]
+    fn a_small_archive_cannot_become_a_large_package() {
+        let dir = tempfile::tempdir().unwrap();
+        let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        let mut builder = tar::Builder::new(gzip);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(300 << 20);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append_data(&mut header, "package/x", std::io::repeat(0).take(300 << 20)).unwrap();
+        let bytes = builder.into_inner().unwrap().finish().unwrap();
+        let error = unpack("u", &bytes, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("it unpacks to more than 256 MiB"), "{error}");
     }
 
     #[test]

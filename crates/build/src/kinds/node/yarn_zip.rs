@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha512};
 use std::collections::BTreeSet;
 use std::io::Read;
 
-const UNPACKED_LIMIT: u64 = 2 << 30;
 const ENTRY_LIMIT: usize = 65_000;
 /// DOS form of 1984-06-22 21:50:00.
 const TIME: [u8; 4] = [0x40, 0xae, 0xd6, 0x08];
@@ -21,7 +20,7 @@ const FILE_MODE: u32 = 0o100_644;
 pub fn digest(url: &str, name: &str, archive: &[u8]) -> Result<String, BuildError> {
     let bad = |reason: &dyn std::fmt::Display| BuildError::malformed(url, reason.to_string());
     let mut zip = Zip::default();
-    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(archive).take(UNPACKED_LIMIT));
+    let mut tar = super::fetch::archive(archive);
     for entry in tar.entries().map_err(|error| bad(&error))? {
         let mut entry = entry.map_err(|error| bad(&error))?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();

@@ -8,6 +8,7 @@ use crate::kinds::cache::Cache;
 use crate::kinds::draft::{Draft, file_from, file_with};
 use crate::kinds::settings::Context;
 use crate::kinds::tree::{Tree, TreeKind};
+use crate::unpack::{Limits, ceiling};
 use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +17,7 @@ use std::path::Path;
 const PYTHON: &str = "/usr/bin/python3";
 const PROGRAMS: &str = "/usr/local/bin";
 const FILE_LIMIT: usize = 200_000;
-const BYTE_LIMIT: u64 = 8 << 30;
+const UNPACKED: Limits = Limits { unpacked_bytes: 8 << 30, ratio_from_bytes: 256 << 20, ratio: 200 };
 
 pub fn add(draft: &mut Draft, ctx: &Context, target: &Target, wheel: &Wheel) -> Result<(), BuildError> {
     let name = format!("{}-{}", wheel.sha256, wheel.name);
@@ -103,11 +104,13 @@ fn unzip(wheel: &Wheel, into: &Path) -> Result<(), BuildError> {
     let place = wheel.path.display().to_string();
     let bad = |reason: &dyn std::fmt::Display| BuildError::malformed(place.clone(), reason.to_string());
     let file = File::open(&wheel.path).map_err(BuildError::io(format!("read {place}")))?;
+    let packed = file.metadata().map_err(BuildError::io(format!("read {place}")))?.len();
     let mut archive = zip::ZipArchive::new(file).map_err(|error| bad(&error))?;
     if archive.len() > FILE_LIMIT {
         return Err(bad(&format!("it holds more than {FILE_LIMIT} files")));
     }
-    let mut left = BYTE_LIMIT;
+    let limit = ceiling(packed, UNPACKED);
+    let mut left = limit;
     for at in 0..archive.len() {
         let mut member = archive.by_index(at).map_err(|error| bad(&error))?;
         if member.is_dir() {
@@ -127,7 +130,7 @@ fn unzip(wheel: &Wheel, into: &Path) -> Result<(), BuildError> {
             std::io::copy(&mut member.by_ref().take(left + 1), &mut out).map_err(|error| bad(&error))?;
         left = left
             .checked_sub(copied)
-            .ok_or_else(|| bad(&format!("it unpacks to more than {} GiB", BYTE_LIMIT >> 30)))?;
+            .ok_or_else(|| bad(&format!("it unpacks to more than {}", model::Bytes(limit))))?;
         if executable {
             let mode = Permissions::from_mode(0o755);
             fs::set_permissions(&path, mode).map_err(|error| BuildError::io(context())(error))?;
@@ -195,6 +198,20 @@ pub mod tests {
         assert!(
             launcher.contains("from demo.cli import main\n") && launcher.contains("sys.exit(main.run())")
         );
+    }
+
+    #[test]
+    fn a_small_wheel_cannot_become_a_large_package() {
+        let fixture = Fixture::new();
+        let path = fixture.root().join("demo-1.0-py3-none-any.whl");
+        let mut writer = zip::ZipWriter::new(File::create(&path).unwrap());
+        writer.start_file("demo/x.py", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::copy(&mut std::io::repeat(b' ').take(300 << 20), &mut writer).unwrap();
+        writer.finish().unwrap();
+        let wheel = Wheel::at(path, "02").unwrap();
+        let error = add(&mut Draft::default(), &fixture.context(&NoRunner), &target(), &wheel).unwrap_err();
+        assert!(error.to_string().contains("it unpacks to more than 256 MiB"), "{error}");
+        assert_eq!(fs::read_dir(fixture.cache().join("unpacked-wheels")).unwrap().count(), 0);
     }
 
     #[test]
