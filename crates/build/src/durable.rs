@@ -3,6 +3,7 @@
 use crate::error::BuildError;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -37,12 +38,26 @@ pub fn publish(temporary: &Path, target: &Path) -> Result<(), BuildError> {
         .map_err(BuildError::io(format!("write {}", target.display())))
 }
 
+/// Makes what came into a directory, or went from it, last.
+pub fn sync(directory: &Path) -> Result<(), BuildError> {
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(BuildError::io(format!("sync {}", directory.display())))
+}
+
 fn sync_directory(target: &Path) -> std::io::Result<()> {
     File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 pub fn create_directories(path: &Path) -> Result<(), BuildError> {
     fs::create_dir_all(path).map_err(BuildError::io(format!("create {}", path.display())))
+}
+
+/// A directory that nobody else looks into.
+pub fn private_directory(path: &Path) -> Result<(), BuildError> {
+    create_directories(path)?;
+    let private = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(path, private).map_err(BuildError::io(format!("protect {}", path.display())))
 }
 
 /// Marks a cached file as used, so that it is not taken for forgotten. Once a day is enough.

@@ -57,6 +57,9 @@ pub enum BuildError {
     /// The image store itself is damaged.
     #[error("the image store at {path} is damaged: {reason}")]
     Store { path: PathBuf, reason: String },
+    /// What others pushed here cannot be read or changed.
+    #[error("the repositories of the registry here cannot be used")]
+    Repositories(#[source] Box<crate::repositories::RepositoryError>),
     #[error("cancelled")]
     Cancelled,
 }
@@ -72,6 +75,12 @@ impl BuildError {
     pub fn io(context: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let context = context.into();
         move |source| Self::Io { context, source }
+    }
+    pub(crate) fn repositories(error: crate::repositories::RepositoryError) -> Self {
+        match error {
+            crate::repositories::RepositoryError::Store(error) => error,
+            other => Self::Repositories(Box::new(other)),
+        }
     }
     pub(crate) fn unreachable(url: &str, reason: &dyn std::fmt::Display) -> Self {
         Self::Unreachable { url: url.to_owned(), reason: reason.to_string() }

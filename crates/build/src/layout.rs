@@ -5,6 +5,7 @@ use crate::document::{self, Config, Descriptor, Index, Manifest};
 use crate::durable;
 use crate::error::BuildError;
 use crate::job::go_on;
+use crate::repositories::{Algorithm, ContentDigest};
 use model::Digest;
 use model::image::BuiltImage;
 use rustix::fs::{FlockOperation, flock};
@@ -27,6 +28,9 @@ const MAX_ATTACHED_BYTES: u64 = 256 << 20;
 pub struct Layout {
     root: PathBuf,
 }
+
+/// The names of the blobs' files that are needed.
+type Used = BTreeMap<Algorithm, BTreeSet<String>>;
 
 /// How often a long wait for a lock looks again.
 const LOCK_POLL: Duration = Duration::from_millis(10);
@@ -243,12 +247,21 @@ impl Layout {
         Ok(blobs)
     }
 
-    /// Keeps the images in `keep`, and those younger than `grace`, and removes every other blob.
-    /// The caller makes sure that nobody is adding an image.
-    pub fn collect(&self, keep: &BTreeSet<Digest>, grace: Duration) -> Result<Swept, BuildError> {
+    /// Keeps the images in `keep`, those younger than `grace`, and the blobs in `pushed`, and removes
+    /// every other blob. The caller makes sure that nobody is adding an image.
+    pub fn collect(
+        &self,
+        keep: &BTreeSet<Digest>,
+        grace: Duration,
+        pushed: &BTreeSet<ContentDigest>,
+    ) -> Result<Swept, BuildError> {
         self.change_index(|index| self.retain(index, keep, grace))?;
-        let used = self.used(&self.index()?)?;
-        sweep(&self.root.join("blobs/sha256"), |name| used.contains(name))
+        let used = self.used(&self.index()?, pushed)?;
+        let mut swept = Swept::default();
+        for (directory, used) in self.blob_directories(&used) {
+            swept += sweep(&directory, |name| used.contains(name))?;
+        }
+        Ok(swept)
     }
 
     /// The images that `collect` would remove, and what that would free, changing nothing.
@@ -256,6 +269,7 @@ impl Layout {
         &self,
         keep: &BTreeSet<Digest>,
         grace: Duration,
+        pushed: &BTreeSet<ContentDigest>,
     ) -> Result<(BTreeSet<Digest>, Swept), BuildError> {
         let mut index = self.index()?;
         let images = |index: &Index| -> BTreeSet<Digest> {
@@ -264,15 +278,16 @@ impl Layout {
         };
         let before = images(&index);
         self.retain(&mut index, keep, grace);
-        let used = self.used(&index)?;
-        let directory = self.root.join("blobs/sha256");
-        let failed = || BuildError::io(format!("read {}", directory.display()));
+        let used = self.used(&index, pushed)?;
         let mut swept = Swept::default();
-        for entry in fs::read_dir(&directory).map_err(failed())? {
-            let entry = entry.map_err(failed())?;
-            if !entry.file_name().to_str().is_some_and(|name| used.contains(name)) {
-                swept.files += 1;
-                swept.bytes += entry.metadata().map_or(0, |m| m.len());
+        for (directory, used) in self.blob_directories(&used) {
+            let failed = || BuildError::io(format!("read {}", directory.display()));
+            for entry in fs::read_dir(&directory).map_err(failed())? {
+                let entry = entry.map_err(failed())?;
+                if !entry.file_name().to_str().is_some_and(|name| used.contains(name)) {
+                    swept.files += 1;
+                    swept.bytes += entry.metadata().map_or(0, |m| m.len());
+                }
             }
         }
         Ok((before.difference(&images(&index)).cloned().collect(), swept))
@@ -292,16 +307,31 @@ impl Layout {
         });
     }
 
-    /// The blobs that the images and documents of an index are made of.
-    fn used(&self, index: &Index) -> Result<BTreeSet<String>, BuildError> {
-        let mut used = BTreeSet::new();
+    /// The blobs that the images and documents of an index are made of, and those that were pushed.
+    fn used(&self, index: &Index, pushed: &BTreeSet<ContentDigest>) -> Result<Used, BuildError> {
+        let mut used = Used::new();
+        let mut insert =
+            |digest: &ContentDigest| used.entry(digest.algorithm()).or_default().insert(digest.hex().to_owned());
         for entry in &index.manifests {
             let manifest: Manifest = self.document(&entry.digest)?;
-            used.insert(entry.digest.hex().to_owned());
-            used.insert(manifest.config.digest.hex().to_owned());
-            used.extend(manifest.layers.iter().map(|layer| layer.digest.hex().to_owned()));
+            let layers = manifest.layers.iter().map(|layer| &layer.digest);
+            for digest in layers.chain([&entry.digest, &manifest.config.digest]) {
+                insert(&digest.into());
+            }
+        }
+        for digest in pushed {
+            insert(digest);
         }
         Ok(used)
+    }
+
+    /// The directories of blobs that are there, with what of each is used.
+    fn blob_directories(&self, used: &Used) -> Vec<(PathBuf, BTreeSet<String>)> {
+        let directories = Algorithm::ALL.into_iter().map(|algorithm| {
+            let directory = self.root.join("blobs").join(algorithm.name());
+            (directory, used.get(&algorithm).cloned().unwrap_or_default())
+        });
+        directories.filter(|(directory, _)| directory.is_dir()).collect()
     }
 
     /// Makes an image young again, so that `collect` leaves it alone for its grace.

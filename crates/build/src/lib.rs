@@ -19,6 +19,7 @@ pub mod pull;
 pub mod push;
 
 pub mod remote;
+pub mod repositories;
 pub mod revision;
 pub mod sbom;
 pub mod sign;

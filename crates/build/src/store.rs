@@ -5,6 +5,7 @@
 //! ROOT/layers/HEX/          one unpacked layer, ready when HEX.ready stands beside it
 //! ROOT/bases/               what base layers were made from
 //! ROOT/known/               what blobs pack to, and which repositories have them
+//! ROOT/registry/            what others pushed here, see `repositories`
 //! ROOT/archive/             signed lists, indexes, packages
 //! ROOT/../registries.toml   what a person says about registries
 //! ROOT/tmp/                 work that a crash may leave behind; emptied when nobody works
@@ -17,6 +18,7 @@ use crate::error::BuildError;
 use crate::http::Http;
 use crate::layer::Hashing;
 use crate::layout::{self, Layout, Swept};
+use crate::repositories::Repositories;
 use crate::unpack::{self, Limits};
 use model::Digest;
 use model::image::BuiltImage;
@@ -25,7 +27,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -61,8 +62,10 @@ impl ImageStore {
         for directory in ["bases", "archive"] {
             durable::create_directories(&root.join(directory))?;
         }
+        // Layers hold programs that run as root whoever starts them, and old ones at that; only through
+        // a container does anybody get at them.
         for directory in ["layers", "tmp"] {
-            private_directory(&root.join(directory))?;
+            durable::private_directory(&root.join(directory))?;
         }
         let boot = fs::read_to_string(BOOT_ID).map_err(BuildError::io(format!("read {BOOT_ID}")))?;
         let store = Self {
@@ -295,10 +298,14 @@ impl ImageStore {
     }
 
     /// Removes every image that is neither in `keep` (manifest digests) nor younger than `grace`,
-    /// their layers, and packages and indexes that nothing has used for a month. Waits for builds to end.
+    /// what was pushed here and nothing holds any more, their layers, and packages and indexes that nothing has used for a month. Waits for builds to end.
     pub fn collect(&self, keep: &BTreeSet<Digest>, grace: Duration) -> Result<Swept, BuildError> {
         let _guard = layout::lock(&self.root.join("lock"), FlockOperation::LockExclusive)?;
-        let mut swept = self.layout.collect(keep, grace)?;
+        let repositories = Repositories::of(&self.root);
+        let pushed = repositories.judge(SystemTime::now()).map_err(BuildError::repositories)?;
+        // What points at blobs goes before the blobs.
+        repositories.carry_out(&pushed).map_err(BuildError::repositories)?;
+        let mut swept = self.layout.collect(keep, grace, &pushed.used)?;
         let used: BTreeSet<String> =
             self.layout.layer_blobs()?.iter().map(|(d, _)| d.hex().to_owned()).collect();
         let layers = self.root.join("layers");
@@ -334,7 +341,8 @@ impl ImageStore {
         keep: &BTreeSet<Digest>,
         grace: Duration,
     ) -> Result<(BTreeSet<Digest>, Swept), BuildError> {
-        self.layout.would_collect(keep, grace)
+        let pushed = Repositories::of(&self.root).judge(SystemTime::now()).map_err(BuildError::repositories)?;
+        self.layout.would_collect(keep, grace, &pushed.used)
     }
 
     /// Whether the blob that a record of a base, or its lock, speaks of is there.
@@ -353,14 +361,6 @@ impl ImageStore {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Layers hold programs that run as root whoever starts them, and old ones at that; only through a
-/// container does anybody get at them.
-fn private_directory(path: &Path) -> Result<(), BuildError> {
-    durable::create_directories(path)?;
-    let private = fs::Permissions::from_mode(0o700);
-    fs::set_permissions(path, private).map_err(BuildError::io(format!("protect {}", path.display())))
 }
 
 fn clear(directory: &Path) -> Result<(), BuildError> {
