@@ -1,4 +1,4 @@
-//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | fresh | help`. Not part of the product.
+//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | fresh | help`. Not part of the product.
 
 pub mod bench;
 pub mod check;
@@ -8,6 +8,7 @@ pub mod oracle;
 pub mod packages;
 pub mod process;
 pub mod readme;
+pub mod registry_suite;
 pub mod rules;
 pub mod test;
 pub mod workspace;

@@ -1,5 +1,5 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, fresh, oci_suites, oracle, test};
+use xtask::{Outcome, bench, check, fresh, oci_suites, oracle, registry_suite, test};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -19,6 +19,9 @@ cargo xtask oracle --compare DIR|FILE… [--program PATH]
 cargo xtask oci-suites [--runtime-tools DIR] [--contest DIR] [NAME…]
                                 runs public suites for OCI runtimes, built there, over `juchu oci`, runc and crun
                                 (root); `--program PATH`: another build; `--only juchu|runc|crun`; `--verbose`
+cargo xtask registry-suite --suite DIR
+                                runs the conformance program of the distribution specification, built there, over
+                                `juchu registry` and docker-registry; `--program PATH`: another build; `--version dev`
 cargo xtask fresh               both commands of the README on a bare Debian 12 with Rust (root, half an hour)
 cargo xtask help                this text, and the list of benches
 ";
@@ -46,6 +49,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),
         ["oracle", arguments @ ..] => oracle::run(arguments),
         ["oci-suites", arguments @ ..] => oci_suites::run(arguments),
+        ["registry-suite", arguments @ ..] => registry_suite::run(arguments),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}\n{}", bench::list());
             Ok(())

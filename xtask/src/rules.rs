@@ -16,6 +16,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("run", &["model", "signals", "plan", "store"]),
     ("build", &["model", "store", "run"]),
     ("catalog", &["model", "build"]),
+    ("registry", &["model", "build"]),
     ("gateway", &["model", "signals"]),
     ("net", &["model"]),
     ("host", &["model", "run", "net"]),
@@ -25,7 +26,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
         "juchu",
         &[
             "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "net",
-            "host", "console",
+            "host", "console", "registry",
         ],
     ),
     // development only

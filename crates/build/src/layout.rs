@@ -310,8 +310,9 @@ impl Layout {
     /// The blobs that the images and documents of an index are made of, and those that were pushed.
     fn used(&self, index: &Index, pushed: &BTreeSet<ContentDigest>) -> Result<Used, BuildError> {
         let mut used = Used::new();
-        let mut insert =
-            |digest: &ContentDigest| used.entry(digest.algorithm()).or_default().insert(digest.hex().to_owned());
+        let mut insert = |digest: &ContentDigest| {
+            used.entry(digest.algorithm()).or_default().insert(digest.hex().to_owned())
+        };
         for entry in &index.manifests {
             let manifest: Manifest = self.document(&entry.digest)?;
             let layers = manifest.layers.iter().map(|layer| &layer.digest);

@@ -341,7 +341,8 @@ impl ImageStore {
         keep: &BTreeSet<Digest>,
         grace: Duration,
     ) -> Result<(BTreeSet<Digest>, Swept), BuildError> {
-        let pushed = Repositories::of(&self.root).judge(SystemTime::now()).map_err(BuildError::repositories)?;
+        let pushed =
+            Repositories::of(&self.root).judge(SystemTime::now()).map_err(BuildError::repositories)?;
         self.layout.would_collect(keep, grace, &pushed.used)
     }
 

@@ -64,7 +64,8 @@ impl Repository {
                     verdict.used.insert(digest.clone());
                 }
                 false => {
-                    let link = record.subject.as_ref().map(|s| self.referrers_path(s).join(digest.file_name()));
+                    let link =
+                        record.subject.as_ref().map(|s| self.referrers_path(s).join(digest.file_name()));
                     verdict.remove.push(self.record_path(digest));
                     verdict.remove.extend(link.filter(|link| link.exists()));
                 }

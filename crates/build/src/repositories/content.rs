@@ -103,6 +103,9 @@ impl Hasher {
         });
         Self { algorithm, context }
     }
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
     pub fn update(&mut self, bytes: &[u8]) {
         self.context.update(bytes);
     }
@@ -126,7 +129,9 @@ mod tests {
             assert_eq!(ContentDigest::of_file(&digest.file_name()), Some(digest));
         }
         let upper = empty.to_uppercase();
-        for bad in ["", "sha256", "sha256:", "sha256:baddigeststring", "md5:00", &upper, &empty[..70], "sha256:../x"] {
+        for bad in
+            ["", "sha256", "sha256:", "sha256:baddigeststring", "md5:00", &upper, &empty[..70], "sha256:../x"]
+        {
             assert!(ContentDigest::parse(bad).is_none(), "{bad}");
         }
     }

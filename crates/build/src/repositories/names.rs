@@ -55,7 +55,9 @@ fn is_component(text: &str) -> bool {
         return false;
     }
     let separators = text.split(plain).filter(|between| !between.is_empty());
-    separators.into_iter().all(|between| matches!(between, "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
+    separators
+        .into_iter()
+        .all(|between| matches!(between, "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,8 +93,8 @@ mod tests {
             assert_eq!(RepositoryName::of_file(&name.file_name()), Some(name));
         }
         for bad in [
-            "", "/", "a/", "/a", "a//b", "A", "a..b", "a___b", "a_-b", "-a", "a-", "..", ".", "a/../b", "a b", "a+b",
-            "a%2fb", "ä", "a\0", "_a", "a/_tags",
+            "", "/", "a/", "/a", "a//b", "A", "a..b", "a___b", "a_-b", "-a", "a-", "..", ".", "a/../b",
+            "a b", "a+b", "a%2fb", "ä", "a\0", "_a", "a/_tags",
         ] {
             assert!(RepositoryName::new(bad).is_none(), "{bad}");
         }

@@ -17,6 +17,7 @@ mod explain;
 mod image;
 mod image_text;
 mod promote;
+mod registry;
 mod up;
 mod upgrade;
 mod watch;
@@ -91,6 +92,7 @@ fn carry_out(screen: &Screen, cli: Cli, hooks: &Hooks) -> Outcome<ExitCode> {
         Command::Completions(args) => completions(screen, &args)?,
         Command::Config(args) => config::config(screen, &args, &args.stack.clone().over(&before))?,
         Command::Daemon(args) => return daemon(args, hooks),
+        Command::Registry(args) => registry::registry(screen, &Home::discover()?, args)?,
         command => {
             let home = Home::discover()?;
             runtime()?.block_on(ask(screen, &home, command, &before, hooks))?;
@@ -177,7 +179,7 @@ async fn ask(
         Command::Doctor(args) => machine::doctor(screen, home, args, hooks).await,
         Command::Verify(args) => machine::verify(screen, home, args).await,
         Command::Console(args) => machine::console(screen, home, args).await,
-        Command::Config(_) | Command::Daemon(_) | Command::Completions(_) => Ok(()),
+        Command::Config(_) | Command::Daemon(_) | Command::Completions(_) | Command::Registry(_) => Ok(()),
     }
 }
 

@@ -2,12 +2,17 @@
 
 mod config;
 mod images;
+mod registry;
 mod releases;
 
 pub use config::{Config, ConfigFormat, Listed, Skipped};
 pub use images::{
     Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImagePull, ImagePush,
     ImageSbom, PushCompression, SbomFormat,
+};
+pub use registry::{
+    AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,
+    RegistryUserCommand,
 };
 pub use releases::{Diff, Promote, Release, Releases, Rollback};
 
@@ -102,6 +107,8 @@ pub enum Command {
     Build(Build),
     /// The images on this machine: what they hold, how they differ, which may go.
     Image(Image),
+    /// The images of this machine for others: a registry that clients pull from and push to.
+    Registry(Registry),
     /// What `up` would change, as a diff, doing nothing.
     Plan(Plan),
     /// The releases of a stack: how each came about, was judged, and whether it can be gone back to.
