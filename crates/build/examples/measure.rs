@@ -58,6 +58,7 @@ fn plan(project: &Path, work: &Path) -> ImagePlan {
         args: BTreeMap::new(),
         labels: BTreeMap::new(),
         image: NativeImage::default(),
+        ..BuildSpec::default()
     };
     plan_image(&spec, &context).unwrap_or_else(|error| panic!("{}", error.report())).plan
 }

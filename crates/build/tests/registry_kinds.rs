@@ -9,7 +9,7 @@ use build::kinds::{
 };
 use build::{Job, kinds};
 use jail::{Jail, Running, copy_image};
-use model::image::{BuildSpec, Builder, NativeImage};
+use model::image::{BuildSpec, Builder};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -22,16 +22,7 @@ use testkit::TempDir;
 const START: Duration = Duration::from_secs(30);
 
 fn spec(context: &Path) -> BuildSpec {
-    BuildSpec {
-        context: Some(context.to_owned()),
-        builder: Builder::Native,
-        dockerfile: None,
-        dockerfile_inline: None,
-        target: None,
-        args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        image: NativeImage::default(),
-    }
+    BuildSpec { context: Some(context.to_owned()), builder: Builder::Native, ..BuildSpec::default() }
 }
 
 fn plan(spec: &BuildSpec, runner: &dyn Runner) -> Planned {

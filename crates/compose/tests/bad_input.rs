@@ -529,8 +529,8 @@ fn what_has_no_effect_is_a_warning_with_its_place() {
         "compose.yaml:4:5: warning: `isolation` of `a` has no effect: a key of Windows"
     );
     assert!(
-        warned("build: {context: ., ssh: [default]}")
-            .contains("4:25: warning: `build.ssh` of `a` has no effect")
+        warned("build: {context: ., tags: [x:1]}")
+            .contains("4:25: warning: `build.tags` of `a` has no effect")
     );
     assert!(
         warned("x-juchu: {zzz: 1}").contains("4:15: warning: `services.a.x-juchu` has an unknown key `zzz`")

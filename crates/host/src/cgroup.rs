@@ -3,12 +3,14 @@
 //! On v2 the container library places and limits, on v1 this module does; it reads back whether
 //! that is so, ends what is inside, counts out-of-memory kills and reads usage. Paths are absolute: `/juchu/<id>`.
 
+mod direct;
 mod limits;
 mod place;
 mod usage;
 mod view;
 
-pub use limits::{PERIOD_US, Unenforced, check_available, quota_us, read_back};
+pub use direct::make_empty;
+pub use limits::{PERIOD_US, Unenforced, check_available, put, quota_us, read_back, read_back_below};
 pub use view::UnifiedView;
 
 use std::collections::BTreeMap;
@@ -37,7 +39,7 @@ pub struct Hierarchies {
 /// The group of one instance.
 #[derive(Debug, Clone)]
 pub struct Cgroup {
-    hierarchies: Hierarchies,
+    pub(crate) hierarchies: Hierarchies,
     /// `/juchu/<id>`.
     path: String,
 }
@@ -136,6 +138,16 @@ impl Cgroup {
         dirs.sort();
         dirs.dedup();
         dirs
+    }
+
+    #[cfg(test)]
+    pub fn dirs_for_tests(&self) -> Vec<PathBuf> {
+        self.dirs()
+    }
+
+    #[cfg(test)]
+    pub fn pids_for_tests(&self) -> Vec<i32> {
+        self.dir("pids").map(|dir| pids_in(&dir)).unwrap_or_default()
     }
 
     /// The directory in the v2 tree, also where that is for tracking only.

@@ -35,6 +35,18 @@ pub mod enter;
 pub mod oci;
 pub mod shim;
 pub mod sync;
+pub mod work;
 
 pub use config::{HostConfig, LayerSource};
 pub use engine::HostEngine;
+pub use work::{Pressure, WorkGroup};
+
+/// Where the instance of an engine over `state` has what it writes.
+pub fn instance_directory(state: &std::path::Path, id: &model::InstanceId) -> std::path::PathBuf {
+    layout::instances(state).join(id.as_str())
+}
+
+/// Whether a process or thread was refused to the container while it was there.
+pub fn refused_tasks(id: &model::InstanceId) -> bool {
+    cgroup::Hierarchies::detect().is_ok_and(|all| all.group(id.as_str()).refused_tasks() > 0)
+}

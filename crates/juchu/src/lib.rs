@@ -3,3 +3,4 @@
 pub mod cli;
 pub mod home;
 pub mod program;
+pub mod queue;

@@ -3,6 +3,7 @@
 
 use crate::images::Builders;
 use crate::images::container::{BuildContainers, sweep};
+use crate::images::place::sweep_dead;
 use crate::machine::Host;
 use crate::router::GatewayProcess;
 use build::ImageStore;
@@ -49,11 +50,12 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
             .map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))?,
     );
     sweep(engine.as_ref()).await;
-    let containers = BuildContainers { engine: Arc::clone(&engine) };
+    sweep_dead(home).await;
+    let containers = BuildContainers::new(Arc::clone(&engine), home.state.clone());
     Ok(Parts {
         ledger: Arc::new(ledger),
         engine,
-        images: Arc::new(Builders::new(store, home.join("cache"), containers)),
+        images: Arc::new(Builders::new(store, home, containers)),
         router: Arc::new(GatewayProcess::new(home, executable)),
         machine: Arc::new(Host),
         settings: plan::Settings { files: home.join("files") },

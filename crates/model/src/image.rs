@@ -1,6 +1,6 @@
 //! Where an image comes from, and what an image says about running it.
 
-use crate::Digest;
+use crate::{Bytes, Cpus, Digest, DurationMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub enum PullPolicy {
 }
 
 /// How to make an image from a directory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BuildSpec {
     /// Absolute; may be absent when `image` states everything.
     pub context: Option<PathBuf>,
@@ -55,6 +55,64 @@ pub struct BuildSpec {
     /// `x-juchu.image`: what detection cannot know, or the whole image stated by hand.
     #[serde(default)]
     pub image: NativeImage,
+    /// `x-juchu.build`: what the build may take of the machine.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: BuildLimits,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<BuildSecret>,
+    /// Directories or images by the name under which a Dockerfile copies from them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub additional_contexts: BTreeMap<String, String>,
+    /// Keys for `RUN --mount=type=ssh`: id → file; `default` without a file is the agent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh: BTreeMap<String, String>,
+    /// `build.platforms`, when there is exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a build may take; what is absent has a default that follows from the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// Share of the processors when others want them too; a service has 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Bytes>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationMs>,
+    /// Whether build commands reach the outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<bool>,
+}
+
+/// Content that build commands may read at `/run/secrets/ID` and that never becomes part of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSecret {
+    pub id: String,
+    pub source: BuildSecretSource,
+}
+
+/// Where it is read when the build runs; the content itself is written down nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildSecretSource {
+    /// An absolute path.
+    File(PathBuf),
+    /// A variable of the process that builds.
+    Variable(String),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -193,8 +193,12 @@ fn fingerprint(
 ) -> Result<Digest, BuildError> {
     let mut hasher = Sha256::new();
     hasher.update(RECIPES_VERSION.to_le_bytes());
-    // Where the project lies does not matter, only what it holds.
-    let settings = BuildSpec { context: spec.context.as_ref().map(|_| "/".into()), ..spec.clone() };
+    // Where the project lies and what the build may take does not matter, only what it holds.
+    let settings = BuildSpec {
+        context: spec.context.as_ref().map(|_| "/".into()),
+        limits: Default::default(),
+        ..spec.clone()
+    };
     frame(&mut hasher, &serde_json::to_vec(&settings).expect("a build spec is plain data"));
     for text in [&archive.mirror, &archive.suite] {
         frame(&mut hasher, text.as_bytes());

@@ -30,16 +30,7 @@ impl Fixture {
     }
 
     pub fn without_context() -> Self {
-        let spec = BuildSpec {
-            context: None,
-            builder: Builder::Native,
-            dockerfile: None,
-            dockerfile_inline: None,
-            target: None,
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            image: NativeImage::default(),
-        };
+        let spec = BuildSpec { builder: Builder::Native, ..BuildSpec::default() };
         Self {
             project: tempfile::tempdir().unwrap(),
             cache: tempfile::tempdir().unwrap(),

@@ -1,5 +1,5 @@
 //! Keys of `x-juchu`. Unknown ones are warnings, so that a file for a newer version still loads;
-//! `x-juchu.image` is strict, because what it says ends up in an image.
+//! `x-juchu.image` and `x-juchu.build` are strict: what they say ends up in an image, or protects a machine.
 
 use super::{Object, Shape, Unknown, object, on};
 use Shape::{Any, Bool, Duration, Either, Int, List, Named, Scalar, Size, Text, TextOrNumber, Word};
@@ -15,6 +15,7 @@ const fn strict(fields: &'static [super::Field]) -> Object {
 pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("builder", Word(&["auto", "native", "dockerfile"])),
     on("image", Shape::Object(&IMAGE)),
+    on("build", Shape::Object(&BUILD)),
     on("component", Text),
     on("options", Any),
     on("direct", Bool),
@@ -39,6 +40,16 @@ static ROLLOUT: Object = lenient(&[
     on("progress_deadline", Duration),
     on("warm", Duration),
     on("drain", Duration),
+]);
+
+static BUILD: Object = strict(&[
+    on("memory", Size),
+    on("cpus", TextOrNumber),
+    on("weight", Int),
+    on("disk", Size),
+    on("pids", Int),
+    on("timeout", Duration),
+    on("network", Bool),
 ]);
 
 static LOG: Object = lenient(&[on("max_size", Size), on("max_files", Int)]);

@@ -1,6 +1,6 @@
 //! Where the image comes from: `x-juchu.component` before `build` and `x-juchu.image` before `image`.
 
-use super::{text, texts_of};
+use super::{build_extras, text, texts_of};
 use crate::diagnostics::{Pos, Sink};
 use crate::paths::is_remote;
 use crate::tree::Node;
@@ -12,6 +12,7 @@ pub(super) fn image(
     node: &Node,
     name: &ServiceName,
     key: Pos,
+    root: &Node,
     directory: &Path,
     sink: &mut Sink,
 ) -> Option<ImageSource> {
@@ -26,7 +27,7 @@ pub(super) fn image(
         sink.warning(options.pos, format!("`x-juchu.options` of `{name}` has no effect without `component`"));
     }
     if node.get("build").is_some() || stated.is_some() {
-        return build(node, stated, directory, sink).map(|spec| ImageSource::Build(spec.into()));
+        return build(node, stated, root, directory, sink).map(|spec| ImageSource::Build(spec.into()));
     }
     let pull = pull_policy(node, key, sink);
     let reference = text(node, "image")?;
@@ -42,7 +43,13 @@ pub(super) fn image(
     Some(ImageSource::Pull { reference, policy: pull })
 }
 
-fn build(node: &Node, stated: Option<&Node>, directory: &Path, sink: &mut Sink) -> Option<BuildSpec> {
+fn build(
+    node: &Node,
+    stated: Option<&Node>,
+    root: &Node,
+    directory: &Path,
+    sink: &mut Sink,
+) -> Option<BuildSpec> {
     let build = node.get("build");
     let policy = node.get("x-juchu");
     let context = build.and_then(|build| build.get("context"));
@@ -73,6 +80,11 @@ fn build(node: &Node, stated: Option<&Node>, directory: &Path, sink: &mut Sink) 
         args: texts_of(build.and_then(|build| build.get("args"))),
         labels: texts_of(build.and_then(|build| build.get("labels"))),
         image,
+        limits: build_extras::limits(node, sink),
+        secrets: build_extras::secrets(build, root, sink),
+        additional_contexts: build_extras::contexts(build, sink),
+        ssh: build_extras::keys(build),
+        platform: build_extras::platform(build, sink),
     })
 }
 

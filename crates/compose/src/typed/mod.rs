@@ -1,6 +1,7 @@
 //! The validated tree → [`model::Stack`].
 
 mod block_io;
+mod build_extras;
 mod health;
 mod hooks;
 mod image;

@@ -39,7 +39,7 @@ pub(super) fn service(
     let (network_mode, networks) = network::networks(node, root, sink);
     let replicas = replicas(node, sink);
     let resources = resources::resources(node, sink);
-    let image = image::image(node, &name, entry.key, directory, sink);
+    let image = image::image(node, &name, entry.key, root, directory, sink);
     Some(Service {
         name,
         image: image?,

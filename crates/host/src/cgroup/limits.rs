@@ -67,11 +67,65 @@ pub fn read_back(group: &Cgroup, pid: i32, resources: &Resources) -> Result<(), 
         if !pure_v2 {
             check_placement(&placement, limit.controller, group.path())?;
         }
+    }
+    read_back_values(group, resources)
+}
+
+/// The same for a group whose processes are in groups below it.
+pub fn read_back_below(
+    group: &Cgroup,
+    below: &Cgroup,
+    pid: i32,
+    resources: &Resources,
+) -> Result<(), Unenforced> {
+    read_back(below, pid, &Resources::default())?;
+    let placement = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .map_err(|error| Unenforced::new("placement", format!("/proc/{pid}/cgroup: {error}")))?;
+    let on_v1 = expected(resources).into_iter().filter(|_| !group.hierarchies.is_pure_v2());
+    on_v1.map(|limit| limit.controller).try_for_each(|c| check_placement(&placement, c, below.path()))?;
+    read_back_values(group, resources)
+}
+
+fn read_back_values(group: &Cgroup, resources: &Resources) -> Result<(), Unenforced> {
+    for limit in expected(resources) {
         let dir =
             group.dir(limit.controller).ok_or_else(|| Unenforced::new(limit.name, "no control group"))?;
-        check_value(&limit, &dir, pure_v2)?;
+        check_value(&limit, &dir, group.hierarchies.is_pure_v2())?;
     }
     Ok(())
+}
+
+/// Writes the limits into the files of a group that no container library makes.
+pub fn put(group: &Cgroup, resources: &Resources) -> Result<(), Unenforced> {
+    let pure_v2 = group.hierarchies.is_pure_v2();
+    for limit in expected(resources) {
+        let dir =
+            group.dir(limit.controller).ok_or_else(|| Unenforced::new(limit.name, "no control group"))?;
+        let (file, value) = if pure_v2 { (limit.v2_file, limit.v2) } else { (limit.v1_file, limit.v1) };
+        let text = match value {
+            _ if limit.v2_file == "cpu.weight" && pure_v2 => weight_of(resources.cpu_shares.unwrap_or(1024)),
+            Value::Number(number) if number < 0 => if pure_v2 { "max" } else { "-1" }.to_owned(),
+            Value::Number(number) => number.to_string(),
+            Value::Text(text) | Value::Cpus(text) => text,
+            Value::FirstLine(_) | Value::Not(_) => {
+                return Err(Unenforced::new(limit.name, "it is not for groups without a container"));
+            }
+        };
+        fs::write(dir.join(file), &text).map_err(|error| {
+            Unenforced::new(limit.name, format!("`{file}` does not take `{text}`: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Shares of v1 (2–262144) as a weight of v2 (1–10000), as other runtimes convert them.
+fn weight_of(shares: u64) -> String {
+    (1 + shares.clamp(2, 262_144).saturating_sub(2) * 9999 / 262_142).to_string()
+}
+
+/// Controllers that the limits need, each once.
+pub fn controllers(resources: &Resources) -> BTreeSet<&'static str> {
+    expected(resources).into_iter().map(|limit| limit.controller).collect()
 }
 
 fn check_placement(text: &str, controller: &str, expected: &str) -> Result<(), Unenforced> {

@@ -6,6 +6,7 @@ use super::screen::{Hue, Outcome, Paint, Screen, look_of, safe};
 use super::table::{Cell, Column, Table};
 use super::{reach, target};
 use crate::home::Home;
+use crate::queue;
 use console::client::ClientError;
 use console::text::beyond;
 use console::when::Clock;
@@ -14,6 +15,9 @@ use run::control::{ServiceStatus, StackStatus, State};
 use store::record::v1;
 
 pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Outcome {
+    if !args.output.json {
+        tell_builds(screen, home);
+    }
     let client = reach::running(home).await?;
     if args.all {
         let stacks = client.stacks().await?;
@@ -42,6 +46,21 @@ pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Out
     screen.note(headline(&status, screen.err));
     screen.print(&services_text(&status.services, &screen.clock, screen.width, screen.out))?;
     screen.print(&addresses(&status.addresses, ""))
+}
+
+/// What is being built on this machine, and what waits for it.
+fn tell_builds(screen: &Screen, home: &Home) {
+    // Nobody may look there, or nothing was ever built.
+    let builds = queue::read(&home.join("images")).unwrap_or_default();
+    let Some((first, waiting)) = builds.split_first() else { return };
+    let since = screen.clock.short(first.since);
+    screen.note(format!("building {} since {since} (process {})", safe(&first.what), first.process));
+    let names: Vec<_> = waiting.iter().map(|one| safe(&one.what)).collect();
+    match names.len() {
+        0 => {}
+        1 => screen.note(format!("1 build waits: {}", names[0])),
+        more => screen.note(format!("{more} builds wait: {}", names.join(", "))),
+    }
 }
 
 /// An unknown stack is one that was never started, or was removed: nothing of it runs.

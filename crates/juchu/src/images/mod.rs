@@ -4,8 +4,12 @@
 pub mod alone;
 pub mod container;
 mod drive;
+mod limits;
+pub mod place;
 mod recipe;
+mod secrets;
 mod turn;
+mod watch;
 mod wire;
 pub mod worker;
 
@@ -14,16 +18,17 @@ use async_trait::async_trait;
 use build::ImageStore;
 use build::catalogue::LOCAL;
 use container::BuildContainers;
+use juchu::cli::BuildOrder;
+use juchu::home::Home;
 use model::image::BuiltImage;
 use model::{Bytes, Digest, Report, Service, Stack};
+use place::{Place, clear_unfinished};
 use recipe::Workshop;
 use run::ports::{Images, Machine, Say};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::Mutex;
 
 /// Images younger than this are never collected: a build may be about to use them.
 const COLLECT_GRACE: Duration = Duration::from_secs(600);
@@ -34,8 +39,7 @@ const DISK_FLOOR: Bytes = Bytes::mib(1024);
 pub struct Builders {
     inner: Arc<Inner>,
     containers: BuildContainers,
-    /// Builds wait here for their turn, so that they do not starve what runs.
-    turn: Mutex<()>,
+    home: Home,
 }
 
 struct Inner {
@@ -44,9 +48,9 @@ struct Inner {
 }
 
 impl Builders {
-    pub fn new(store: Arc<ImageStore>, cache: PathBuf, containers: BuildContainers) -> Self {
-        let inner = Inner { store, workshop: Workshop::new(cache) };
-        Self { inner: Arc::new(inner), containers, turn: Mutex::new(()) }
+    pub fn new(store: Arc<ImageStore>, home: &Home, containers: BuildContainers) -> Self {
+        let inner = Inner { store, workshop: Workshop::new(home.join("cache")) };
+        Self { inner: Arc::new(inner), containers, home: home.clone() }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -91,16 +95,19 @@ impl Images for Builders {
         say: Say,
         cancel: Arc<AtomicBool>,
     ) -> Result<BuiltImage, Report> {
-        let _turn = self.turn.lock().await;
         let root = self.inner.store.root();
-        let _alone = turn::take(root, &say, &cancel).await?;
-        let order = wire::Order {
+        // Builds wait here for their turn, so that they do not starve what runs.
+        let _turn = turn::take(root, service, &say, &cancel).await?;
+        clear_unfinished(&self.inner.workshop.cache);
+        let place = Place::new(&self.home, service, &say)?;
+        let order = BuildOrder {
             store: root.to_owned(),
             cache: self.inner.workshop.cache.clone(),
             service: service.clone(),
             umask: None,
+            variables: BTreeMap::new(),
         };
-        drive::obtain(order, &BTreeMap::new(), &say, &cancel, &self.containers).await
+        drive::obtain(order, &place, &say, &cancel, &self.containers).await
     }
 
     async fn holds(&self, image: &BuiltImage) -> bool {

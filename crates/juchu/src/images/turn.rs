@@ -1,33 +1,46 @@
-//! One build at a time on this machine, whoever asked for it: the daemon or a command.
+//! One build at a time on this machine, whoever asked for it: the daemon or a command. Each draws a
+//! ticket, a file that it holds locked; the oldest ticket that is held has the turn.
 
 use build::BuildError;
-use build::layout::lock;
-use model::Report;
+use juchu::queue::{Ticket, draw, read};
+use model::{Report, Service};
 use run::ports::Say;
-use rustix::fs::FlockOperation;
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 
 const LOOK: Duration = Duration::from_millis(100);
+/// Builds that may wait; more are refused at once.
+const WAITING_MAX: usize = 256;
 
-/// Waits until no other build goes on below `images`; it is one's turn while the file is held.
-pub async fn take(images: &Path, say: &Say, cancel: &AtomicBool) -> Result<File, Report> {
-    let path = images.join("build.lock");
-    let mut told = false;
+/// Waits until no earlier build goes on below `images`; it is one's turn while the ticket is held.
+pub async fn take(
+    images: &Path,
+    service: &Service,
+    say: &Say,
+    cancel: &AtomicBool,
+) -> Result<Ticket, Report> {
+    let mut told = String::new();
+    let ticket = draw(images, service, crate::machine::now())?;
     loop {
-        match lock(&path, FlockOperation::NonBlockingLockExclusive) {
-            Err(BuildError::Io { source, .. }) if source.kind() == std::io::ErrorKind::WouldBlock => {}
-            other => return other.map_err(|error| error.report()),
+        let waiting = read(images)?;
+        if waiting.len() > WAITING_MAX {
+            return Err(Report::environment(format!("more than {WAITING_MAX} builds wait already"))
+                .hint("`juchu ps` says which"));
         }
+        let before: Vec<_> = waiting.iter().take_while(|other| other.name != ticket.name()).collect();
+        let Some(first) = before.first() else { return Ok(ticket) };
         if cancel.load(Ordering::Relaxed) {
             return Err(BuildError::Cancelled.report());
         }
-        if !told {
-            say("waiting for another build to end".to_owned());
-            told = true;
+        let text = match before.len() {
+            1 => format!("waiting for the build of {} to end", first.what),
+            more => format!("waiting for {more} builds to end; the one of {} goes on", first.what),
+        };
+        if text != told {
+            say(text.clone());
+            told = text;
         }
         sleep(LOOK).await;
     }

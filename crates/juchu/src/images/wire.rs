@@ -1,6 +1,7 @@
 //! What daemon and build worker say to each other: one JSON document per line on the worker's
 //! standard input and output. Both ends are always of the same program file.
 
+use super::secrets::SecretFile;
 use build::kinds::{RunMount, RunOutcome};
 use model::image::BuiltImage;
 use model::{DurationMs, Report, Service};
@@ -23,6 +24,11 @@ pub struct Order {
     /// The worker's own, unless stated.
     #[serde(default)]
     pub umask: Option<u32>,
+    /// Empty, for tools of others; it goes away with the build.
+    pub scratch: PathBuf,
+    /// Absolute path of the control group below which tools of others put their containers.
+    pub group: Option<String>,
+    pub secrets: Vec<SecretFile>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
     let cancel = Arc::new(AtomicBool::new(false));
     let (answers, waiting) = sync_channel(MESSAGES_WAITING);
     let listening = Arc::clone(&cancel);
-    std::thread::spawn(move || listen(input, &listening, &answers));
+    std::thread::spawn(move || listen(input, &listening, answers));
     let result = work(&order, waiting, &cancel);
     match say(&FromWorker::Done { result: Box::new(result) }) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,11 +57,14 @@ fn step_back() {
 
 /// Hands on what the daemon says. When it says nothing more, it has died: the work is given up, so
 /// that what it started ends as well.
-fn listen(mut input: impl io::BufRead, cancel: &AtomicBool, answers: &SyncSender<ToWorker>) {
+fn listen(mut input: impl io::BufRead, cancel: &AtomicBool, answers: SyncSender<ToWorker>) {
+    let mut answers = Some(answers);
     while let Ok(Some(message)) = wire::read(&mut input) {
         if matches!(message, ToWorker::Cancel) {
             cancel.store(true, Ordering::Relaxed);
-        } else if answers.send(message).is_err() {
+            // Whoever waits for the end of a command waits no longer.
+            answers = None;
+        } else if answers.as_ref().is_some_and(|answers| answers.send(message).is_err()) {
             return;
         }
     }

@@ -8,6 +8,7 @@ mod slow {
     use super::machine;
 
     mod bad_input;
+    mod build_limits;
     mod build_worker;
     mod cutover;
     mod death;

@@ -1,0 +1,154 @@
+//! A control group for work of ours that is no container, such as an image build: the limits stand
+//! on the group, its processes in groups below it, so that tools may add groups of their own there.
+//!
+//! ```text
+//! /juchu/NAME            memory, processors, processes
+//! /juchu/NAME/worker     the process that does the work, and what it starts
+//! /juchu/NAME/run/…      containers of other tools
+//! ```
+
+use crate::cgroup::{self, Cgroup, Hierarchies, Unenforced};
+use model::service::Resources;
+use run::engine::EngineError;
+use std::io;
+
+#[derive(Debug, Clone)]
+pub struct WorkGroup {
+    group: Cgroup,
+    worker: Cgroup,
+    resources: Resources,
+}
+
+/// Which limits the work ran into.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Processes were ended for lack of memory.
+    pub out_of_memory: bool,
+    /// No memory was left at least once; what follows from that is for the caller to tell.
+    pub memory_short: bool,
+    /// A process or thread was refused.
+    pub out_of_tasks: bool,
+}
+
+impl WorkGroup {
+    /// Makes the group with its limits. `name` is that of nothing else below `/juchu`.
+    pub fn make(name: &str, resources: &Resources) -> Result<Self, EngineError> {
+        let work = Self::find(name, resources)?;
+        cgroup::check_available(&work.group.hierarchies, resources).map_err(refused)?;
+        cgroup::make_empty(&work.group, resources).map_err(refused)?;
+        cgroup::put(&work.group, resources).map_err(refused)?;
+        cgroup::make_empty(&work.worker, &Resources::default()).map_err(refused)?;
+        Ok(work)
+    }
+
+    /// One that was made before, to end it.
+    pub fn find(name: &str, resources: &Resources) -> Result<Self, EngineError> {
+        let hierarchies = Hierarchies::detect().map_err(EngineError::io("find the control groups"))?;
+        let group = hierarchies.group(name);
+        let worker = hierarchies.at(&format!("{}/worker", group.path()));
+        Ok(Self { group, worker, resources: resources.clone() })
+    }
+
+    /// Puts a process there and reads back that it is limited.
+    pub fn enter(&self, pid: u32) -> Result<(), EngineError> {
+        self.worker.join_all(pid.cast_signed()).map_err(EngineError::io("place a process in its groups"))?;
+        cgroup::read_back_below(&self.group, &self.worker, pid.cast_signed(), &self.resources)
+            .map_err(refused)
+    }
+
+    /// Absolute path of the group below which other tools put their containers.
+    pub fn for_containers(&self) -> String {
+        format!("{}/run", self.group.path())
+    }
+
+    pub fn pressure(&self) -> Pressure {
+        Pressure {
+            out_of_memory: self.group.oom_kills_below() > 0,
+            memory_short: self.group.memory_refusals() > 0,
+            out_of_tasks: self.group.refused_tasks() > 0,
+        }
+    }
+
+    /// Ends everything inside and removes the group.
+    pub fn end(&self) -> io::Result<()> {
+        self.group.kill()?;
+        self.group.remove()
+    }
+}
+
+fn refused(unenforced: Unenforced) -> EngineError {
+    EngineError::Limit(unenforced.limit, unenforced.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Bytes;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    fn resources() -> Resources {
+        Resources {
+            memory: Some(Bytes::mib(48)),
+            cpu_shares: Some(128),
+            pids: Some(16),
+            ..Resources::default()
+        }
+    }
+
+    /// Ended also when a test fails.
+    struct Ended(WorkGroup);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.end();
+        }
+    }
+
+    /// A child that waits for a line before it does anything.
+    fn waiting(script: &str) -> std::process::Child {
+        let script = format!("read go; {script}");
+        let mut shell = Command::new("/bin/busybox");
+        if !std::path::Path::new("/bin/busybox").exists() {
+            shell = Command::new(testkit::busybox_static());
+        }
+        let shell = shell.args(["sh", "-c", &script]);
+        shell.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts")
+    }
+
+    #[test]
+    fn a_process_that_takes_too_much_is_ended_and_counted() {
+        if !testkit::require_root("work group") {
+            return;
+        }
+        let name = format!("work-test-{}", std::process::id());
+        let Ended(work) = &Ended(WorkGroup::make(&name, &resources()).expect("made"));
+        // A pipe without end fills the memory of the one that reads it as one line.
+        let mut child = waiting("x=$(cat /dev/zero | tr '\\0' x)");
+        work.enter(child.id()).expect("limited");
+        assert_eq!(work.pressure(), Pressure::default());
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+        let pressure = work.pressure();
+        work.end().expect("removed");
+        assert!(pressure.out_of_memory && pressure.memory_short, "{pressure:?}");
+        assert!(!work.group.dirs_for_tests().iter().any(|dir| dir.exists()));
+    }
+
+    #[test]
+    fn ending_ends_everything_inside_also_what_ran_away() {
+        if !testkit::require_root("work group") {
+            return;
+        }
+        let name = format!("work-end-{}", std::process::id());
+        let Ended(work) = &Ended(WorkGroup::make(&name, &resources()).expect("made"));
+        let mut child = waiting("setsid sleep 1000 & setsid sleep 1000 & sleep 1000");
+        work.enter(child.id()).expect("limited");
+        drop(child.stdin.take());
+        let inside = || work.worker.pids_for_tests().len();
+        testkit::wait_until(Duration::from_secs(10), "its children", || inside() >= 3);
+        work.end().expect("removed");
+        child.wait().expect("it ended");
+        assert_eq!(inside(), 0);
+    }
+}
