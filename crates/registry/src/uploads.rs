@@ -150,7 +150,8 @@ impl Registry {
             }
         };
         let (received, rest) = receiver.into_upload(upload).await;
-        if received.is_err() {
+        // One that is slow has had its time.
+        if received.as_ref().is_err_and(|failure| failure.status != StatusCode::REQUEST_TIMEOUT) {
             drain(rest).await;
         }
         received

@@ -17,6 +17,7 @@ mod slow {
     mod keys;
     mod lacks;
     mod life;
+    mod registry;
     mod watch;
     mod wires;
 }

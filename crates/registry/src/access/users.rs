@@ -61,6 +61,10 @@ impl UsersError {
             Self::Exists { name } => {
                 report.hint(format!("`juchu registry user rm {name}` takes it away; then add it anew"))
             }
+            Self::Name { .. } => {
+                report.hint("name the machine or program that logs in: `juchu registry user add edge`")
+            }
+            Self::TooMany { .. } => report.hint("`juchu registry user rm NAME` makes room"),
             Self::Unknown { .. } => report.hint("`juchu registry user ls` shows who is there"),
             Self::Token => report.hint("leave out `--token-stdin` to have one made"),
             Self::Damaged { path, .. } => {
