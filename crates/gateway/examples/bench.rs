@@ -179,7 +179,9 @@ fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
         rules: Vec::new(),
     };
     let mut table = RouteTable { version: ROUTE_TABLE_VERSION, revision: 1, ..RouteTable::empty() };
-    table.backends.insert(backend, Backend { endpoints: vec![endpoint], hold_ms: 0 });
+    table
+        .backends
+        .insert(backend, Backend { endpoints: vec![endpoint], hold_ms: 0, traffic: Default::default() });
     table.listeners.push(listener);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let socket = dir.join("gateway.sock");

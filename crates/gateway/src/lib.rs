@@ -21,6 +21,7 @@ mod hold;
 mod http;
 mod log;
 mod names;
+mod policy;
 mod process;
 mod rules;
 mod snapshot;

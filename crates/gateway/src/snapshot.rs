@@ -5,8 +5,12 @@
 
 use crate::counters::{Counters, Shard};
 use crate::drain::Drain;
+use crate::policy::Policy;
+use crate::policy::breaker::{Breaker, Standing};
+use crate::policy::retry::Budget;
 use crate::rules::Rules;
 use model::service::Protocol;
+use model::traffic::Traffic;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -50,6 +54,8 @@ pub struct Backend {
     /// How long what is new waits while nothing takes it.
     pub hold: Duration,
     pub without_endpoint: Arc<AtomicU64>,
+    pub policy: Arc<Policy>,
+    pub budget: Arc<Budget>,
 }
 
 /// One instance's address behind one backend, for as long as any table names it.
@@ -65,6 +71,9 @@ pub struct Endpoint {
     pub gone: AtomicBool,
     /// Moment until which others are preferred.
     suspect_until: AtomicU64,
+    pub breaker: Breaker,
+    /// When it last answered a request, to a tenth of a second.
+    answered: AtomicU64,
 }
 
 /// Milliseconds since the process started.
@@ -80,7 +89,18 @@ impl Endpoint {
             closed: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
+            breaker: Breaker::default(),
+            answered: AtomicU64::new(0),
         }
+    }
+    /// It began to answer a request, whatever the answer is.
+    pub fn answers(&self, now: Moment) {
+        if self.answered.load(Relaxed) != now {
+            self.answered.store(now, Relaxed);
+        }
+    }
+    pub fn last_answer(&self) -> Moment {
+        self.answered.load(Relaxed)
     }
     pub fn suspect(&self, until: Moment) {
         self.suspect_until.store(until, Relaxed);
@@ -122,19 +142,67 @@ impl Backend {
         hold: Duration,
         without_endpoint: Arc<AtomicU64>,
     ) -> Self {
+        Self::with(
+            id,
+            endpoints,
+            hold,
+            without_endpoint,
+            Arc::new(Policy::new(&Traffic::default(), &[])),
+            Arc::default(),
+        )
+    }
+
+    pub fn with(
+        id: String,
+        endpoints: Vec<(Arc<Endpoint>, u32)>,
+        hold: Duration,
+        without_endpoint: Arc<AtomicU64>,
+        policy: Arc<Policy>,
+        budget: Arc<Budget>,
+    ) -> Self {
         let same = endpoints.windows(2).all(|pair| pair[0].1 == pair[1].1);
         let weights = (!same).then(|| endpoints.iter().map(|(_, weight)| *weight).collect());
         let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
-        Self { id, endpoints, weights, hold, without_endpoint }
+        Self { id, endpoints, weights, hold, without_endpoint, policy, budget }
     }
 
     /// The less loaded of two chosen at random, or one by its weight; those that failed lately
-    /// last, `not` only if it is the only one.
-    pub fn choose(&self, not: Option<u64>, now: Moment, random: &Random) -> Option<Arc<Endpoint>> {
+    /// last, `not` only if it is the only one. One that is left alone gets a request on trial only
+    /// if it may be sent again.
+    pub fn choose(
+        &self,
+        not: Option<u64>,
+        may_try: bool,
+        now: Moment,
+        random: &Random,
+    ) -> Option<Arc<Endpoint>> {
         if let [only] = self.endpoints.as_slice() {
             return Some(only.clone());
         }
-        let good = |e: &Endpoint| Some(e.number) != not && e.suspect_until.load(Relaxed) <= now;
+        let chosen = self.choose_admitted(not, may_try, now, random)?;
+        if chosen.breaker.standing(now) != Standing::OnTrial || chosen.breaker.try_it(now) {
+            return Some(chosen);
+        }
+        // Another thread was quicker.
+        self.choose_admitted(not, false, now, random)
+    }
+
+    fn choose_admitted(
+        &self,
+        not: Option<u64>,
+        may_try: bool,
+        now: Moment,
+        random: &Random,
+    ) -> Option<Arc<Endpoint>> {
+        let lot = random.next();
+        let admits = |e: &Endpoint| match e.breaker.standing(now) {
+            Standing::Serving => true,
+            // One lot for all that is asked of it here.
+            Standing::Ramp(share) => mix(lot ^ e.number) % 100 < share,
+            Standing::OnTrial => may_try,
+            Standing::Paused => false,
+        };
+        let good = |e: &Endpoint| Some(e.number) != not && e.suspect_until.load(Relaxed) <= now && admits(e);
         let other = |e: &Endpoint| Some(e.number) != not;
         match &self.weights {
             None => self.less_loaded(good, random).or_else(|| self.less_loaded(other, random)),
@@ -201,6 +269,24 @@ impl Backend {
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
         });
         best.map(|(_, endpoint)| endpoint.clone())
+    }
+
+    /// Whether one more may be left alone: half of them carry on.
+    pub fn may_pause(&self, now: Moment) -> bool {
+        let is_away =
+            |e: &&Arc<Endpoint>| matches!(e.breaker.standing(now), Standing::Paused | Standing::OnTrial);
+        (self.endpoints.iter().filter(is_away).count() + 1) * 2 <= self.endpoints.len()
+    }
+
+    /// Requests under way at all of them.
+    pub fn active(&self) -> u64 {
+        self.endpoints.iter().map(|endpoint| endpoint.counters.active()).sum()
+    }
+
+    /// Whether this one has been silent since `sent` while others of them answered.
+    pub fn is_alone_silent(&self, endpoint: &Endpoint, sent: Moment) -> bool {
+        let others = self.endpoints.iter().filter(|other| other.number != endpoint.number);
+        endpoint.last_answer() <= sent && others.map(|other| other.last_answer()).max() > Some(sent)
     }
 
     /// Whether something takes new work that has not failed lately.
@@ -281,7 +367,7 @@ mod tests {
         let random = Random::new();
         let mut seen = vec![0; backend.endpoints.len()];
         for _ in 0..times {
-            seen[backend.choose(None, 0, &random).expect("some are there").number as usize] += 1;
+            seen[backend.choose(None, true, 0, &random).expect("some are there").number as usize] += 1;
         }
         seen
     }
@@ -292,7 +378,7 @@ mod tests {
         let _work = Work::begin(backend.endpoints[0].clone(), 0);
         let random = Random::new();
         for _ in 0..50 {
-            assert_eq!(backend.choose(None, 0, &random).expect("two are there").number, 1);
+            assert_eq!(backend.choose(None, true, 0, &random).expect("two are there").number, 1);
         }
     }
 
@@ -302,14 +388,14 @@ mod tests {
         backend.endpoints[0].suspect(100);
         let random = Random::new();
         for _ in 0..50 {
-            assert_ne!(backend.choose(None, 99, &random).expect("two are good").number, 0);
-            assert_eq!(backend.choose(Some(1), 99, &random).expect("one is good").number, 2);
+            assert_ne!(backend.choose(None, true, 99, &random).expect("two are good").number, 0);
+            assert_eq!(backend.choose(Some(1), true, 99, &random).expect("one is good").number, 2);
         }
         for endpoint in &backend.endpoints[1..] {
             endpoint.suspect(100);
         }
-        assert!(backend.choose(None, 99, &random).is_some());
-        assert!(self::backend(0).choose(None, 0, &random).is_none());
+        assert!(backend.choose(None, true, 99, &random).is_some());
+        assert!(self::backend(0).choose(None, true, 0, &random).is_none());
     }
 
     #[test]
@@ -342,8 +428,8 @@ mod tests {
         let random = Random::new();
         backend.endpoints[1].suspect(100);
         for _ in 0..50 {
-            assert_eq!(backend.choose(None, 0, &random).expect("one has a share").number, 1);
-            assert_eq!(backend.choose(Some(1), 0, &random).expect("another is there").number, 0);
+            assert_eq!(backend.choose(None, true, 0, &random).expect("one has a share").number, 1);
+            assert_eq!(backend.choose(Some(1), true, 0, &random).expect("another is there").number, 0);
         }
         assert_eq!(shares(&weighted(&[0]), 10), [10]);
         assert!(shares(&weighted(&[0, 0]), 1000).iter().all(|&count| count > 300));

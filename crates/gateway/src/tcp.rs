@@ -114,7 +114,7 @@ async fn reach_now(client: &mut Client) -> Option<(Upstream, Work)> {
         client.refresh();
         let worker = client.worker.clone();
         let now_ms = worker.registry.clock().now_ms();
-        let endpoint = client.route.backend.choose(tried, now_ms, &worker.random)?;
+        let endpoint = client.route.backend.choose(tried, false, now_ms, &worker.random)?;
         if tried == Some(endpoint.number) {
             return None;
         }

@@ -174,7 +174,8 @@ fn tables_that_are_old_or_wrong_are_refused_and_change_nothing() {
     let wrongs: [&dyn Fn(&mut RouteTable); 4] =
         [&|t| t.version = 2, &|t| t.backends.clear(), &|t| t.listeners.push(t.listeners[0].clone()), &|t| {
             let many = (0..5000).map(|n| endpoint(SocketAddr::from(([10, 0, 0, 1], n)))).collect();
-            t.backends.insert("x".into(), Backend { endpoints: many, hold_ms: 0 });
+            t.backends
+                .insert("x".into(), Backend { endpoints: many, hold_ms: 0, traffic: Default::default() });
         }];
     for wrong in wrongs {
         assert!(matches!(refused(wrong), Refusal::InvalidTable { .. }));

@@ -7,6 +7,7 @@ mod id;
 mod units;
 
 pub mod diagnostic;
+pub mod gateway;
 pub mod image;
 pub mod instance;
 pub mod mount;
@@ -17,6 +18,7 @@ pub mod rule;
 pub mod service;
 pub mod stack;
 pub mod subnet;
+pub mod traffic;
 pub mod watch;
 
 pub use diagnostic::{Diagnostic, Severity, Span};

@@ -2,6 +2,7 @@
 
 use crate::rule::Rule;
 use crate::service::{Protocol, Transport};
+use crate::traffic::Traffic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +55,8 @@ pub struct Backend {
     /// How long new requests and connections wait while no endpoint takes them; 0: not at all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hold_ms: u64,
+    #[serde(default, skip_serializing_if = "Traffic::is_default")]
+    pub traffic: Traffic,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use crate::route::BackendId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One way. Of several that take a request the most specific is gone: the exact host before the
 /// longest `*.` before any, the exact path before the longest prefix, then one that names methods,
@@ -26,6 +26,26 @@ pub struct Rule {
     pub action: Action,
     #[serde(default, skip_serializing_if = "Edits::is_none")]
     pub edits: Edits,
+}
+
+impl Rule {
+    /// Whether both take requests by the same marks, whatever their hosts.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let sorted = |methods: &[String]| methods.iter().cloned().collect::<BTreeSet<_>>();
+        other.path == self.path
+            && sorted(&other.methods) == sorted(&self.methods)
+            && other.headers == self.headers
+    }
+
+    /// What is left of it beside those that are there; none if they take the same requests.
+    pub fn beside(mut self, others: &[Self]) -> Option<Self> {
+        let rivals: Vec<&Self> = others.iter().filter(|other| self.is_like(other)).collect();
+        if self.hosts.is_empty() {
+            return rivals.iter().all(|other| !other.hosts.is_empty()).then_some(self);
+        }
+        self.hosts.retain(|host| !rivals.iter().any(|other| other.hosts.contains(host)));
+        (!self.hosts.is_empty()).then_some(self)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

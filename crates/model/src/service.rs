@@ -1,6 +1,7 @@
 //! One declared service. Optional fields mean "not declared"; defaults are applied by the reader
 //! named in the field's comment, so that a diff shows what a person wrote.
 
+use crate::gateway::GatewayPolicy;
 use crate::image::ImageSource;
 use crate::mount::{FileGrant, Mount};
 use crate::watch::WatchRule;
@@ -418,6 +419,8 @@ pub struct ServicePolicy {
     /// How long requests and connections wait while no instance can take them (default: not at all).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<DurationMs>,
+    #[serde(skip_serializing_if = "GatewayPolicy::is_default")]
+    pub gateway: GatewayPolicy,
 }
 
 /// `x-juchu.rollout`: how a new release takes over.

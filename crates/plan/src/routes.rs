@@ -1,6 +1,7 @@
 //! Where connections go, computed from what is in force and what is seen.
 
 mod names;
+mod rules;
 
 use crate::input::{InstanceView, Phase};
 pub use crate::serving::Routed;
@@ -35,6 +36,10 @@ pub fn table(stacks: &[Routed<'_>], unbound: &BTreeSet<IpAddr>, revision: u64) -
             }
         }
         table.askers.extend(names::askers(stack));
+    }
+    // Behind all that is published, so that what is listened on already is found.
+    for stack in stacks {
+        rules::add(stack, &mut table);
     }
     table
 }
@@ -143,9 +148,14 @@ fn backend(
     let id = format!("{}/{}:{port}{suffix}", stack.release.stack.name, service.name);
     if !table.backends.contains_key(&id) {
         let endpoints = endpoints(stack, service, port);
-        table
-            .backends
-            .insert(id.clone(), Backend { endpoints, hold_ms: service.policy.hold.unwrap_or_default().0 });
+        table.backends.insert(
+            id.clone(),
+            Backend {
+                endpoints,
+                hold_ms: service.policy.hold.unwrap_or_default().0,
+                traffic: service.policy.gateway.traffic.clone(),
+            },
+        );
     }
     id
 }

@@ -1,11 +1,12 @@
 //! What can be known to fail before anything is done: so that nothing is left half-made.
 
 use crate::ports::Machine;
+use model::gateway::Mark;
 use model::mount::MountSource;
 use model::service::{NetworkMode, PublishedPort, Transport};
 use model::stack::FileSource;
 use model::subnet::{Cidr, Layout};
-use model::{ErrorKind, Release, Report, Stack};
+use model::{ErrorKind, Release, Report, Service, Stack};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -192,7 +193,59 @@ fn ports(
             )));
         }
     }
-    ranges(stack, previous, &wanted, others, machine)
+    ranges(stack, previous, &wanted, others, machine)?;
+    routes(stack, previous, others, machine)
+}
+
+/// Routes: no other stack takes the same requests, and nobody else has the address.
+fn routes(
+    stack: &Stack,
+    previous: Option<&Release>,
+    others: &[&Release],
+    machine: &dyn Machine,
+) -> Result<(), Report> {
+    let ours: Vec<SocketAddr> =
+        previous.into_iter().chain(others.iter().copied()).flat_map(listens).collect();
+    let publishes = |address: SocketAddr| published(stack).any(|port| port.address == address);
+    for (service, mark) in marks(stack) {
+        for other in others {
+            if let Some((rival, _)) = marks(&other.stack).find(|(_, theirs)| *theirs == mark) {
+                let name = &other.stack.name;
+                let text = format!(
+                    "service {}: its route ({mark}) takes the same requests as one of {} of the stack {name}",
+                    service.name, rival.name
+                );
+                return Err(
+                    Report::usage(text).hint("let them differ in host, path, method, headers or listen")
+                );
+            }
+        }
+        if ours.contains(&mark.listen) || publishes(mark.listen) {
+            continue;
+        }
+        if let Some(why) = machine.port_in_use(mark.listen, Transport::Tcp) {
+            let port = mark.listen.port();
+            let text =
+                format!("service {}: its routes cannot be listened for on port {port}: {why}", service.name);
+            return Err(Report::environment(text).hint(format!(
+                "see who holds it with `ss -ltnp 'sport = :{port}'`, or give the route `listen`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn marks(stack: &Stack) -> impl Iterator<Item = (&Service, Mark)> {
+    stack.services.values().flat_map(|service| {
+        let routes = service.policy.gateway.routes.iter();
+        routes.flat_map(|route| service.marks_of(route)).map(move |mark| (service, mark))
+    })
+}
+
+/// Where a release is listened for already.
+fn listens(release: &Release) -> Vec<SocketAddr> {
+    let tcp = published(&release.stack).filter(|port| port.transport == Transport::Tcp);
+    tcp.map(|port| port.address).chain(marks(&release.stack).map(|(_, mark)| mark.listen)).collect()
 }
 
 /// Each range still has a free port when all before it have taken theirs.

@@ -23,6 +23,7 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("ready_timeout", Duration),
     on("rollout", Shape::Object(&ROLLOUT)),
     on("hold", Duration),
+    on("gateway", Shape::Object(&GATEWAY)),
     on("log", Shape::Object(&LOG)),
     on("health", Shape::Object(&HEALTH)),
     on("protocol", Word(&["http", "tcp", "auto"])),
@@ -31,6 +32,58 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
 /// The file's own `x-juchu`.
 pub(super) static STACK_POLICY: Object = lenient(&[on("releases", Shape::Object(&RELEASES))]);
 static RELEASES: Object = lenient(&[on("keep", Int), on("disk_floor", Size)]);
+
+/// Strict: who reads a route must be able to trust it.
+static GATEWAY: Object = strict(&[
+    on("routes", List(&Shape::Object(&ROUTE))),
+    on("timeouts", Shape::Object(&TIMEOUTS)),
+    on("retries", Shape::Object(&RETRIES)),
+    on("breaker", Either(&[Word(&["off"]), Shape::Object(&BREAKER)])),
+    on("rates", List(&Shape::Object(&RATE))),
+    on("faults", List(&Shape::Object(&FAULT))),
+]);
+static TIMEOUTS: Object = strict(&[on("connect", Duration), on("response", Duration), on("idle", Duration)]);
+static RETRIES: Object = strict(&[on("attempts", Int), on("on", List(&Int)), on("budget", TextOrNumber)]);
+static BREAKER: Object = strict(&[on("failures", Int), on("pause", Duration), on("stall", Duration)]);
+static RATE: Object = Object {
+    required: &["limit"],
+    ..strict(&[
+        on("limit", Text),
+        on("burst", Int),
+        on("key", Either(&[Word(&["all", "client"]), Shape::Object(&RATE_KEY)])),
+    ])
+};
+static RATE_KEY: Object = Object { required: &["header"], ..strict(&[on("header", Text)]) };
+static FAULT: Object = Object {
+    required: &["share"],
+    ..strict(&[on("share", TextOrNumber), on("delay", Duration), on("status", Int)])
+};
+static ROUTE: Object = strict(&[
+    on("listen", TextOrNumber),
+    on("host", ONE_OR_MORE),
+    on("path", Either(&[Text, Shape::Object(&ROUTE_PATH)])),
+    on("method", ONE_OR_MORE),
+    on("headers", Named(&Scalar)),
+    on("port", Int),
+    on("to", Either(&[Text, List(&Either(&[Text, Shape::Object(&ROUTE_TARGET)]))])),
+    on("sticky", Either(&[Word(&["client"]), Shape::Object(&ROUTE_STICKY)])),
+    on("redirect", Shape::Object(&ROUTE_REDIRECT)),
+    on("answer", Shape::Object(&ROUTE_ANSWER)),
+    on("rewrite", Shape::Object(&ROUTE_REWRITE)),
+    on("request_headers", Shape::Object(&HEADER_EDITS)),
+    on("response_headers", Shape::Object(&HEADER_EDITS)),
+]);
+const ONE_OR_MORE: Shape = Either(&[Text, List(&Text)]);
+static ROUTE_PATH: Object = strict(&[on("prefix", Text), on("exact", Text)]);
+static ROUTE_TARGET: Object =
+    Object { required: &["service"], ..strict(&[on("service", Text), on("port", Int), on("weight", Int)]) };
+static ROUTE_STICKY: Object = strict(&[on("cookie", Text), on("header", Text)]);
+static ROUTE_REDIRECT: Object =
+    strict(&[on("scheme", Word(&["http", "https"])), on("host", Text), on("path", Text), on("status", Int)]);
+static ROUTE_ANSWER: Object =
+    Object { required: &["status"], ..strict(&[on("status", Int), on("body", Text)]) };
+static ROUTE_REWRITE: Object = strict(&[on("prefix", Text), on("host", Text)]);
+static HEADER_EDITS: Object = strict(&[on("set", Named(&Scalar)), on("remove", ONE_OR_MORE)]);
 
 static ROLLOUT: Object = lenient(&[
     on("canary", TextOrNumber),

@@ -2,6 +2,7 @@
 
 mod block_io;
 mod build_extras;
+mod gateway;
 mod health;
 mod hooks;
 mod image;
@@ -14,6 +15,7 @@ mod rollout;
 mod security;
 mod service;
 mod sharing;
+mod traffic;
 mod watch;
 
 use crate::diagnostics::Sink;
@@ -47,6 +49,7 @@ pub(crate) fn stack(
     loader.sink.about("");
     sharing::volumes_from(root, &mut services, &mut loader.sink);
     network::check(root, &services, &mut loader.sink);
+    gateway::check(root, &services, &mut loader.sink);
     let used = Used::by(&services);
     let networks = networks::networks(root, &name, &used, &mut loader.sink);
     let configs = file_sources(merged, "configs", &used.configs, loader);

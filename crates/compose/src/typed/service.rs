@@ -1,8 +1,8 @@
 //! One service.
 
 use super::{
-    count, duration, flag, health, hooks, image, mounts, network, process, resources, rollout, text_list,
-    texts_of, watch, word,
+    count, duration, flag, gateway, health, hooks, image, mounts, network, process, resources, rollout,
+    text_list, texts_of, watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -40,6 +40,7 @@ pub(super) fn service(
     let replicas = replicas(node, sink);
     let resources = resources::resources(node, sink);
     let image = image::image(node, &name, entry.key, root, directory, sink);
+    let policy = policy(&name, node, sink);
     Some(Service {
         name,
         image: image?,
@@ -68,7 +69,7 @@ pub(super) fn service(
         hooks: hooks::hooks(node),
         stop_signal: word(node, "stop_signal"),
         labels: texts_of(node.get("labels")),
-        policy: policy(node, sink),
+        policy,
         watch: watch::rules(node),
     })
 }
@@ -165,7 +166,7 @@ fn deploy_restart(policy: &Node, sink: &mut Sink) -> RestartPolicy {
     }
 }
 
-fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
+fn policy(name: &ServiceName, node: &Node, sink: &mut Sink) -> ServicePolicy {
     let log = log_policy(node, sink);
     // Answers with every instance instead of one address for all: that is what `direct` does.
     let mode = node.get("deploy").and_then(|deploy| deploy.get("endpoint_mode")).and_then(Node::as_text);
@@ -190,6 +191,7 @@ fn policy(node: &Node, sink: &mut Sink) -> ServicePolicy {
         log,
         rollout: policy.get("rollout").map(|node| rollout::policy(node, sink)).unwrap_or_default(),
         hold: duration(policy, "hold"),
+        gateway: policy.get("gateway").map(|node| gateway::policy(name, node, sink)).unwrap_or_default(),
     }
 }
 

@@ -2,8 +2,11 @@
 //! to have nothing more to do. An endpoint that comes back is the same one as before.
 
 use crate::drain::Drain;
+use crate::policy::Policy;
+use crate::policy::retry::Budget;
 use crate::snapshot::{Backend, Endpoint, Moment};
 use model::route::{Endpoint as Declared, RouteTable};
+use model::traffic::Traffic;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +30,8 @@ pub struct Endpoints {
     retired: HashMap<Key, Known>,
     /// Requests and connections for which a backend had nobody.
     without_endpoint: HashMap<String, Arc<AtomicU64>>,
+    /// By backend, with what they were made from.
+    policies: HashMap<String, (Traffic, Arc<Policy>, Arc<Budget>)>,
     next_number: u64,
 }
 
@@ -37,6 +42,7 @@ impl Endpoints {
             present: HashMap::new(),
             retired: HashMap::new(),
             without_endpoint: HashMap::new(),
+            policies: HashMap::new(),
             next_number: 0,
         }
     }
@@ -63,6 +69,7 @@ impl Endpoints {
         self.retired.retain(|_, known| known.endpoint.counters.active() > 0);
         self.retired.extend(gone);
         self.without_endpoint.retain(|backend, _| table.backends.contains_key(backend));
+        self.policies.retain(|backend, _| table.backends.contains_key(backend));
     }
 
     fn unknown(&mut self, declared: &Declared) -> Known {
@@ -82,10 +89,24 @@ impl Endpoints {
                 .collect();
             let without_endpoint = self.without_endpoint.entry(id.clone()).or_default().clone();
             let hold = Duration::from_millis(declared.hold_ms);
-            let backend = Backend::new(id.clone(), endpoints, hold, without_endpoint);
+            let (policy, budget) = self.policy(id, &declared.traffic);
+            let backend = Backend::with(id.clone(), endpoints, hold, without_endpoint, policy, budget);
             backends.insert(id.as_str(), Arc::new(backend));
         }
         backends
+    }
+
+    /// What was counted goes on being counted where the policy is as before.
+    fn policy(&mut self, backend: &str, traffic: &Traffic) -> (Arc<Policy>, Arc<Budget>) {
+        let known = self.policies.get(backend);
+        if let Some((_, policy, budget)) = known.filter(|(before, ..)| before == traffic) {
+            return (policy.clone(), budget.clone());
+        }
+        let limiters = known.map(|(_, policy, _)| policy.rates.as_slice()).unwrap_or_default();
+        let policy = Arc::new(Policy::new(traffic, limiters));
+        let budget = known.map(|(.., budget)| budget.clone()).unwrap_or_default();
+        self.policies.insert(backend.to_owned(), (traffic.clone(), policy.clone(), budget.clone()));
+        (policy, budget)
     }
 
     /// Endpoints that are to have nothing more to do, by number.
@@ -140,7 +161,10 @@ mod tests {
             weight: DEFAULT_WEIGHT,
         };
         let endpoints = draining.map(endpoint).into_iter().collect();
-        table.backends.insert("s/web:80".into(), DeclaredBackend { endpoints, hold_ms: 0 });
+        table.backends.insert(
+            "s/web:80".into(),
+            DeclaredBackend { endpoints, hold_ms: 0, traffic: Default::default() },
+        );
         table
     }
 

@@ -4,9 +4,6 @@ use super::field;
 use crate::http::request::Refusal;
 use model::rule::{HeaderEdits, Redirect};
 
-/// Seconds after which a client may try again when no instance was ready.
-const RETRY_AFTER_S: &str = "1";
-
 /// What a redirect keeps of a request.
 pub struct Asked<'a> {
     pub scheme: &'a str,
@@ -97,7 +94,14 @@ fn begin(status: u16, id: &[u8], edits: &HeaderEdits, close: bool, out: &mut Vec
 }
 
 /// Appends a whole response; `close` says that no other follows.
-pub fn write(refusal: Refusal, id: Option<&[u8]>, head_only: bool, close: bool, out: &mut Vec<u8>) {
+pub fn write(
+    refusal: Refusal,
+    id: Option<&[u8]>,
+    head_only: bool,
+    close: bool,
+    retry_after_s: Option<u64>,
+    out: &mut Vec<u8>,
+) {
     let Refusal { status, reason } = refusal;
     let mut body = format!("{status} {}: {reason}\n", phrase(status)).into_bytes();
     if let Some(id) = id {
@@ -114,8 +118,8 @@ pub fn write(refusal: Refusal, id: Option<&[u8]>, head_only: bool, close: bool, 
     if let Some(id) = id {
         field::push(out, "X-Request-Id", id);
     }
-    if status == 503 {
-        field::push(out, "Retry-After", RETRY_AFTER_S.as_bytes());
+    if let Some(seconds) = retry_after_s {
+        field::push(out, "Retry-After", seconds.to_string().as_bytes());
     }
     if close {
         field::push(out, "Connection", b"close");

@@ -127,7 +127,7 @@ impl Transfer<'_> {
         buf: &mut Buf,
     ) -> Result<Option<usize>, Fault> {
         self.watch.attend(Side::Output, events.is_between());
-        self.arm_upstream(self.limits.response_idle);
+        self.arm_upstream(self.rules.idle);
         let outcome = stream::fill(self.watch, Side::Output, read, buf, BUFFER_BYTES).await;
         self.watch.attend(Side::Output, false);
         match outcome {

@@ -1,28 +1,32 @@
 //! One request: choose an instance, send, answer; another instance where that is safe.
 
+use super::admission::{self, KeptOut};
 use super::answer;
 use super::connection::Client;
 use super::field;
 use super::pool::Upstream;
 use super::request::{Refusal, Request};
 use super::response::Response;
-use super::transfer::{Ends, Fault, Transfer};
+use super::transfer::{Ends, Fault, Rules, Transfer};
 use super::websocket;
 use crate::buffer::{Buf, Scratch};
 use crate::hold::{self, NoPlace, Woken};
 use crate::log::Access;
 use crate::options::MAX_ATTEMPTS;
+use crate::policy::breaker::Standing;
 use crate::rules::{Action, Rule};
-use crate::snapshot::{Endpoint, Work};
+use crate::snapshot::{Backend, Endpoint, Work};
 use crate::stream;
 use crate::tcp;
 use crate::watch::Side;
+use crate::worker::Worker;
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// What happens to the client connection afterwards.
@@ -55,6 +59,10 @@ enum Attempt {
     },
 }
 
+/// So many requests without an answer are not just slow ones.
+const SILENT_REQUESTS: u64 = 3;
+/// Seconds after which a client may try again when no instance was ready.
+const RETRY_AFTER_S: u64 = 1;
 const NO_INSTANCE: Refusal = Refusal { status: 503, reason: "no instance is ready" };
 const NOT_CONNECTED: Refusal = Refusal { status: 503, reason: "no instance could be connected to" };
 const HELD_TOO_LONG: Refusal = Refusal { status: 503, reason: "no instance became ready in time" };
@@ -69,6 +77,9 @@ pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next
         && let Some(own) = own_answer(&rule, &request, &head, keeps(client, &request))
     {
         return answered(client, &request, &head, &own, started).await;
+    }
+    if let Err(kept_out) = Box::pin(admission::admit(client, &head)).await {
+        return turned_away(client, &request, &head, kept_out, started).await;
     }
     let counters = client.route.counters.clone();
     let listener = counters.shard(client.worker.index);
@@ -92,6 +103,25 @@ pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next
     let next = finish(client, &request, &head, outcome, instance.as_deref(), started).await;
     listener.end();
     next
+}
+
+/// Answers what is not let through to an instance.
+async fn turned_away(
+    client: &mut Client,
+    request: &Request,
+    head: &[u8],
+    kept_out: KeptOut,
+    started: Instant,
+) -> Next {
+    let KeptOut { refusal, retry_after_s } = kept_out;
+    let keep = keeps(client, request);
+    let mut out = Vec::new();
+    answer::write(refusal, Some(&head[request.id.clone()]), request.head, !keep, retry_after_s, &mut out);
+    let sent = send(client, &out).await;
+    let finished =
+        Finished { status: refusal.status, bytes_in: 0, bytes_out: sent, fault: Some(refusal.reason) };
+    note(client, request, head, &finished, None, started);
+    if keep { Next::Keep } else { Next::Linger }
 }
 
 /// The answer of a rule that leads to no service.
@@ -144,17 +174,37 @@ async fn try_instances(
     let mut tried = None;
     let mut outcome = None;
     let mut instance = None;
-    for attempt in 1..=MAX_ATTEMPTS {
+    let (policy, budget) = (client.backend.policy.clone(), client.backend.budget.clone());
+    let repetition = RefCell::new(None);
+    let attempts = 1 + policy.retries.attempts.min(MAX_ATTEMPTS - 1);
+    for attempt in 1..=attempts {
         client.refresh();
-        let Some(endpoint) = choose(client, tried) else { break };
+        let Some(endpoint) = choose(client, tried, is_repeatable(request)) else { break };
         tried = Some(endpoint.number);
         instance = Some(endpoint.clone());
+        let backend = client.backend.clone();
+        let may_follow = attempt < attempts && backend.has_others(endpoint.number);
+        // Once for all repetitions of one request.
+        let may_repeat = || {
+            let mut place = repetition.borrow_mut();
+            if place.is_none() {
+                *place = budget.take(&policy.retries, backend.active());
+            }
+            place.is_some()
+        };
+        let declines = |status| {
+            may_follow && is_repeatable(request) && policy.retries.statuses.contains(&status) && may_repeat()
+        };
+        let turn = Turn { first: fresh && attempt == 1, declines: &declines };
         client.watch.join(endpoint.number);
-        let result = self::attempt(client, request, head, endpoint, fresh && attempt == 1).await;
+        let result = self::attempt(client, request, head, endpoint, turn).await;
         client.watch.leave();
-        let again = matches!(result, Attempt::Failed { again: true, .. });
+        let (again, was_sent) = match &result {
+            Attempt::Failed { again, refusal, .. } => (*again, *refusal != NOT_CONNECTED),
+            Attempt::Done { .. } => (false, false),
+        };
         outcome = Some(result);
-        if !again {
+        if !again || (was_sent && !may_repeat()) {
             break;
         }
     }
@@ -183,14 +233,26 @@ fn not_served(client: &Client, outcome: Attempt, waited: Result<Woken, NoPlace>)
     Some(Attempt::Failed { refusal, again: false, may_wait: false, body_unread, bytes_in })
 }
 
-fn choose(client: &Client, not: Option<u64>) -> Option<Arc<Endpoint>> {
+fn choose(client: &Client, not: Option<u64>, may_try: bool) -> Option<Arc<Endpoint>> {
     let worker = &client.worker;
-    client.backend.choose(not, worker.registry.clock().now_ms(), &worker.random)
+    client.backend.choose(not, may_try, worker.registry.clock().now_ms(), &worker.random)
 }
 
 fn nobody(request: &Request) -> Attempt {
     let body_unread = has_body(request);
     Attempt::Failed { refusal: NO_INSTANCE, again: false, may_wait: true, body_unread, bytes_in: 0 }
+}
+
+/// Sending it twice does no harm, and is possible.
+fn is_repeatable(request: &Request) -> bool {
+    request.idempotent && !has_body(request)
+}
+
+/// What an attempt has to know of those before and after it.
+struct Turn<'t> {
+    first: bool,
+    /// Whether an answer with this status is given up for another attempt.
+    declines: &'t dyn Fn(u16) -> bool,
 }
 
 fn has_body(request: &Request) -> bool {
@@ -202,8 +264,9 @@ async fn attempt(
     request: &Request,
     head: &[u8],
     endpoint: Arc<Endpoint>,
-    first: bool,
+    turn: Turn<'_>,
 ) -> Attempt {
+    let first = turn.first;
     let worker = client.worker.clone();
     let work = Work::begin(endpoint, worker.index);
     let pooled = if first { pooled(client, request, &work) } else { None };
@@ -218,7 +281,18 @@ async fn attempt(
     let route = client.route.clone();
     let limits = &worker.shared.limits;
     let listener = route.counters.shard(worker.index);
-    let transfer = Transfer::new(&client.watch, limits, request, route.public, listener, work.shard());
+    let backend = client.backend.clone();
+    let policy = &backend.policy;
+    let is_trial = work.endpoint.breaker.is_tried();
+    let is_stalled = |sent| is_trial || look_around(&worker, &backend, &work.endpoint, sent);
+    let rules = Rules {
+        response: policy.response.unwrap_or(limits.response_header),
+        idle: policy.idle.unwrap_or(limits.response_idle),
+        stall: policy.breaker.as_ref().map(|breaker| Duration::from_millis(breaker.stall_ms)),
+        is_stalled: &is_stalled,
+        declines: turn.declines,
+    };
+    let transfer = Transfer::new(&client.watch, limits, request, route.public, rules, listener, work.shard());
     let (mut client_read, mut client_write) = client.stream.split();
     let (mut upstream_read, mut upstream_write) = upstream.stream.split();
     let ends = Ends {
@@ -227,6 +301,7 @@ async fn attempt(
     };
     let result = transfer.run(head, ends).await;
     let summary = Summary::of(&transfer, request, first, reused);
+    judge(client, &work, result.as_ref().map(|response| response.status));
     match result {
         Ok(response) if response.status == 101 => relay(client, upstream, work, response, summary).await,
         Ok(response) => complete(client, upstream, &work, response, summary),
@@ -235,12 +310,63 @@ async fn attempt(
     }
 }
 
+/// What the attempt says about the instance.
+fn judge(client: &Client, work: &Work, result: Result<u16, &Fault>) {
+    let now = client.worker.registry.clock().now_ms();
+    let endpoint = &work.endpoint;
+    let failed = match result {
+        Ok(status) => {
+            endpoint.answers(now);
+            status >= 500
+        }
+        Err(Fault::ClientGone | Fault::ClientSlow | Fault::ClientBad(_) | Fault::Cut) => return,
+        Err(Fault::Declined(_)) => {
+            endpoint.answers(now);
+            true
+        }
+        Err(Fault::UpstreamGone | Fault::UpstreamSlow | Fault::UpstreamBad(_) | Fault::Stalled) => true,
+    };
+    let Some(settings) = &client.backend.policy.breaker else { return };
+    let instance = &endpoint.instance;
+    if !failed {
+        if endpoint.breaker.succeeded(now) {
+            client.worker.say(&format!("instance {instance} answers again and gets its share back"));
+        }
+        return;
+    }
+    let may_pause = client.backend.may_pause(now);
+    if endpoint.breaker.failed(settings, may_pause, now) {
+        client
+            .worker
+            .say(&format!("instance {instance} fails again and again and is left alone for a while"));
+    }
+}
+
+/// A request waits for its answer: an instance that alone is silent gets nothing more for a while.
+/// What it has stays, for it may be slow work that nobody else would do faster.
+fn look_around(worker: &Worker, backend: &Backend, endpoint: &Endpoint, sent: u64) -> bool {
+    let now = worker.registry.clock().now_ms();
+    let is_silent = endpoint.counters.active() >= SILENT_REQUESTS && backend.is_alone_silent(endpoint, sent);
+    if let Some(settings) = &backend.policy.breaker
+        && is_silent
+        && endpoint.breaker.standing(now) == Standing::Serving
+        && backend.may_pause(now)
+    {
+        endpoint.breaker.stalled(settings, now);
+        let instance = &endpoint.instance;
+        worker.say(&format!("instance {instance} alone does not answer and is left alone for a while"));
+    }
+    false
+}
+
 /// What of a transfer outlives it.
 struct Summary {
     request_done: bool,
     head_sent: bool,
     http10: bool,
     /// Nothing was answered, and sending the request anew does no harm.
+    harmless: bool,
+    /// The same, and it was not done before.
     repeatable: bool,
     reused: bool,
     status: u16,
@@ -256,6 +382,7 @@ impl Summary {
             head_sent: transfer.head_sent.get(),
             http10: request.http10,
             // Only once: a request that kills its instance must not get to kill them all.
+            harmless,
             repeatable: first && harmless,
             reused,
             status: transfer.status.get(),
@@ -280,7 +407,8 @@ fn pooled(client: &Client, request: &Request, work: &Work) -> Option<Upstream> {
 /// Opens a connection to the instance within the limit.
 pub async fn connect(client: &Client, work: &Work) -> io::Result<Upstream> {
     let watch = &client.watch;
-    watch.arm(Side::Output, client.worker.shared.limits.connect);
+    let limit = client.backend.policy.connect.unwrap_or(client.worker.shared.limits.connect);
+    watch.arm(Side::Output, limit);
     let mut connecting = pin!(TcpStream::connect(work.endpoint.address));
     let outcome = watch.guard(Side::Output, |cx| connecting.as_mut().poll(cx)).await;
     watch.disarm(Side::Output);
@@ -332,6 +460,8 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
         Fault::UpstreamGone => (502, "the instance closed the connection without an answer"),
         Fault::UpstreamSlow => (504, "the instance did not answer in time"),
         Fault::UpstreamBad(reason) => (502, reason),
+        Fault::Stalled => (504, "the instance was tried again and did not answer"),
+        Fault::Declined(status) => (status, "the instance said that it cannot serve"),
         Fault::Cut => (504, "its time to finish was over before the instance had answered"),
     };
     if !matches!(fault, Fault::ClientSlow | Fault::ClientBad(_)) {
@@ -346,7 +476,10 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
     }
     let unanswered = matches!(fault, Fault::UpstreamGone | Fault::Cut) && summary.repeatable;
     let others = client.backend.has_others(work.endpoint.number);
-    let again = unanswered && (others || (summary.reused && fault == Fault::UpstreamGone));
+    let again = (unanswered && (others || (summary.reused && fault == Fault::UpstreamGone)))
+        // Both were given up for the sake of another attempt.
+        || matches!(fault, Fault::Declined(_))
+        || (fault == Fault::Stalled && summary.harmless && others);
     let (body_unread, bytes_in) = (!summary.request_done, summary.bytes_in);
     Attempt::Failed {
         refusal: Refusal { status, reason },
@@ -471,7 +604,8 @@ pub async fn refuse(
     close: bool,
 ) -> u64 {
     let mut out = Scratch::take();
-    answer::write(refusal, id, head_only, close, &mut out);
+    let retry_after = (refusal.status == 503).then_some(RETRY_AFTER_S);
+    answer::write(refusal, id, head_only, close, retry_after, &mut out);
     send(client, &out).await
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/1.1, spoken strictly on both sides. Pure parts first: what a message may look like
 //! (`field`, `request`, `response`, `chunked`), then what is done with it.
 
+pub mod admission;
 pub mod answer;
 pub mod chunked;
 pub mod connection;

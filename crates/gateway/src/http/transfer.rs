@@ -31,6 +31,10 @@ pub enum Fault {
     UpstreamSlow,
     /// The response is framed wrongly.
     UpstreamBad(&'static str),
+    /// It was tried again after a pause, and is silent.
+    Stalled,
+    /// The instance says with this status that another may do better.
+    Declined(u16),
     /// The time the instance, or the gateway, had to finish is over.
     Cut,
 }
@@ -41,6 +45,7 @@ pub struct Transfer<'a> {
     pub limits: &'a Limits,
     pub request: &'a Request,
     pub public: bool,
+    pub rules: Rules<'a>,
     pub listener: &'a Shard,
     pub endpoint: &'a Shard,
     /// Bytes of the request's body were taken from the client: it cannot be sent again.
@@ -53,8 +58,22 @@ pub struct Transfer<'a> {
     pub status: Cell<u16>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
+    /// When the request was on its way completely.
+    sent_ms: Cell<u64>,
     /// One direction came to its end before its time; the other gets a little longer.
     half_closed: Cell<bool>,
+}
+
+/// What the service's policy, and how often it was tried, ask of one attempt.
+pub struct Rules<'a> {
+    pub response: Duration,
+    pub idle: Duration,
+    /// How often to look around while the instance is silent, and whether to give it up, told since
+    /// when it is waited for.
+    pub stall: Option<Duration>,
+    pub is_stalled: &'a dyn Fn(u64) -> bool,
+    /// Whether an answer with this status is given up for another attempt.
+    pub declines: &'a dyn Fn(u16) -> bool,
 }
 
 /// The client's side and the upstream's side, each as (read, its buffer, write).
@@ -69,6 +88,7 @@ impl<'a> Transfer<'a> {
         limits: &'a Limits,
         request: &'a Request,
         public: bool,
+        rules: Rules<'a>,
         listener: &'a Shard,
         endpoint: &'a Shard,
     ) -> Self {
@@ -77,6 +97,7 @@ impl<'a> Transfer<'a> {
             limits,
             request,
             public,
+            rules,
             listener,
             endpoint,
             consumed: Cell::new(false),
@@ -86,6 +107,7 @@ impl<'a> Transfer<'a> {
             status: Cell::new(0),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            sent_ms: Cell::new(0),
             half_closed: Cell::new(false),
         }
     }
@@ -128,8 +150,8 @@ impl<'a> Transfer<'a> {
             Err(fault) => return fault,
         }
         self.request_done.set(true);
-        let limits = self.limits;
-        let wait = if self.head_sent.get() { limits.response_idle } else { limits.response_header };
+        self.sent_ms.set(self.watch.now_ms());
+        let wait = if self.head_sent.get() { self.rules.idle } else { self.patience() };
         self.watch.arm(Side::Output, wait);
         self.watch.disarm(Side::Input);
         if buf.is_empty() {
@@ -278,6 +300,9 @@ impl<'a> Transfer<'a> {
     ) -> Result<Response, Fault> {
         let (response, mut out) = self.response_head(read, buf, write).await?;
         self.status.set(response.status);
+        if !self.consumed.get() && (self.rules.declines)(response.status) {
+            return Err(Fault::Declined(response.status));
+        }
         match response.body {
             Body::Chunked | Body::UntilClose if response.events => {
                 return self.forward_events(response, out, read, buf, write).await;
@@ -332,6 +357,24 @@ impl<'a> Transfer<'a> {
         Err(Fault::UpstreamBad("there are too many interim responses"))
     }
 
+    /// How long to wait for the response's header before looking around, or giving up.
+    fn patience(&self) -> Duration {
+        let Some(stall) = self.rules.stall else { return self.rules.response };
+        let left = self.rules.response.saturating_sub(self.waited());
+        left.min(stall)
+    }
+
+    fn waited(&self) -> Duration {
+        match self.sent_ms.get() {
+            0 => Duration::ZERO,
+            sent => Duration::from_millis(self.watch.now_ms().saturating_sub(sent)),
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.rules.stall.is_none() || self.half_closed.get() || self.waited() >= self.rules.response
+    }
+
     async fn read_head(&self, read: &mut ReadHalf<'_>, buf: &mut Buf) -> Result<usize, Fault> {
         let mut from = 0;
         loop {
@@ -341,11 +384,16 @@ impl<'a> Transfer<'a> {
             if buf.len() >= MAX_HEAD_BYTES {
                 return Err(Fault::UpstreamBad("the response header is too long"));
             }
-            let wait = self.limits.response_header;
-            if self.await_upstream(read, buf, MAX_HEAD_BYTES, wait).await? == 0 {
-                return Err(Fault::UpstreamGone);
+            match self.await_upstream(read, buf, MAX_HEAD_BYTES, self.patience()).await {
+                Ok(0) => return Err(Fault::UpstreamGone),
+                Ok(_) => self.answered.set(true),
+                Err(Fault::UpstreamSlow) if !self.is_overdue() => {
+                    if (self.rules.is_stalled)(self.sent_ms.get()) {
+                        return Err(Fault::Stalled);
+                    }
+                }
+                Err(fault) => return Err(fault),
             }
-            self.answered.set(true);
         }
     }
 
@@ -357,7 +405,7 @@ impl<'a> Transfer<'a> {
         write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {
         while left > 0 {
-            if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+            if self.await_upstream(read, buf, BUFFER_BYTES, self.rules.idle).await? == 0 {
                 return Err(Fault::UpstreamGone);
             }
             let count = left.min(buf.len() as u64) as usize;
@@ -387,7 +435,7 @@ impl<'a> Transfer<'a> {
             if chunked.is_done() {
                 return Ok(());
             }
-            if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+            if self.await_upstream(read, buf, BUFFER_BYTES, self.rules.idle).await? == 0 {
                 return Err(Fault::UpstreamGone);
             }
             out = Scratch::take();
@@ -408,7 +456,7 @@ impl<'a> Transfer<'a> {
             buf.consume(buf.len());
             self.final_head(write, &out).await?;
             drop(out);
-            if self.await_upstream(read, buf, BUFFER_BYTES, self.limits.response_idle).await? == 0 {
+            if self.await_upstream(read, buf, BUFFER_BYTES, self.rules.idle).await? == 0 {
                 break;
             }
             out = Scratch::take();

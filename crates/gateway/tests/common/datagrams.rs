@@ -105,7 +105,7 @@ impl Client {
 /// Takes datagrams for the instances on any port of loopback.
 pub fn serve(table: &mut RouteTable, backend: &str, instances: &[&Echo]) {
     let endpoints = instances.iter().map(|instance| endpoint(instance.address)).collect();
-    table.backends.insert(backend.to_owned(), Backend { endpoints, hold_ms: 0 });
+    table.backends.insert(backend.to_owned(), Backend { endpoints, hold_ms: 0, traffic: Default::default() });
     if table.datagrams.iter().all(|listener| listener.backend != backend) {
         table.datagrams.push(Listener {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -152,7 +152,9 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
     for (index, (protocol, public, instances)) in services.iter().enumerate() {
         let backend = format!("t/{index}:1");
         let endpoints = instances.iter().map(|address| endpoint(*address)).collect();
-        table.backends.insert(backend.clone(), Backend { endpoints, hold_ms: 0 });
+        table
+            .backends
+            .insert(backend.clone(), Backend { endpoints, hold_ms: 0, traffic: Default::default() });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         table.listeners.push(Listener {
             address,

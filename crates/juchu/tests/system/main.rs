@@ -18,6 +18,7 @@ mod slow {
     mod lacks;
     mod life;
     mod registry;
+    mod routes;
     mod watch;
     mod wires;
 }

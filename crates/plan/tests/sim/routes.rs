@@ -1,5 +1,7 @@
 use crate::world::{World, published, service};
+use model::gateway::{Route, RouteAction, RouteTarget};
 use model::instance::Health;
+use model::rule::{Action, PathMatch};
 use plan::routes::{Routed, table};
 use std::collections::BTreeSet;
 
@@ -58,4 +60,46 @@ fn a_direct_service_resolves_to_its_instances() {
     let lines = told(&mut world, &BTreeSet::new());
     assert!(lines.contains(&"web = [10.208.1.0]".to_owned()), "{lines:#?}");
     assert!(!lines.iter().any(|l| l.starts_with("10.208.0.2:80")), "{lines:#?}");
+}
+
+fn route(host: &str, to: &[&str]) -> Route {
+    let target = |name: &&str| {
+        let service = model::ServiceName::new(*name).expect("a name");
+        RouteTarget { service, port: None, weight: 1 }
+    };
+    Route {
+        listen: None,
+        hosts: vec![host.into()],
+        path: PathMatch::default(),
+        methods: Vec::new(),
+        headers: Default::default(),
+        action: RouteAction::Forward { to: to.iter().map(target).collect(), sticky: None },
+        edits: Default::default(),
+    }
+}
+
+#[test]
+fn routes_join_what_is_published_and_open_what_is_not() {
+    let mut web = published(service("web"), 8080);
+    web.policy.gateway.routes = vec![route("a.example", &["api", "web"])];
+    let mut api = service("api");
+    api.policy.gateway.routes = vec![route("b.example", &["api"]), route("b.example", &["web"])];
+    let mut world = World::of(vec![web, api]);
+    world.settle();
+    world.note_ready();
+    let table = table(&[world.routed()], &BTreeSet::new(), 1);
+    let public: Vec<_> = table.listeners.iter().filter(|l| l.public).collect();
+    assert_eq!(public.len(), 2, "{public:?}");
+    assert_eq!(
+        (public[0].address.to_string().as_str(), public[0].backend.as_str()),
+        ("0.0.0.0:8080", "shop/web:8080")
+    );
+    assert_eq!(public[0].rules[0].id, "shop/web#1");
+    let Action::Forward { to, .. } = &public[0].rules[0].action else { panic!("{public:?}") };
+    // What publishes and exposes nothing is asked on port 80.
+    assert_eq!(to.iter().map(|t| t.backend.as_str()).collect::<Vec<_>>(), ["shop/api:80", "shop/web:8080"]);
+    assert!(to.iter().all(|t| !table.backends[&t.backend].endpoints.is_empty()));
+    assert_eq!((public[1].address.to_string().as_str(), public[1].backend.as_str()), ("0.0.0.0:80", ""));
+    let ids: Vec<_> = public[1].rules.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["shop/api#1"], "the second takes the same requests");
 }

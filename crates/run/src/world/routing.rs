@@ -2,11 +2,12 @@
 
 use super::{World, tell};
 use crate::control::Address;
-use model::StackName;
 use model::route::ApplyReport;
-use model::service::{Protocol, Transport};
+use model::service::{Protocol, PublishedPort, Transport};
+use model::{Service, StackName};
 use plan::InstanceView;
 use plan::routes::{Routed, table};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl World {
@@ -45,12 +46,13 @@ impl World {
             let listener = all.iter().find(|l| l.address == failure.address);
             match listener {
                 Some(listener) if listener.public => {
-                    let stack = listener.backend.split('/').next().unwrap_or_default();
                     let text =
                         format!("port {} cannot be published: {}", failure.address.port(), failure.error);
-                    let state = self.stacks.iter_mut().find(|(name, _)| name.as_str() == stack);
-                    if let Some((_, state)) = state {
-                        state.bind_failure = Some(text);
+                    let ids = listener.rules.iter().map(|rule| &rule.id).chain([&listener.backend]);
+                    let named: BTreeSet<&str> = ids.filter_map(|id| id.split('/').next()).collect();
+                    let of_it = self.stacks.iter_mut().filter(|(name, _)| named.contains(name.as_str()));
+                    for (_, state) in of_it {
+                        state.bind_failure = Some(text.clone());
                     }
                 }
                 Some(listener) => {
@@ -66,32 +68,61 @@ impl World {
         let Some(release) = self.stacks.get(name).and_then(|s| s.active.as_deref()) else {
             return Vec::new();
         };
-        let ports = release.stack.services.values().flat_map(|s| s.ports.iter().map(move |p| (s, p)));
-        ports
-            .filter_map(|(service, port)| {
-                let host = port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-                let asked = SocketAddr::new(host, port.published);
-                let is_udp = port.transport == Transport::Udp;
-                let suffix = if is_udp { "/udp" } else { "" };
-                let backend = format!("{name}/{}:{}{suffix}", service.name, port.target);
-                let bound = self.bound.get(&(backend, asked)).copied();
-                let is_chosen = port.published == 0 || port.published_last != 0;
-                let bound = bound.or((!is_chosen).then_some(asked))?;
-                (bound.port() != 0).then(|| {
-                    let host = match bound.ip() {
-                        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-                        ip => ip,
-                    };
-                    let scheme = match port.protocol {
-                        _ if is_udp => "udp",
-                        Protocol::Tcp => "tcp",
-                        Protocol::Auto | Protocol::Http => "http",
-                    };
-                    let url = format!("{scheme}://{}", SocketAddr::new(host, bound.port()));
-                    Address { service: service.name.clone(), url, first_byte_us: None }
-                })
-            })
-            .collect()
+        let services = || release.stack.services.values();
+        let published = services().flat_map(|service| {
+            let ports = service.ports.iter();
+            ports.filter_map(move |port| self.address_of(name, service, port))
+        });
+        published.chain(services().flat_map(addresses_by_route)).collect()
     }
+
+    fn address_of(&self, stack: &StackName, service: &Service, port: &PublishedPort) -> Option<Address> {
+        let host = port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let asked = SocketAddr::new(host, port.published);
+        let is_udp = port.transport == Transport::Udp;
+        let suffix = if is_udp { "/udp" } else { "" };
+        let backend = format!("{stack}/{}:{}{suffix}", service.name, port.target);
+        let bound = self.bound.get(&(backend, asked)).copied();
+        let is_chosen = port.published == 0 || port.published_last != 0;
+        let bound = bound.or((!is_chosen).then_some(asked)).filter(|bound| bound.port() != 0)?;
+        let scheme = match port.protocol {
+            _ if is_udp => "udp",
+            Protocol::Tcp => "tcp",
+            Protocol::Auto | Protocol::Http => "http",
+        };
+        let url = format!("{scheme}://{}", reachable(bound));
+        Some(Address { service: service.name.clone(), url, first_byte_us: None })
+    }
+}
+
+/// As somebody on this host reaches it.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let host = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(host, bound.port())
+}
+
+/// The addresses that a service has by its routes; of those for every host only what is not
+/// published anyway.
+fn addresses_by_route(service: &Service) -> Vec<Address> {
+    let mut urls = Vec::new();
+    for route in &service.policy.gateway.routes {
+        let is_published = route.listen.is_none() && !service.ports.is_empty();
+        let path = Some(route.path.text()).filter(|path| *path != "/").unwrap_or_default();
+        for listen in service.listens_for(route) {
+            let port = if listen.port() == 80 { String::new() } else { format!(":{}", listen.port()) };
+            let names = route.hosts.iter().filter(|host| !host.starts_with('*'));
+            urls.extend(names.map(|host| format!("http://{host}{port}{path}")));
+            if route.hosts.is_empty() && !is_published {
+                urls.push(format!("http://{}{path}", reachable(listen)));
+            }
+        }
+    }
+    let mut seen = BTreeSet::new();
+    urls.retain(|url| seen.insert(url.clone()));
+    let address = |url| Address { service: service.name.clone(), url, first_byte_us: None };
+    urls.into_iter().map(address).collect()
 }

@@ -537,6 +537,12 @@ pub(super) static TABLE: &[(&str, Support)] = &[
         "services.x-juchu.hold",
         Honoured("how long requests and connections wait while no instance can take them (not at all)"),
     ),
+    (
+        "services.x-juchu.gateway",
+        Honoured(
+            "`routes` by host, path, method and header fields, `timeouts`, `retries`, `breaker`, `rates`, `faults`: see [Routes](../guides/gateway.md)",
+        ),
+    ),
     ("services.x-juchu.log", Honoured("`max_size`, `max_files`")),
     (
         "services.x-juchu.health",

@@ -1,0 +1,46 @@
+//! What the gateway does when a service does not do well, or is asked too much. One file for each
+//! policy: pure over atomics, told the time, tested without waiting.
+
+pub mod breaker;
+pub mod fault;
+pub mod rate;
+pub mod retry;
+
+use breaker::Settings;
+use model::DurationMs;
+use model::traffic::Traffic;
+use rate::Limiter;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The policies of one backend, ready to be used.
+pub struct Policy {
+    pub connect: Option<Duration>,
+    pub response: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub retries: retry::Settings,
+    /// None: nobody is left alone.
+    pub breaker: Option<Settings>,
+    pub rates: Vec<Arc<Limiter>>,
+    pub faults: Vec<model::traffic::Fault>,
+}
+
+impl Policy {
+    /// `known` are the limiters of the table before, which go on counting where nothing changed.
+    pub fn new(traffic: &Traffic, known: &[Arc<Limiter>]) -> Self {
+        let time = |limit: &Option<DurationMs>| limit.map(|limit| Duration::from_millis(limit.0));
+        let limiter = |(index, rate): (usize, &model::traffic::Rate)| {
+            let same = known.get(index).filter(|limiter| limiter.rate() == rate);
+            same.cloned().unwrap_or_else(|| Arc::new(Limiter::new(rate.clone())))
+        };
+        Self {
+            connect: time(&traffic.timeouts.connect),
+            response: time(&traffic.timeouts.response),
+            idle: time(&traffic.timeouts.idle),
+            retries: retry::Settings::new(&traffic.retries),
+            breaker: Settings::new(&traffic.breaker),
+            rates: traffic.rates.iter().enumerate().map(limiter).collect(),
+            faults: traffic.faults.clone(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How the gateway asks the instances of a service: how long it waits, what it tries again, whom it
+//! leaves alone for a while, and how much it lets through. What is not given has a default there.
+
+use crate::{DurationMs, Percent};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    #[serde(skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+    #[serde(skip_serializing_if = "is_default")]
+    pub retries: Retries,
+    #[serde(skip_serializing_if = "is_default")]
+    pub breaker: Breaker,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<Rate>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+impl Traffic {
+    pub fn is_default(&self) -> bool {
+        is_default(self)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timeouts {
+    /// To a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<DurationMs>,
+    /// From the request's end to the response's header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<DurationMs>,
+    /// Silence inside the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<DurationMs>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retries {
+    /// Beyond the first attempt; 0: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Statuses for which a request that may be repeated is sent to another instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<u16>>,
+    /// Share of the requests under way that may be such repetitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Percent>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Breaker {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub off: bool,
+    /// Failures in a row after which an instance is left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u32>,
+    /// For how long, the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<DurationMs>,
+    /// No answer for this long, while others answer, is a failure, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall: Option<DurationMs>,
+}
+
+/// At most so many requests of one kind in a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    pub key: RateKey,
+    pub requests: u32,
+    pub per: DurationMs,
+    /// How many may come at once.
+    pub burst: u32,
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateKey {
+    All,
+    /// The client's address; of IPv6 its /64.
+    Client,
+    /// A header field's value, by its lower-case name; requests without it are together.
+    Header(String),
+}
+
+/// A disturbance on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub share: Percent,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationMs>,
+    /// Answered instead of asking an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}

@@ -1,0 +1,82 @@
+//! The declared routes of a stack's services as rules of the listeners they are for.
+
+use super::{Routed, backend, known_ports};
+use model::gateway::{DEFAULT_PORT, Route, RouteAction, RouteTarget};
+use model::route::{Listener, RouteTable};
+use model::rule::{Action, Rule, Target};
+use model::service::{Protocol, Transport};
+use model::{Service, ServiceName};
+use std::net::SocketAddr;
+
+/// Adds a rule for each route. Of two stacks that want the same requests the first one has them.
+pub(super) fn add(stack: &Routed<'_>, table: &mut RouteTable) {
+    for service in stack.release.stack.services.values() {
+        for (index, route) in service.policy.gateway.routes.iter().enumerate() {
+            let Some(action) = action(stack, route, table) else { continue };
+            let rule = Rule {
+                id: format!("{}/{}#{}", stack.release.stack.name, service.name, index + 1),
+                hosts: route.hosts.clone(),
+                path: route.path.clone(),
+                methods: route.methods.clone(),
+                headers: route.headers.clone(),
+                action,
+                edits: route.edits.clone(),
+            };
+            for address in service.listens_for(route) {
+                put(rule.clone(), address, table);
+            }
+        }
+    }
+}
+
+fn put(rule: Rule, address: SocketAddr, table: &mut RouteTable) {
+    let known = |listener: &&mut Listener| listener.address == address && listener.last_port == 0;
+    match table.listeners.iter_mut().find(known) {
+        Some(listener) => {
+            let left = rule.beside(&listener.rules);
+            listener.rules.extend(left);
+        }
+        None => table.listeners.push(Listener {
+            address,
+            protocol: Protocol::Http,
+            backend: String::new(),
+            public: true,
+            last_port: 0,
+            rules: vec![rule],
+        }),
+    }
+}
+
+fn action(stack: &Routed<'_>, route: &Route, table: &mut RouteTable) -> Option<Action> {
+    Some(match &route.action {
+        RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        RouteAction::Answer { status, body } => Action::Answer { status: *status, body: body.clone() },
+        RouteAction::Forward { to, sticky } => {
+            let to: Vec<Target> = to.iter().filter_map(|one| target(stack, one, table)).collect();
+            if to.is_empty() {
+                return None;
+            }
+            Action::Forward { to, sticky: sticky.clone() }
+        }
+    })
+}
+
+fn target(stack: &Routed<'_>, declared: &RouteTarget, table: &mut RouteTable) -> Option<Target> {
+    let service = service(stack, &declared.service)?;
+    let port = declared.port.unwrap_or_else(|| usual_port(stack, service));
+    let backend = backend(stack, service, (port, Transport::Tcp), table);
+    Some(Target { backend, weight: declared.weight })
+}
+
+fn service<'a>(stack: &Routed<'a>, name: &ServiceName) -> Option<&'a Service> {
+    stack.release.stack.services.get(name)
+}
+
+/// What it publishes or exposes first, else the lowest it is known to have.
+fn usual_port(stack: &Routed<'_>, service: &Service) -> u16 {
+    let published =
+        service.ports.iter().filter(|port| port.transport == Transport::Tcp).map(|port| port.target);
+    let exposed = service.expose.iter().filter(|port| port.transport == Transport::Tcp).map(|port| port.port);
+    let known = known_ports(stack, service, Transport::Tcp);
+    published.chain(exposed).chain(known).find(|port| *port != 0).unwrap_or(DEFAULT_PORT)
+}
