@@ -74,7 +74,7 @@ fn services_share_an_address_by_host_and_path_and_change_without_a_restart() {
     assert_eq!(ask(port, "shop.example", "/"), (200, "this is web".into()));
     replace(&blog, "blog.example", "shop.example");
     let refused = machine.run(&blog, &["deploy"]);
-    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert_eq!(refused.code, 1, "{}", refused.err);
     assert!(
         refused.err.contains("takes the same requests as one of web of the stack site"),
         "{}",
