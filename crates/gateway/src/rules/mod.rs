@@ -4,6 +4,8 @@
 
 mod build;
 mod path;
+#[cfg(test)]
+mod tests;
 
 use crate::counters::Lazy;
 use crate::snapshot::{Backend, Random, fingerprint};
