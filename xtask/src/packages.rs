@@ -47,6 +47,27 @@ const PEERS: &[Package] = &[
     unpacked("haproxy", "a proxy with an API for its running state"),
 ];
 
+/// What builds of images are compared with.
+const IMAGE_PEERS: &[Package] = &[
+    installed("buildah", "builds from Dockerfiles without a daemon"),
+    installed("debootstrap", "makes the slim base of these, and another release to build in"),
+    installed("zstd", "the same compressor behind tar"),
+];
+
+/// Gets what builds of images are compared with.
+pub fn provide_image_peers() -> Outcome {
+    let missing: Vec<&str> = IMAGE_PEERS.iter().map(|p| p.name).filter(|name| !is_installed(name)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+/// Debian's registry, installed or unpacked.
+pub fn docker_registry() -> Result<PathBuf, Failure> {
+    match is_installed("docker-registry") {
+        true => Ok(PathBuf::from("/usr/bin/docker-registry")),
+        false => Ok(unpack("docker-registry", "usr/bin")?.join("usr/bin/docker-registry")),
+    }
+}
+
 /// Programs of [`PEERS`].
 #[derive(Debug, Clone)]
 pub struct Peers {
@@ -159,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_the_list_once_with_its_reason() {
-        let all = || PACKAGES.iter().chain(PEERS);
+        let all = || PACKAGES.iter().chain(PEERS).chain(IMAGE_PEERS);
         let names: BTreeSet<&str> = all().map(|package| package.name).collect();
         assert_eq!(names.len(), all().count());
         assert!(all().all(|package| !package.why.is_empty()));

@@ -64,10 +64,17 @@ fn plan(project: &Path, work: &Path) -> ImagePlan {
 }
 
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+    let (start, processor) = (Instant::now(), processor_ms());
     let done = work();
-    println!("{what} {:.3} ms", start.elapsed().as_secs_f64() * 1000.0);
+    let wall = start.elapsed().as_secs_f64() * 1000.0;
+    println!("{what} {wall:.3} ms {:.3} ms of processor time", processor_ms() - processor);
     done
+}
+
+/// Of this process, all threads.
+fn processor_ms() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 * 1000.0 + used.tv_nsec as f64 / 1e6
 }
 
 fn service(project: &Path, work: &Path) {
@@ -91,7 +98,7 @@ fn service(project: &Path, work: &Path) {
 
 /// The bytes of all layers, packed and as files.
 fn sizes(store: &ImageStore, image: &BuiltImage) {
-    let blobs = store.root().join("blobs/sha256");
+    let blobs = store.root().join("oci/blobs/sha256");
     let blobs = fs::read_dir(blobs).into_iter().flatten().flatten();
     let packed: u64 = blobs.filter_map(|blob| Some(blob.metadata().ok()?.len())).sum();
     let layers = image.layers.iter().map(|layer| store.layer_dir(layer).expect("it was made"));

@@ -1,7 +1,7 @@
 //! From a plan to an image: a base layer of packages, an application layer, a configuration, a
 //! manifest; in the layout and unpacked. A pure function of the plan and of verified packages.
 
-use crate::archive::{Archive, ResolvedPackage, host_architecture, is_package_name};
+use crate::archive::{Archive, ResolvedPackage, Wishes, host_architecture, is_package_name};
 use crate::base_files;
 use crate::deb;
 use crate::document::{self, Config, Descriptor, History, Manifest, Platform, RootFs};
@@ -117,8 +117,9 @@ fn base_layer_from(
     refresh: bool,
 ) -> Result<Base, BuildError> {
     let job = &options.job;
-    let archive = Archive::open(&plan.archive, &store.archive_cache(), store.http(), refresh, job)?;
-    let packages = archive.resolve(&plan.packages, &plan.exclude)?;
+    let wishes = Wishes { packages: &plan.packages, exclude: &plan.exclude };
+    let (archive, packages) =
+        Archive::resolved(&plan.archive, &wishes, &store.archive_cache(), store.http(), refresh, job)?;
     let mut extra = Tree::default();
     let mut spool = Spool::new(&store.temporary(), MAX_APPLICATION_BYTES)?;
     extra.add_entries(&plan.base_extra, &mut spool)?;

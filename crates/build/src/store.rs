@@ -323,7 +323,7 @@ impl ImageStore {
                 false => fs::remove_file(entry.path()).map_err(failed())?,
             }
         }
-        for kind in ["packages", "index"] {
+        for kind in ["packages", "index", "resolved"] {
             swept += sweep_unused(&self.archive_cache().join(kind))?;
         }
         swept += layout::sweep(&self.bases(), |name| self.is_base_there(name))?;

@@ -250,6 +250,26 @@ fn a_rust_project_runs_on_its_libraries() {
     assert_eq!((code, output.as_str()), (0, "hello from rust"));
 }
 
+#[test]
+fn a_go_project_is_compiled_and_runs_without_a_library() {
+    if !testkit::require_root("a_go_project_is_compiled_and_runs_without_a_library") {
+        return;
+    }
+    let project = TempDir::new();
+    project.write("go.mod", "module example.com/shop\n\ngo 1.21\n");
+    project.write(
+        "main.go",
+        "package main\n\nimport (\n\t\"fmt\"\n\t\"time\"\n)\n\nfunc main() {\n\
+         \tplace, err := time.LoadLocation(\"Asia/Tokyo\")\n\tfmt.Println(place, err)\n}\n",
+    );
+    let planned = plan(&spec(project.path()), &JailRunner);
+    let jail = Jail::new(&planned.plan);
+    assert!(!jail.path("/usr/lib/x86_64-linux-gnu/libc.so.6").exists(), "a static program needs no library");
+    assert!(jail.path("/etc/ssl/certs/ca-certificates.crt").exists());
+    let (code, output) = jail.start(&[]).ended(START);
+    assert_eq!((code, output.as_str()), (0, "Asia/Tokyo <nil>"));
+}
+
 /// Runs build tools for these tests: what is mounted is copied in, what is writable copied out.
 struct JailRunner;
 

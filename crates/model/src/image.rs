@@ -129,7 +129,7 @@ pub enum Builder {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NativeImage {
-    /// `static`, `python`, `node`, `rust`, `binary`; detected when absent.
+    /// `static`, `python`, `node`, `rust`, `go`, `binary`, `files`; detected when absent.
     pub kind: Option<String>,
     /// Debian packages beside those the kind needs.
     pub packages: Vec<String>,

@@ -8,6 +8,7 @@ mod container;
 mod cutover;
 pub mod harness;
 mod home;
+mod image;
 mod journal;
 mod plan;
 mod program;
@@ -81,6 +82,8 @@ pub const BENCHES: &[Bench] = &[
     journal::BENCH,
     cutover::BENCH,
     watch::BENCH,
+    image::BENCH,
+    image::REPRODUCIBLE,
 ];
 
 pub fn list() -> String {

@@ -19,7 +19,7 @@ pub use choice::{ArchiveChoice, DEFAULT_MIRROR, DEFAULT_SECURITY, DEFAULT_SUITE}
 pub use index::is_package_name;
 #[cfg(test)]
 pub(crate) use packages::debian_keyring;
-pub use packages::{Archive, ResolvedPackage};
+pub use packages::{Archive, ResolvedPackage, Wishes};
 pub use resolve::{ResolveError, SCRIPT_ONLY};
 
 /// A package as an index describes it.

@@ -38,63 +38,57 @@ pub struct ResolvedPackage {
     pub url: String,
 }
 
-/// An archive whose indexes are read and believed.
+/// An archive whose lists are believed.
 pub struct Archive<'a> {
     http: &'a Http,
     packages: PathBuf,
-    choice: ArchiveChoice,
-    suites: Vec<SuiteAddress>,
-    indexes: Vec<Index>,
 }
 
+/// What an image is to have.
+pub struct Wishes<'a> {
+    pub packages: &'a [String],
+    /// Not to be drawn in by dependencies.
+    pub exclude: &'a [String],
+}
+
+/// Counted up whenever the same lists and wishes give other packages.
+const RESOLVER_VERSION: u32 = 1;
+
 impl<'a> Archive<'a> {
-    /// Reads the suites of `choice`, with `cache` for what is fetched. `refresh` asks the archive
-    /// even when it was asked within the last hour.
-    pub fn open(
+    /// Opens the archive and resolves what is wanted (`name` or `name=version`, with all they need,
+    /// ordered by name), with `cache` for what is fetched. `refresh` asks the archive even when it
+    /// was asked within the last hour. What follows from the same signed lists is not worked out
+    /// twice: these need not even be read.
+    pub fn resolved(
         choice: &ArchiveChoice,
+        wishes: &Wishes<'_>,
         cache: &Path,
         http: &'a Http,
         refresh: bool,
         job: &Job<'_>,
-    ) -> Result<Self, BuildError> {
-        for directory in ["lists", "index", "packages"] {
+    ) -> Result<(Self, Vec<ResolvedPackage>), BuildError> {
+        for directory in ["lists", "index", "packages", "resolved"] {
             durable::create_directories(&cache.join(directory))?;
         }
         let keyring = keyring(choice.keyring.as_deref())?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let context = suite::Context { http, cache, keyring: &keyring, now, refresh };
-        let mut archive = Self {
-            http,
-            packages: cache.join("packages"),
-            choice: choice.clone(),
-            suites: Vec::new(),
-            indexes: Vec::new(),
-        };
-        for address in choice.suites() {
-            go_on(job.cancel)?;
-            if let Some(index) = suite::open(&address, &context, job)? {
-                archive.suites.push(address);
-                archive.indexes.push(index);
-            }
+        let archive = Self { http, packages: cache.join("packages") };
+        if !refresh
+            && let Some(record) = record(choice, wishes, &context, job)?
+            && let Some(known) = read_record(&record)
+        {
+            return Ok((archive, known));
         }
-        Ok(archive)
-    }
-
-    /// The wanted packages (`name` or `name=version`) and all they need, ordered by name.
-    pub fn resolve(&self, wanted: &[String], exclude: &[String]) -> Result<Vec<ResolvedPackage>, BuildError> {
-        let chosen = resolve::resolve(&self.indexes, wanted, exclude, &self.choice.suite)?;
-        let resolved = chosen.iter().map(|chosen| {
-            let package = &chosen.package;
-            ResolvedPackage {
-                name: package.name.to_owned(),
-                version: package.version.to_owned(),
-                architecture: package.architecture.to_owned(),
-                sha256: package.sha256.to_owned(),
-                size: package.size,
-                url: format!("{}/{}", self.suites[chosen.index].base, package.filename),
-            }
-        });
-        Ok(resolved.collect())
+        let (suites, indexes) = open_suites(choice, &context, job)?;
+        let resolved = resolve(&suites, &indexes, wishes, &choice.suite)?;
+        // Named by the lists that were read, which may be newer than those of a moment ago.
+        let context = suite::Context { refresh: false, ..context };
+        if let Some(record) = record(choice, wishes, &context, job)? {
+            let text = serde_json::to_vec(&resolved).expect("packages are plain data");
+            durable::write(&record, &text)?;
+        }
+        Ok((archive, resolved))
     }
 
     /// The packages as files, in the same order; only what is not there intact is fetched.
@@ -159,6 +153,71 @@ impl<'a> Archive<'a> {
         };
         download::to_file(self.http, &wanted, path, cancel).map(|()| false)
     }
+}
+
+/// Where the packages that follow from these lists are kept; `None` when a list is not named.
+fn record(
+    choice: &ArchiveChoice,
+    wishes: &Wishes<'_>,
+    context: &suite::Context<'_>,
+    job: &Job<'_>,
+) -> Result<Option<PathBuf>, BuildError> {
+    let mut text =
+        format!("{RESOLVER_VERSION} {:?} {:?} {:?}\n", wishes.packages, wishes.exclude, super::SCRIPT_ONLY);
+    for address in choice.suites() {
+        go_on(job.cancel)?;
+        match suite::list_digest(&address, context, job)? {
+            Some(sha256) => text.push_str(&format!("{} {} {sha256}\n", address.base, address.suite)),
+            None if address.optional => {}
+            None => return Ok(None),
+        }
+    }
+    let name = model::Digest::of(text.as_bytes());
+    Ok(Some(context.cache.join("resolved").join(name.hex())))
+}
+
+/// Packages that were resolved earlier; a record that cannot be read is made anew.
+fn read_record(path: &Path) -> Option<Vec<ResolvedPackage>> {
+    let known = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    durable::touch(path);
+    Some(known)
+}
+
+fn open_suites(
+    choice: &ArchiveChoice,
+    context: &suite::Context<'_>,
+    job: &Job<'_>,
+) -> Result<(Vec<SuiteAddress>, Vec<Index>), BuildError> {
+    let (mut suites, mut indexes) = (Vec::new(), Vec::new());
+    for address in choice.suites() {
+        go_on(job.cancel)?;
+        if let Some(index) = suite::open(&address, context, job)? {
+            suites.push(address);
+            indexes.push(index);
+        }
+    }
+    Ok((suites, indexes))
+}
+
+fn resolve(
+    suites: &[SuiteAddress],
+    indexes: &[Index],
+    wishes: &Wishes<'_>,
+    suite: &str,
+) -> Result<Vec<ResolvedPackage>, BuildError> {
+    let chosen = resolve::resolve(indexes, wishes.packages, wishes.exclude, suite)?;
+    let resolved = chosen.iter().map(|chosen| {
+        let package = &chosen.package;
+        ResolvedPackage {
+            name: package.name.to_owned(),
+            version: package.version.to_owned(),
+            architecture: package.architecture.to_owned(),
+            sha256: package.sha256.to_owned(),
+            size: package.size,
+            url: format!("{}/{}", suites[chosen.index].base, package.filename),
+        }
+    });
+    Ok(resolved.collect())
 }
 
 /// The keys that are trusted without being asked for.

@@ -65,6 +65,28 @@ pub fn open(
     unreachable!("attempts are counted")
 }
 
+/// The digest of the list that the suite's release file names, without reading the list; `None`
+/// where an optional suite does not exist.
+pub fn list_digest(
+    address: &SuiteAddress,
+    context: &Context<'_>,
+    job: &Job<'_>,
+) -> Result<Option<String>, BuildError> {
+    let release = release(address, context, context.refresh, job)?;
+    let of = |release: Release| list_of(&release).map(|(_, (sha256, _))| sha256.clone());
+    Ok(release.and_then(of))
+}
+
+/// The form of the list that is fetched, and its digest and size.
+fn list_of(release: &Release) -> Option<(&'static str, &(String, u64))> {
+    let folder = folder();
+    FORMS.iter().find_map(|form| Some((*form, release.indexes.get(&format!("{folder}/{form}"))?)))
+}
+
+fn folder() -> String {
+    format!("main/binary-{}", super::host_architecture())
+}
+
 fn does_not_match(error: &BuildError) -> bool {
     matches!(error, BuildError::Digest { .. } | BuildError::Status { status: 404, .. })
         || matches!(error, BuildError::TooLarge { .. })
@@ -176,13 +198,10 @@ fn index_of(
     context: &Context<'_>,
     job: &Job<'_>,
 ) -> Result<Index, BuildError> {
-    let folder = format!("main/binary-{}", super::host_architecture());
-    let missing =
-        || BuildError::malformed(address.url("InRelease"), format!("it lists no package index {folder}"));
-    let (form, (sha256, size)) = FORMS
-        .iter()
-        .find_map(|form| Some((*form, release.indexes.get(&format!("{folder}/{form}"))?)))
-        .ok_or_else(missing)?;
+    let folder = folder();
+    let (form, (sha256, size)) = list_of(release).ok_or_else(|| {
+        BuildError::malformed(address.url("InRelease"), format!("it lists no package index {folder}"))
+    })?;
     let compact = context.cache.join("index").join(format!("{sha256}.v1"));
     if let Some(index) = read_compact(&compact) {
         return Ok(index);

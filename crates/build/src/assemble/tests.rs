@@ -311,6 +311,23 @@ fn a_damaged_package_in_the_cache_is_fetched_anew() {
 }
 
 #[test]
+fn what_follows_from_the_same_lists_is_not_worked_out_twice() {
+    let fixture = Fixture::new();
+    let first = fixture.run(&fixture.plan(&["app"])).unwrap();
+    let cache = fixture.store.archive_cache();
+    let records = || fs::read_dir(cache.join("resolved")).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(records().count(), 1);
+    fs::remove_dir_all(cache.join("index")).unwrap();
+    assert_eq!(fixture.run(&fixture.plan(&["app"])).unwrap(), first);
+    assert!(fs::read_dir(cache.join("index")).unwrap().next().is_none(), "the lists are not read");
+    // A damaged record is made anew, and other wishes have one of their own.
+    fs::write(records().next().unwrap(), "damaged").unwrap();
+    assert_eq!(fixture.run(&fixture.plan(&["app"])).unwrap(), first);
+    fixture.run(&fixture.plan(&["libx"])).unwrap();
+    assert_eq!(records().count(), 2);
+}
+
+#[test]
 fn a_package_packed_by_xz_is_kept_in_a_quick_form_that_gives_the_same() {
     let fixture = Fixture::with(|package| package.packed_by_xz());
     let plan = fixture.plan(&["app"]);

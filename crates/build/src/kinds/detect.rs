@@ -18,13 +18,15 @@ pub enum Kind {
     Python,
     Node,
     Rust,
+    Go,
     Binary,
     /// Stated by hand: packages, files and an entry point.
     Files,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] = [Kind::Static, Kind::Python, Kind::Node, Kind::Rust, Kind::Binary, Kind::Files];
+    const ALL: [Kind; 7] =
+        [Kind::Static, Kind::Python, Kind::Node, Kind::Rust, Kind::Go, Kind::Binary, Kind::Files];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Python => "python",
             Kind::Node => "node",
             Kind::Rust => "rust",
+            Kind::Go => "go",
             Kind::Binary => "binary",
             Kind::Files => "files",
         }
@@ -44,8 +47,18 @@ impl fmt::Display for Kind {
     }
 }
 
-pub const PYTHON_MANIFESTS: &[&str] =
-    &["requirements.txt", "pyproject.toml", "uv.lock", "poetry.lock", "setup.py", "setup.cfg", "Pipfile"];
+pub const PYTHON_MANIFESTS: &[&str] = &[
+    "requirements.txt",
+    "pyproject.toml",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "pylock.toml",
+    "Pipfile.lock",
+    "Pipfile",
+    "setup.py",
+    "setup.cfg",
+];
 pub const PYTHON_STARTS: &[&str] = &["main.py", "app.py", "server.py"];
 pub const NODE_STARTS: &[&str] =
     &["server.js", "index.js", "server.mjs", "index.mjs", "server.cjs", "index.cjs"];
@@ -78,7 +91,7 @@ fn stated_kind(text: &str) -> Result<Kind, BuildError> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
         BuildError::input_hint(
             format!("`x-juchu.image.kind` is `{text}`, which is not a kind of project"),
-            "use one of static, python, node, rust, binary, files",
+            "use one of static, python, node, rust, go, binary, files",
         )
     })
 }
@@ -102,9 +115,12 @@ fn by_hand(project: &Project) -> Result<Kind, BuildError> {
 /// Kinds whose manifest is there, with the file that says so.
 fn manifests(tree: &Tree) -> Vec<(Kind, String)> {
     let mut found = Vec::new();
-    for (kind, names) in
-        [(Kind::Rust, &["Cargo.toml"][..]), (Kind::Node, &["package.json"]), (Kind::Python, PYTHON_MANIFESTS)]
-    {
+    for (kind, names) in [
+        (Kind::Rust, &["Cargo.toml"][..]),
+        (Kind::Go, &["go.mod"]),
+        (Kind::Node, &["package.json"]),
+        (Kind::Python, PYTHON_MANIFESTS),
+    ] {
         if let Some(name) = names.iter().find(|name| tree.has(name)) {
             found.push((kind, (*name).to_owned()));
         }
@@ -164,7 +180,7 @@ pub fn site_directory(tree: &Tree) -> Option<&'static str> {
 fn nothing_fits(project: &Project) -> BuildError {
     BuildError::input_hint(
         format!("{} holds no project that can be recognised", project.place()),
-        "expected Cargo.toml, package.json, requirements.txt, pyproject.toml, main.py, index.html or one \
+        "expected Cargo.toml, go.mod, package.json, requirements.txt, pyproject.toml, main.py, index.html or one \
          executable; or say what it is with `x-juchu: {image: {kind: …}}`",
     )
 }

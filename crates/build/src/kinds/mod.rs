@@ -14,6 +14,7 @@ mod tree;
 
 mod binary;
 mod by_hand;
+mod go;
 mod node;
 mod python;
 use python::words as python_words;
@@ -51,6 +52,7 @@ pub fn plan_image(spec: &BuildSpec, ctx: &Context) -> Result<Planned, BuildError
         Kind::Python => python::plan(&project)?,
         Kind::Node => node::plan(&project)?,
         Kind::Rust => rust::plan(&project)?,
+        Kind::Go => go::plan(&project)?,
         Kind::Binary => binary::plan(&project)?,
         Kind::Files => by_hand::plan(&project)?,
     };

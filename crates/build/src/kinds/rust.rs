@@ -23,7 +23,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Directories beside a program that it usually reads while running.
-const ASSET_DIRECTORIES: &[&str] = &["static", "templates", "assets", "migrations", "public", "config"];
+pub const ASSET_DIRECTORIES: &[&str] = &["static", "templates", "assets", "migrations", "public", "config"];
 const DIAGNOSTIC_LINES_KEPT: usize = 40;
 const MESSAGE_LINE_LIMIT: u64 = 64 << 20;
 const CANCEL_CHECK: Duration = Duration::from_millis(100);

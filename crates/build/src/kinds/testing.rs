@@ -132,19 +132,25 @@ type Behaviour = dyn Fn(&RunRequest) -> Result<i32, String> + Send + Sync;
 /// Remembers what it was asked and does what the test says.
 pub struct FakeRunner {
     behaviour: Box<Behaviour>,
+    says: &'static str,
     pub asked: Mutex<Vec<Vec<String>>>,
 }
 
 impl FakeRunner {
     pub fn new(behaviour: impl Fn(&RunRequest) -> Result<i32, String> + Send + Sync + 'static) -> Self {
-        Self { behaviour: Box::new(behaviour), asked: Mutex::new(Vec::new()) }
+        Self { behaviour: Box::new(behaviour), says: "the tool says hello", asked: Mutex::new(Vec::new()) }
+    }
+
+    /// Prints this line instead.
+    pub fn saying(self, says: &'static str) -> Self {
+        Self { says, ..self }
     }
 }
 
 impl Runner for FakeRunner {
     fn run(&self, request: &RunRequest, output: &mut dyn FnMut(&str)) -> Result<RunOutcome, RunnerError> {
         self.asked.lock().unwrap().push(request.argv.clone());
-        output("the tool says hello");
+        output(self.says);
         let code = (self.behaviour)(request).map_err(RunnerError)?;
         Ok(RunOutcome { code, timed_out: false })
     }

@@ -11,7 +11,7 @@ use model::{Digest, DurationMs, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub const TIME_LIMIT: DurationMs = DurationMs::from_secs(30 * 60);
 /// Lines of output kept for the message of a failure.
@@ -158,6 +158,15 @@ pub fn open_to_all(path: &Path) -> Result<(), BuildError> {
     fs::set_permissions(parent, Permissions::from_mode(0o700))
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o777)))
         .map_err(BuildError::io(format!("open {} to the build container", path.display())))
+}
+
+/// Directories for `/in` and `/out` in a scratch directory.
+pub fn directories(scratch: &Path) -> Result<(PathBuf, PathBuf), BuildError> {
+    let (input, output) = (scratch.join("in"), scratch.join("out"));
+    crate::durable::create_directories(&input)?;
+    crate::durable::create_directories(&output)?;
+    open_to_all(&output)?;
+    Ok((input, output))
 }
 
 /// The line that says most: the first that begins with a word for an error, else the last.

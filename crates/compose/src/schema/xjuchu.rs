@@ -120,7 +120,7 @@ static HEALTH_HTTP: Object =
     Object { required: &["port"], ..lenient(&[on("port", TextOrNumber), on("path", Text)]) };
 
 static IMAGE: Object = strict(&[
-    on("kind", Word(&["static", "python", "node", "rust", "binary"])),
+    on("kind", Word(&["static", "python", "node", "rust", "go", "binary", "files"])),
     on("packages", List(&Text)),
     on("archive", Shape::Object(&ARCHIVE)),
     on("files", Named(&Text)),

@@ -40,7 +40,7 @@ fn build(
     into: &std::path::Path,
 ) -> Result<(), BuildError> {
     let scratch = Cache::of(project.ctx).scratch()?;
-    let (input, output) = directories(&scratch.path)?;
+    let (input, output) = tool::directories(&scratch.path)?;
     let mut application = Draft::default();
     application.add_tree(project.tree()?, "", APP_DIRECTORY);
     let workspaces = workspaces(project);
@@ -77,16 +77,6 @@ fn build(
     fs::remove_dir(into)
         .and_then(|()| fs::rename(output.join("app"), into))
         .map_err(BuildError::io("keep the result of the build script"))
-}
-
-pub fn directories(
-    scratch: &std::path::Path,
-) -> Result<(std::path::PathBuf, std::path::PathBuf), BuildError> {
-    let (input, output) = (scratch.join("in"), scratch.join("out"));
-    crate::durable::create_directories(&input)?;
-    crate::durable::create_directories(&output)?;
-    tool::open_to_all(&output)?;
-    Ok((input, output))
 }
 
 /// The driver, under its own name and those of the tools it stands for.

@@ -1,7 +1,7 @@
 //! A lock for a project that has none, made by npm itself in a build container. What it chose is
 //! kept, so that the next build is the same.
 
-use super::build::{directories, driver};
+use super::build::driver;
 use super::fetch::Registry;
 use super::lock::Lock;
 use super::manifest::Manifest;
@@ -62,7 +62,7 @@ fn make(
     };
     let (npm, _) = registry.fetch(&npm)?;
     let scratch = Cache::of(project.ctx).scratch()?;
-    let (input, output) = directories(&scratch.path)?;
+    let (input, output) = tool::directories(&scratch.path)?;
     let mut environment = tool::environment(project.ctx, &["npm_config_", "NPM_CONFIG_"], &input)?;
     environment.retain(|name, _| !name.eq_ignore_ascii_case("npm_config_userconfig"));
     if let Some(own) = registry.user_settings().filter(|path| path.is_file()) {

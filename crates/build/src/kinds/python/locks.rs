@@ -18,7 +18,7 @@ pub struct Locked {
     pub files: Vec<(String, String, String)>,
 }
 
-fn parse(name: &str, text: &str) -> Result<Table, BuildError> {
+pub fn parse(name: &str, text: &str) -> Result<Table, BuildError> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         BuildError::input_hint(
@@ -28,15 +28,15 @@ fn parse(name: &str, text: &str) -> Result<Table, BuildError> {
     })
 }
 
-fn packages(lock: &Table) -> impl Iterator<Item = &Table> {
+pub fn packages(lock: &Table) -> impl Iterator<Item = &Table> {
     lock.get("package").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
 }
 
-fn text<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
+pub fn text<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
     table.get(key).and_then(Value::as_str)
 }
 
-fn tables<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = &'a Table> {
+pub fn tables<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = &'a Table> {
     table.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
 }
 
@@ -134,7 +134,8 @@ fn uv_locked(name: &str, package: &Table) -> Result<Locked, BuildError> {
         let name = super::index::percent_decoded(url.split(['?', '#']).next()?.rsplit('/').next()?);
         Some((name, url.to_owned(), hash))
     };
-    let files: Vec<_> = tables(package, "wheels").filter_map(file).collect();
+    let sdist = package.get("sdist").and_then(Value::as_table);
+    let files: Vec<_> = tables(package, "wheels").chain(sdist).filter_map(file).collect();
     Ok(Locked {
         name: name.to_owned(),
         version: text(package, "version").unwrap_or("").to_owned(),
@@ -221,6 +222,33 @@ fn poetry_locked(name: &str, package: &Table) -> Locked {
         hashes: tables(package, "files").filter_map(hash).collect(),
         files: Vec::new(),
     }
+}
+
+/// Refuses a lock that has no fitting version of something that the project asks for.
+pub fn agrees(
+    lock: &str,
+    command: &str,
+    declared: &[String],
+    locked: &[Locked],
+    target: &Target,
+) -> Result<(), BuildError> {
+    let asked = declared.iter().filter_map(|line| Requirement::parse(line));
+    for requirement in asked.filter(|requirement| requirement.applies(target, &BTreeSet::new())) {
+        let found = locked.iter().find(|package| package.name == requirement.name);
+        let has = match found {
+            Some(package) if satisfies(&package.version, &requirement.specifiers) != Some(false) => continue,
+            Some(package) => format!("has {}", package.version),
+            None => "does not have it".to_owned(),
+        };
+        return Err(BuildError::input_hint(
+            format!(
+                "{lock} does not match pyproject.toml: it asks for `{}{}`, the lock {has}",
+                requirement.name, requirement.specifiers
+            ),
+            format!("run `{command}` and keep both files"),
+        ));
+    }
+    Ok(())
 }
 
 /// `requires-python` that the suite's Python does not satisfy.

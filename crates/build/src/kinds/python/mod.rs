@@ -3,6 +3,7 @@
 //! Where the versions are fixed (uv.lock, poetry.lock, or requirements pinned with `==` and
 //! complete), the wheels are fetched by us; only a choice needs pip and a build container.
 
+mod flat_locks;
 mod index;
 mod install;
 mod locks;
@@ -102,7 +103,7 @@ fn project_dependencies(pyproject: &Table) -> Vec<String> {
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The first of: uv.lock, poetry.lock, requirements.txt, pyproject.toml.
+/// The first of: a lock file of uv, Poetry, PDM, PEP 751 or pipenv, requirements.txt, pyproject.toml.
 fn wheels(
     project: &Project,
     target: &Target,
@@ -110,11 +111,33 @@ fn wheels(
     draft: &mut Draft,
 ) -> Result<Vec<Wheel>, BuildError> {
     let tree = project.tree()?;
-    if let Some(text) = tree.text("uv.lock")? {
-        return pinned::locked(project, target, &locks::uv(&text, target)?);
-    }
-    if let Some(text) = tree.text("poetry.lock")? {
-        return pinned::locked(project, target, &locks::poetry(&text, pyproject, target)?);
+    let read = |name: &str| tree.text(name);
+    let locked = match () {
+        () if tree.has("uv.lock") => {
+            let locked = locks::uv(&read("uv.lock")?.unwrap_or_default(), target)?;
+            Some(("uv.lock", "uv lock", locked))
+        }
+        () if tree.has("poetry.lock") => {
+            let locked = locks::poetry(&read("poetry.lock")?.unwrap_or_default(), pyproject, target)?;
+            Some(("poetry.lock", "poetry lock", locked))
+        }
+        () if tree.has("pdm.lock") => {
+            let locked = flat_locks::pdm(&read("pdm.lock")?.unwrap_or_default(), target)?;
+            Some(("pdm.lock", "pdm lock", locked))
+        }
+        () if tree.has("pylock.toml") => {
+            let locked = flat_locks::pylock(&read("pylock.toml")?.unwrap_or_default(), target)?;
+            Some(("pylock.toml", "uv export --format pylock.toml -o pylock.toml", locked))
+        }
+        () if tree.has("Pipfile.lock") => {
+            let locked = flat_locks::pipfile(&read("Pipfile.lock")?.unwrap_or_default(), target)?;
+            Some(("Pipfile.lock", "pipenv lock", locked))
+        }
+        () => None,
+    };
+    if let Some((name, command, locked)) = locked {
+        locks::agrees(name, command, &project_dependencies(pyproject), &locked, target)?;
+        return pinned::locked(project, target, name, &locked);
     }
     if let Some(odd) = ["Pipfile", "setup.py", "setup.cfg"].iter().find(|name| tree.has(name))
         && !tree.has("requirements.txt")
@@ -136,6 +159,34 @@ fn wheels(
         return Ok(Vec::new());
     }
     resolve(project, target, &requirements, draft)
+}
+
+/// Wheels that pip builds from sources of exact versions and digests; kept like what it chooses.
+fn built_from_source(
+    project: &Project,
+    target: &Target,
+    sources: &[&locks::Locked],
+) -> Result<Vec<Wheel>, BuildError> {
+    let line = |package: &&locks::Locked| {
+        let hashes = package.hashes.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect::<String>();
+        format!("{}=={}{hashes}", package.name, package.version)
+    };
+    let requirements = Requirements::from_list(&sources.iter().map(line).collect::<Vec<_>>());
+    let indexes = index::Indexes::new(project.ctx, &[]);
+    let name = format!("{}-source.json", resolution_key(project, target, &requirements, &indexes));
+    if let Some(wheels) = known(project, &name) {
+        return Ok(wheels);
+    }
+    let wheels = pip::wheels(project, &requirements, pip::Dependencies::LeftOut)?;
+    keep(project, &name, &wheels)?;
+    Ok(wheels)
+}
+
+fn keep(project: &Project, name: &str, wheels: &[Wheel]) -> Result<PathBuf, BuildError> {
+    let list = wheels
+        .iter()
+        .map(|wheel| ResolvedWheel { file: file_name(&wheel.path), sha256: wheel.sha256.clone() });
+    Cache::of(project.ctx).write(RESOLVED, name, &Resolved { wheels: list.collect() })
 }
 
 /// What was chosen for one set of requirements, kept in the cache.
@@ -168,7 +219,7 @@ fn resolve(
         Some(wheels) => wheels,
         None => {
             project.refuse_without_lock("list of requirements with `==`", "pip-compile --generate-hashes")?;
-            let wheels = pip::wheels(project, requirements)?;
+            let wheels = pip::wheels(project, requirements, pip::Dependencies::Followed)?;
             draft.note(format!(
                 "the requirements leave a choice; {} packages were chosen once and are kept until the requirements change",
                 wheels.len()
@@ -176,10 +227,7 @@ fn resolve(
             wheels
         }
     };
-    let list = wheels
-        .iter()
-        .map(|wheel| ResolvedWheel { file: file_name(&wheel.path), sha256: wheel.sha256.clone() });
-    let path = Cache::of(project.ctx).write(RESOLVED, &name, &Resolved { wheels: list.collect() })?;
+    let path = keep(project, &name, &wheels)?;
     if let Some(note) = draft.notes.last_mut().filter(|note| note.starts_with("the requirements leave")) {
         note.push_str(&format!(" (list: {})", path.display()));
     }

@@ -16,42 +16,71 @@ use std::io::Read;
 
 const METADATA_LIMIT: u64 = 16 << 20;
 
-/// The wheels a lock file names.
-pub fn locked(project: &Project, target: &Target, list: &[Locked]) -> Result<Vec<Wheel>, BuildError> {
+/// The wheels a lock file names. What has no wheel for this Python is built from its source, which
+/// has one of the lock's digests.
+pub fn locked(
+    project: &Project,
+    target: &Target,
+    lock: &str,
+    list: &[Locked],
+) -> Result<Vec<Wheel>, BuildError> {
     let indexes = Indexes::new(project.ctx, &[]);
     let mut wheels = Vec::new();
+    let mut sources = Vec::new();
     for package in list {
+        if package.hashes.is_empty() {
+            return Err(BuildError::input_hint(
+                format!("{lock} has no digest for {} {}", package.name, package.version),
+                "make it anew with the tool that wrote it, with digests",
+            ));
+        }
         if let Some(wheel) = cached_wheel(project.ctx, target, &package.hashes) {
             wheels.push(wheel);
             continue;
         }
-        let files: Vec<IndexFile> = match package.files.is_empty() {
-            true => indexes.files(&package.name)?,
-            false => package
-                .files
-                .iter()
-                .map(|(filename, url, sha256)| IndexFile {
-                    filename: filename.clone(),
-                    url: url.clone(),
-                    sha256: Some(sha256.clone()),
-                })
-                .collect(),
-        };
-        let file = best(target, &files, &package.name, &package.version, &package.hashes).ok_or_else(|| {
-            BuildError::input_hint(
-                format!(
-                    "the lock file has no wheel of {} {} for Python {} on {}",
-                    package.name,
-                    package.version,
-                    target.version_text(),
-                    target.machine.name()
-                ),
-                "choose a version that has one, or list the requirements in requirements.txt without a lock",
-            )
-        })?;
-        wheels.push(indexes.fetch(project.ctx, file, file.sha256.as_deref().unwrap_or_default())?);
+        let files = files_of(&indexes, package)?;
+        match best(target, &files, &package.name, &package.version, &package.hashes) {
+            Some(file) => {
+                wheels.push(indexes.fetch(project.ctx, file, file.sha256.as_deref().unwrap_or_default())?);
+            }
+            None if files.iter().any(|file| is_source(file, package)) => sources.push(package),
+            None => return Err(no_file(target, lock, package)),
+        }
+    }
+    if !sources.is_empty() {
+        wheels.extend(super::built_from_source(project, target, &sources)?);
     }
     Ok(wheels)
+}
+
+fn files_of(indexes: &Indexes, package: &Locked) -> Result<Vec<IndexFile>, BuildError> {
+    if package.files.is_empty() {
+        return indexes.files(&package.name);
+    }
+    let stated = package.files.iter().map(|(filename, url, sha256)| IndexFile {
+        filename: filename.clone(),
+        url: url.clone(),
+        sha256: Some(sha256.clone()),
+    });
+    Ok(stated.collect())
+}
+
+fn is_source(file: &IndexFile, package: &Locked) -> bool {
+    let source = [".tar.gz", ".zip", ".tar.bz2"].iter().any(|end| file.filename.ends_with(end));
+    source && file.sha256.as_ref().is_some_and(|hash| package.hashes.contains(hash))
+}
+
+fn no_file(target: &Target, lock: &str, package: &Locked) -> BuildError {
+    BuildError::input_hint(
+        format!(
+            "{lock} names no file of {} {} that fits Python {} on {}",
+            package.name,
+            package.version,
+            target.version_text(),
+            target.machine.name()
+        ),
+        "choose a version that has one, or another Python with `x-juchu: {image: {archive: {suite: …}}}`",
+    )
 }
 
 /// The wheels of pinned requirements; `None` when something is left to choose or to compile.

@@ -15,8 +15,44 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Has pip make wheels of the requirements and everything they need.
-pub fn wheels(project: &Project, requirements: &Requirements) -> Result<Vec<Wheel>, BuildError> {
+/// What of the packages that the requirements need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependencies {
+    Followed,
+    LeftOut,
+}
+
+/// What a package written in C takes to be built; none of it is in the image.
+const COMPILERS: [&str; 6] = ["gcc", "g++", "libc6-dev", "make", "pkgconf", "python3-dev"];
+
+/// Has pip make wheels of the requirements; where that takes a compiler, once more with one.
+pub fn wheels(
+    project: &Project,
+    requirements: &Requirements,
+    dependencies: Dependencies,
+) -> Result<Vec<Wheel>, BuildError> {
+    match run(project, requirements, dependencies, &[])? {
+        Ok(wheels) => Ok(wheels),
+        Err(last) if needs_compiler(&last) => {
+            project.ctx.say("a package has to be compiled; trying again with a compiler");
+            run(project, requirements, dependencies, &COMPILERS)?.map_err(|last| refused(project, &last))
+        }
+        Err(last) => Err(refused(project, &last)),
+    }
+}
+
+fn needs_compiler(last: &VecDeque<String>) -> bool {
+    let words = ["gcc", "cc: ", "Python.h", "Failed building wheel", "compiler", "cmake"];
+    last.iter().any(|line| words.iter().any(|word| line.contains(word)))
+}
+
+/// One run of pip; the inner error is what it said last.
+fn run(
+    project: &Project,
+    requirements: &Requirements,
+    dependencies: Dependencies,
+    more_packages: &[&str],
+) -> Result<Result<Vec<Wheel>, VecDeque<String>>, BuildError> {
     let scratch = Cache::of(project.ctx).scratch()?;
     let (input, output) = (scratch.path.join("in"), scratch.path.join("out"));
     for path in [&input, &output] {
@@ -32,9 +68,9 @@ pub fn wheels(project: &Project, requirements: &Requirements) -> Result<Vec<Whee
     let pip = Tool {
         project,
         name: "pip",
-        packages: packages(project, requirements),
+        packages: packages(project, requirements, more_packages),
         files: Vec::new(),
-        argv: ARGUMENTS.map(str::to_owned).to_vec(),
+        argv: arguments(dependencies),
         environment,
         working_dir: "/tmp",
         network: true,
@@ -45,8 +81,8 @@ pub fn wheels(project: &Project, requirements: &Requirements) -> Result<Vec<Whee
     let shown =
         |line: &str| line.trim_start().starts_with("Building wheel") || line.starts_with("Collecting");
     match pip.run(&shown) {
-        Ok(()) => collect(project, &output),
-        Err(Failed::Said(last)) => Err(refused(project, &last)),
+        Ok(()) => collect(project, &output).map(Ok),
+        Err(Failed::Said(last)) => Ok(Err(last)),
         Err(Failed::TimedOut) => Err(BuildError::input_hint(
             format!("pip did not finish within {}", tool::TIME_LIMIT),
             "pin the requirements with `==`, so that nothing has to be searched for",
@@ -75,12 +111,18 @@ const ARGUMENTS: [&str; 13] = [
     "--constraint=/in/constraints.txt",
 ];
 
-fn packages(project: &Project, requirements: &Requirements) -> Vec<String> {
+fn arguments(dependencies: Dependencies) -> Vec<String> {
+    let more = (dependencies == Dependencies::LeftOut).then_some("--no-deps");
+    ARGUMENTS.iter().copied().chain(more).map(str::to_owned).collect()
+}
+
+fn packages(project: &Project, requirements: &Requirements, more: &[&str]) -> Vec<String> {
     let mut packages = vec!["python3".to_owned(), "python3-pip".to_owned(), "ca-certificates".to_owned()];
     if requirements.lines.iter().any(|line| line.text.contains("git+")) {
         packages.push("git".to_owned());
     }
-    packages.extend(project.image().packages.iter().cloned());
+    packages
+        .extend(project.image().packages.iter().cloned().chain(more.iter().map(|name| (*name).to_owned())));
     packages
 }
 
@@ -127,13 +169,13 @@ fn collect(project: &Project, output: &Path) -> Result<Vec<Wheel>, BuildError> {
 
 fn refused(project: &Project, last: &VecDeque<String>) -> BuildError {
     let reason = tool::reason(last);
-    let compiles = last.iter().any(|line| {
-        line.contains("gcc") || line.contains("Python.h") || line.contains("Failed building wheel")
-    });
-    let hint = if compiles {
-        "a package has to be compiled: name what that takes with `x-juchu: {image: {packages: [gcc, python3-dev]}}`"
-    } else {
-        "try the same with `pip wheel -r requirements.txt`; PIP_* settings and proxies of this shell are passed on"
+    let hint = match needs_compiler(last) {
+        true => {
+            "name the Debian packages with the headers it needs with `x-juchu: {image: {packages: [libpq-dev]}}`"
+        }
+        false => {
+            "try the same with `pip wheel -r requirements.txt`; PIP_* settings and proxies of this shell are passed on"
+        }
     };
     BuildError::input_hint(
         format!("pip could not get the requirements of {}: {reason}", project.place()),

@@ -29,7 +29,7 @@ pub fn find(
         draft.command = vec![name];
         return Ok(());
     }
-    if let Some(command) = application_server(project, wheels)? {
+    if let Some(command) = application_server(draft, project, pyproject, wheels)? {
         draft.command = command;
         draft.ports = vec![(SERVER_PORT, "tcp".to_owned())];
         return Ok(());
@@ -106,26 +106,105 @@ fn project_script(draft: &mut Draft, pyproject: &Table) -> Result<Option<String>
     Ok(chosen)
 }
 
-/// gunicorn or uvicorn when it is a requirement and a module has an `app`.
-fn application_server(project: &Project, wheels: &[Wheel]) -> Result<Option<Vec<String>>, BuildError> {
+/// Where applications usually stand, beside the usual names at the top.
+const APPLICATION_PLACES: &[&str] = &[
+    "app/main.py",
+    "app/app.py",
+    "app/__init__.py",
+    "src/main.py",
+    "src/app.py",
+    "api/main.py",
+    "wsgi.py",
+    "asgi.py",
+];
+
+/// gunicorn, uvicorn or a framework's own server when it is a requirement and a module has an `app`.
+fn application_server(
+    draft: &mut Draft,
+    project: &Project,
+    pyproject: &Table,
+    wheels: &[Wheel],
+) -> Result<Option<Vec<String>>, BuildError> {
     let has = |name: &str| wheels.iter().any(|wheel| wheel.name == name);
-    if !has("gunicorn") && !has("uvicorn") {
+    if let Some(command) = django(draft, project, &has)? {
+        return Ok(Some(command));
+    }
+    if !["gunicorn", "uvicorn", "flask"].iter().any(|name| has(name)) {
         return Ok(None);
     }
-    for file in PYTHON_STARTS {
-        let Some(text) = project.tree()?.text(file)? else { continue };
+    for file in candidates(pyproject) {
+        let Some(text) = project.tree()?.text(&file)? else { continue };
         let Some(made_by) = app_made_by(&text) else { continue };
-        let module = file.trim_end_matches(".py");
+        let module = module_of(&file);
         let is_async =
             ["FastAPI(", "Starlette(", "Quart(", "Litestar("].iter().any(|name| made_by.contains(name));
         let argv = if has("uvicorn") && (is_async || !has("gunicorn")) {
             format!("python3 -m uvicorn {module}:app --host 0.0.0.0 --port {SERVER_PORT}")
+        } else if has("gunicorn") {
+            format!("python3 -m gunicorn {GUNICORN} {module}:app")
+        } else if made_by.contains("Flask(") && !text.contains("__main__") {
+            draft.note("Flask's own server is for development; add gunicorn to the requirements");
+            format!("python3 -m flask --app {module} run --host 0.0.0.0 --port {SERVER_PORT}")
         } else {
-            format!("python3 -m gunicorn --bind 0.0.0.0:{SERVER_PORT} --worker-tmp-dir /dev/shm {module}:app")
+            continue;
         };
-        return Ok(Some(argv.split(' ').map(str::to_owned).collect()));
+        return Ok(Some(words_of(&argv)));
     }
     Ok(None)
+}
+
+const GUNICORN: &str = "--bind 0.0.0.0:8080 --worker-tmp-dir /dev/shm";
+
+fn words_of(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// Files that may hold an application: by name, by place, and in the project's own package.
+fn candidates(pyproject: &Table) -> Vec<String> {
+    let name = pyproject.get("project").and_then(|project| project.get("name")).and_then(Value::as_str);
+    let package = name.map(|name| normalise(name).replace('-', "_"));
+    let own = package.iter().flat_map(|package| {
+        let files = PYTHON_STARTS.iter().copied().chain(["__init__.py"]);
+        files.flat_map(move |file| [format!("{package}/{file}"), format!("src/{package}/{file}")])
+    });
+    PYTHON_STARTS.iter().chain(APPLICATION_PLACES).map(|file| (*file).to_owned()).chain(own).collect()
+}
+
+/// `src/shop/main.py` → `shop.main`: both the project and its `src` are on Python's path.
+fn module_of(file: &str) -> String {
+    let file = file.strip_prefix("src/").unwrap_or(file);
+    file.trim_end_matches(".py").trim_end_matches("/__init__").replace('/', ".")
+}
+
+/// A Django project: `manage.py`, and the module with the application for servers.
+fn django(
+    draft: &mut Draft,
+    project: &Project,
+    has: &dyn Fn(&str) -> bool,
+) -> Result<Option<Vec<String>>, BuildError> {
+    let tree = project.tree()?;
+    if !has("django") || !tree.has("manage.py") {
+        return Ok(None);
+    }
+    let module = |name: &str| {
+        let end = format!("/{name}.py");
+        let found =
+            tree.files.iter().find(|file| file.path.ends_with(&end) && file.path.matches('/').count() == 1);
+        found.map(|file| module_of(&file.path))
+    };
+    let line = match (module("wsgi"), module("asgi")) {
+        (Some(module), _) if has("gunicorn") => {
+            format!("python3 -m gunicorn {GUNICORN} {module}:application")
+        }
+        (_, Some(module)) if has("uvicorn") => {
+            format!("python3 -m uvicorn {module}:application --host 0.0.0.0 --port {SERVER_PORT}")
+        }
+        _ => {
+            draft.note("Django's own server is for development; add gunicorn to the requirements");
+            format!("python3 manage.py runserver --noreload 0.0.0.0:{SERVER_PORT}")
+        }
+    };
+    Ok(Some(words_of(&line)))
 }
 
 /// The right side of `app = …` at the start of a line.

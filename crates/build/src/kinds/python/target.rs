@@ -44,6 +44,8 @@ impl Target {
             "platform_machine" => self.machine.name().to_owned(),
             "platform_python_implementation" => "CPython".to_owned(),
             "implementation_name" => "cpython".to_owned(),
+            // Sets, of which an image has none beside the default.
+            "extras" | "dependency_groups" => String::new(),
             "platform_release" | "platform_version" => String::new(),
             _ => return None,
         })

@@ -129,6 +129,121 @@ fn the_start_command_is_found_in_order() {
 }
 
 #[test]
+fn frameworks_are_started_by_their_servers() {
+    let check = |files: &[(&str, &str)], wheels: &'static [&'static str], expect: &str| {
+        let files = files.iter().chain(&[("requirements.txt", "something\n")]);
+        let fixture = files.fold(Fixture::new(), |fixture, (path, text)| fixture.file(path, text));
+        let plan = fixture.plan_by(&pip_that_makes(wheels)).unwrap().plan;
+        assert_eq!(plan.config.command.join(" "), expect);
+        assert_eq!(plan.config.ports, [(8080, "tcp".to_owned())]);
+    };
+    let django =
+        &[("manage.py", ""), ("shop/wsgi.py", "application = 1\n"), ("shop/asgi.py", "application = 1\n")];
+    check(
+        django,
+        &["django-5.0-py3-none-any.whl", "gunicorn-1.0-py3-none-any.whl"],
+        "python3 -m gunicorn --bind 0.0.0.0:8080 --worker-tmp-dir /dev/shm shop.wsgi:application",
+    );
+    check(
+        django,
+        &["django-5.0-py3-none-any.whl", "uvicorn-1.0-py3-none-any.whl"],
+        "python3 -m uvicorn shop.asgi:application --host 0.0.0.0 --port 8080",
+    );
+    check(django, &["django-5.0-py3-none-any.whl"], "python3 manage.py runserver --noreload 0.0.0.0:8080");
+    let fastapi = &[("app/main.py", "from fastapi import FastAPI\napp = FastAPI()\n")];
+    check(
+        fastapi,
+        &["fastapi-1.0-py3-none-any.whl", "uvicorn-1.0-py3-none-any.whl"],
+        "python3 -m uvicorn app.main:app --host 0.0.0.0 --port 8080",
+    );
+    let own = &[
+        ("pyproject.toml", "[project]\nname = 'web-shop'\n"),
+        ("src/web_shop/app.py", "app = Flask(__name__)\n"),
+    ];
+    check(
+        own,
+        &["flask-3.0-py3-none-any.whl"],
+        "python3 -m flask --app web_shop.app run --host 0.0.0.0 --port 8080",
+    );
+}
+
+#[test]
+fn a_lock_of_another_manifest_is_an_error_that_names_both() {
+    let pyproject = include_str!("../../../tests/projects/python/pyproject.toml");
+    let locks = [
+        ("uv.lock", include_str!("../../../tests/projects/python/uv.lock")),
+        ("pylock.toml", include_str!("../../../tests/projects/python/pylock.toml")),
+    ];
+    for (name, lock) in locks {
+        let check = |from: &str, to: &str, expect: &str| {
+            let fixture = Fixture::new().file("main.py", "").file(name, lock);
+            let fixture = fixture.file("pyproject.toml", &pyproject.replace(from, to));
+            assert_eq!(fixture.plan().unwrap_err().to_string(), expect);
+        };
+        let start = format!("{name} does not match pyproject.toml: it asks for ");
+        check("redis>=5", "redis>=99", &format!("{start}`redis>=99`, the lock has 8.1.0"));
+        check("redis>=5", "flask>=3", &format!("{start}`flask>=3`, the lock does not have it"));
+    }
+}
+
+/// Uses the package index that the machine's pip settings name.
+#[test]
+fn registry_locks_of_every_form_are_fetched_and_checked() {
+    let pyproject = include_str!("../../../tests/projects/python/pyproject.toml");
+    let uv = include_str!("../../../tests/projects/python/uv.lock");
+    let pylock = include_str!("../../../tests/projects/python/pylock.toml");
+    for (name, lock) in [("uv.lock", uv), ("pylock.toml", pylock)] {
+        let fixture = Fixture::new().file("main.py", "").file("pyproject.toml", pyproject).file(name, lock);
+        let plan = fixture.plan().unwrap().plan;
+        for file in ["tzdata/__init__.py", "redis/__init__.py", "dateutil/__init__.py"] {
+            let path = format!("/usr/local/lib/python3.13/dist-packages/{file}");
+            assert!(paths(&plan).contains(&path.as_str()), "{name}: {path}");
+        }
+        assert!(
+            !paths(&plan).iter().any(|path| path.contains("iniconfig") || path.contains("tomli")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_wheel_is_built_from_a_source_of_the_lock() {
+    let lock = "lock-version = '1.0'\n[[packages]]\nname = 'demo'\nversion = '1.0'\n\
+        sdist = { url = 'https://h/demo-1.0.tar.gz', hashes = { sha256 = 'AB' } }\n";
+    let fixture = Fixture::new().file("main.py", "").file("pylock.toml", lock);
+    let runner = FakeRunner::new(|request| {
+        assert!(request.argv.contains(&"--no-deps".to_owned()));
+        let mount = |target: &str| request.mounts.iter().find(|mount| mount.target == target).unwrap();
+        let asked = std::fs::read_to_string(mount("/in").source.join("requirements.txt")).unwrap();
+        assert_eq!(asked, "demo==1.0 --hash=sha256:ab\n");
+        make_wheel(&mount("/out").source.join("demo-1.0-py3-none-any.whl"), &[("demo.py", "x = 1\n")]);
+        Ok(0)
+    });
+    let planned = fixture.plan_by(&runner).unwrap();
+    assert!(paths(&planned.plan).contains(&"/usr/local/lib/python3.13/dist-packages/demo.py"));
+    // Kept: no runner is asked again.
+    assert_eq!(fixture.plan().unwrap().plan.inputs, planned.plan.inputs);
+    let none = lock.replace(".tar.gz", ".exe");
+    let error = fixture.file("pylock.toml", &none).plan().unwrap_err().to_string();
+    assert_eq!(error, "pylock.toml names no file of demo 1.0 that fits Python 3.13 on x86_64");
+}
+
+#[test]
+fn a_package_that_has_to_be_compiled_gets_a_compiler() {
+    let fixture = Fixture::new().file("main.py", "").file("requirements.txt", "demo\n");
+    let runner = FakeRunner::new(|request| {
+        let compiles = request.image.packages.contains(&"gcc".to_owned());
+        let out = request.mounts.iter().find(|mount| mount.target == "/out").unwrap();
+        make_wheel(&out.source.join("demo-1.0-py3-none-any.whl"), &[("demo.py", "x = 1\n")]);
+        Ok(if compiles { 0 } else { 1 })
+    })
+    .saying("error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory");
+    let plan = fixture.plan_by(&runner).unwrap().plan;
+    assert_eq!(runner.asked.lock().unwrap().len(), 2);
+    assert!(!plan.packages.contains(&"gcc".to_owned()), "a compiler is no part of the image");
+}
+
+#[test]
 fn a_project_without_a_start_is_an_error_unless_the_service_states_one() {
     let mut fixture = Fixture::new().file("requirements.txt", "").file("lib/x.py", "");
     assert!(fixture.plan().unwrap_err().to_string().contains("nothing says what"));
