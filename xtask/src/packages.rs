@@ -25,6 +25,7 @@ pub const PACKAGES: &[Package] = &[
     installed("iproute2", "looks at the networks that tests make"),
     installed("nftables", "looks at the firewall rules of these networks"),
     installed("skopeo", "reads the images that we build, as others do"),
+    installed("openssl", "verifies the signatures that we make, as others do"),
     installed("umoci", "unpacks the images that we push, as others do"),
     installed("podman", "runs containers through our OCI command line, and images that we push"),
     installed("runc", "the OCI runtime that ours is compared with"),

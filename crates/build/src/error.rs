@@ -2,6 +2,7 @@
 
 use crate::archive::{ResolveError, openpgp::OpenPgpError};
 use crate::remote::RegistryError;
+use crate::sign::SignError;
 use model::{Bytes, ErrorKind, Report};
 use std::path::PathBuf;
 
@@ -29,6 +30,8 @@ pub enum BuildError {
     HalfUpdated { url: String, reason: String },
     #[error("{what} is malformed: {reason}")]
     Malformed { what: String, reason: String },
+    #[error(transparent)]
+    Sign(#[from] SignError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
@@ -100,6 +103,7 @@ impl BuildError {
             Self::Input { .. } | Self::Reference { .. } => ErrorKind::Usage,
             Self::Packages(ResolveError::Unknown { .. }) => ErrorKind::Usage,
             Self::Registry(error) => error.kind(),
+            Self::Sign(error) => error.kind(),
             Self::Io { .. } | Self::Store { .. } => ErrorKind::Environment,
             _ => ErrorKind::Build,
         }
@@ -129,6 +133,7 @@ impl BuildError {
             }
             Self::Packages(error) => package_hints(error),
             Self::Registry(error) => vec![error.hint()],
+            Self::Sign(error) => vec![error.hint()],
             Self::Digest { .. } => {
                 one("run it again; if it stays, the server holds damaged data: choose another mirror or tag")
             }

@@ -153,8 +153,8 @@ impl Layout {
         Ok(index.manifests.into_iter().find(|entry| ref_name(entry) == Some(name)).map(|entry| entry.digest))
     }
 
-    /// Adds documents that belong to an image, in place of earlier ones of their types, and
-    /// annotations to what the index says of it.
+    /// Adds documents that belong to an image, in place of earlier ones of their types (signatures
+    /// stand side by side), and annotations to what the index says of it.
     pub fn put_referrers(
         &self,
         documents: Vec<Descriptor>,
@@ -167,9 +167,11 @@ impl Layout {
             }
             for mut document in documents {
                 document.annotations.insert(SUBJECT.to_owned(), subject.to_string());
+                let stays = document.artifact_type.as_deref() == Some(crate::sign::BUNDLE);
                 index.manifests.retain(|other| {
                     Self::subject_of(other) != Some(subject.as_str())
                         || other.artifact_type != document.artifact_type
+                        || (stays && other.digest != document.digest)
                 });
                 index.manifests.push(document);
             }

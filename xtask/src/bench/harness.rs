@@ -12,12 +12,19 @@ use std::time::{Duration, Instant};
 /// Something that is run again and again.
 pub struct Contender<'a> {
     name: String,
+    /// Done before each run, and not measured.
+    prepare: Option<Box<dyn FnMut() -> Result<(), Failure> + 'a>>,
     run: Box<dyn FnMut() -> Result<(), Failure> + 'a>,
 }
 
 impl<'a> Contender<'a> {
     pub fn new(name: impl Into<String>, run: impl FnMut() -> Result<(), Failure> + 'a) -> Self {
-        Self { name: name.into(), run: Box::new(run) }
+        Self { name: name.into(), prepare: None, run: Box::new(run) }
+    }
+
+    /// The same with something that is done before each run and not measured.
+    pub fn prepared(self, prepare: impl FnMut() -> Result<(), Failure> + 'a) -> Self {
+        Self { prepare: Some(Box::new(prepare)), ..self }
     }
 
     /// A program with its arguments, run with no input and its output thrown away; anything but
@@ -63,6 +70,9 @@ pub fn interleave(
         contenders.iter().map(|c| Series { name: c.name.clone(), samples: Vec::new() }).collect();
     for round in 0..warmups + rounds {
         for (contender, series) in contenders.iter_mut().zip(&mut series) {
+            if let Some(prepare) = &mut contender.prepare {
+                prepare()?;
+            }
             let sample = measure(&mut contender.run)?;
             if round >= warmups {
                 series.samples.push(sample);

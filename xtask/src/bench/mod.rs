@@ -12,6 +12,7 @@ mod image;
 mod journal;
 mod plan;
 mod program;
+mod pull;
 mod specification;
 mod stack;
 pub mod table;
@@ -84,6 +85,7 @@ pub const BENCHES: &[Bench] = &[
     watch::BENCH,
     image::BENCH,
     image::REPRODUCIBLE,
+    pull::BENCH,
 ];
 
 pub fn list() -> String {

@@ -5,6 +5,7 @@ mod beside;
 mod blob;
 mod layers;
 mod platform;
+mod signature;
 
 use crate::document::{self, Config, Descriptor, Manifest};
 use crate::error::BuildError;
@@ -18,6 +19,8 @@ use blob::Blob;
 use model::Digest;
 use model::image::{BuiltImage, PullPolicy};
 pub use platform::WantedPlatform;
+use signature::Signer;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 const MAX_LAYERS: usize = 512;
@@ -65,7 +68,9 @@ pub fn pull(
     let reference = Reference::parse(reference)?;
     let name = reference.to_string();
     let platform = options.platform();
-    let present = || present(store, &name, &platform);
+    let settings = Settings::read(&store.registries())?;
+    let signer = Signer::of(&settings, &reference)?;
+    let present = || present(store, &name, &platform, signer.as_ref());
     match options.policy {
         PullPolicy::Never => return present()?.ok_or(BuildError::Absent { reference: name.clone() }),
         PullPolicy::Missing => {
@@ -76,18 +81,12 @@ pub fn pull(
         PullPolicy::Always => {}
     }
     let _working = store.working()?;
-    let (logins, settings) = (options.logins(), Settings::read(&store.registries())?);
+    let logins = options.logins();
     let registry = Registry::new(store.http(), &logins, &settings, &reference, Actions::Pull);
     let job = &options.job;
     job.say(&format!("looking up {name}"));
-    let image = platform::choose(&registry, &reference, &platform, job.cancel)
-        .and_then(|manifest| fetch(&registry, &reference, store, manifest, &platform, job));
-    let image = image.and_then(|image| {
-        if options.beside {
-            fetch_beside(registry.origin(), store, &image.manifest, job.cancel)?;
-        }
-        Ok(image)
-    });
+    let fetching = Fetching { registry: &registry, reference: &reference, store, platform: &platform, job };
+    let image = fetching.run(signer.as_ref(), options.beside);
     registry.remarks().iter().for_each(|remark| job.say(remark));
     image
 }
@@ -97,7 +96,7 @@ pub fn resolve(reference: &str, store: &ImageStore, options: &PullOptions<'_>) -
     let reference = Reference::parse(reference)?;
     let (logins, settings) = (options.logins(), Settings::read(&store.registries())?);
     let registry = Registry::new(store.http(), &logins, &settings, &reference, Actions::Pull);
-    Ok(platform::choose(&registry, &reference, &options.platform(), options.job.cancel)?.digest)
+    Ok(platform::choose(&registry, &reference, &options.platform(), options.job.cancel)?.0.digest)
 }
 
 /// What has the name here already, if it is for the platform that is wanted.
@@ -105,54 +104,92 @@ fn present(
     store: &ImageStore,
     name: &str,
     platform: &WantedPlatform,
+    signer: Option<&Signer>,
 ) -> Result<Option<BuiltImage>, BuildError> {
     let Some(image) = store.image_named(name)? else { return Ok(None) };
+    if let Some(signer) = signer
+        && !signer.has_accepted(store, &image.manifest)?
+    {
+        return Ok(None);
+    }
     let manifest: Manifest = store.layout().document(&image.manifest)?;
     let config: Config = store.layout().document(&manifest.config.digest)?;
     Ok(platform.is_of(&config).then_some(image))
 }
 
-fn fetch(
-    registry: &Registry<'_>,
-    reference: &Reference,
-    store: &ImageStore,
-    fetched: Fetched,
-    platform: &WantedPlatform,
-    job: &Job<'_>,
-) -> Result<BuiltImage, BuildError> {
-    let what = format!("the manifest of {reference}");
-    let manifest: Manifest = document::read(&what, &fetched.bytes)?;
-    check_manifest(&manifest).map_err(|reason| BuildError::malformed(what, reason))?;
-    let layout = store.layout();
-    let config_path = layout.blob_path(&manifest.config.digest);
-    Blob { of: &manifest.config, path: &config_path, limit: MAX_DOCUMENT_BYTES, growing: None }
-        .fetch(registry, job.cancel)?;
-    let config: Config = layout.document(&manifest.config.digest)?;
-    if !platform.is_of(&config) {
-        return Err(platform.is_other(reference, &format!("{}/{}", config.os, config.architecture)));
+/// One image on its way.
+struct Fetching<'a> {
+    registry: &'a Registry<'a>,
+    reference: &'a Reference,
+    store: &'a ImageStore,
+    platform: &'a WantedPlatform,
+    job: &'a Job<'a>,
+}
+
+impl Fetching<'_> {
+    /// Nothing of an image that has to be signed is fetched before its signature was found.
+    fn run(&self, signer: Option<&Signer>, beside: bool) -> Result<BuiltImage, BuildError> {
+        let cancel = self.job.cancel;
+        let (manifest, index) = platform::choose(self.registry, self.reference, self.platform, cancel)?;
+        let mut annotations = BTreeMap::new();
+        if let Some(signer) = signer {
+            signer.demand(self.registry, self.store, &manifest.digest, index.as_ref(), cancel)?;
+            annotations.insert(signature::VERIFIED.to_owned(), signer.hint());
+        }
+        let image = self.fetch(manifest, annotations)?;
+        if beside {
+            fetch_beside(self.registry.origin(), self.store, &image.manifest, cancel)?;
+        }
+        Ok(image)
     }
-    if config.rootfs.diff_ids.len() != manifest.layers.len() {
-        let reason = "its configuration and its manifest have different numbers of layers";
-        return Err(BuildError::malformed(format!("the image {reference}"), reason));
-    }
-    layers::fetch(registry, store, &manifest.layers, &config.rootfs.diff_ids, platform.runs_here(), job)?;
-    let digest = layout.put(&fetched.bytes)?;
-    let entry = Descriptor {
-        media_type: fetched.media_type,
-        digest: digest.clone(),
-        size: fetched.bytes.len() as u64,
-        platform: Some(document::Platform {
+
+    fn fetch(
+        &self,
+        fetched: Fetched,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<BuiltImage, BuildError> {
+        let reference = self.reference;
+        let what = format!("the manifest of {reference}");
+        let manifest: Manifest = document::read(&what, &fetched.bytes)?;
+        check_manifest(&manifest).map_err(|reason| BuildError::malformed(what, reason))?;
+        let config = self.config(&manifest)?;
+        let (layers, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
+        layers::fetch(self.registry, self.store, layers, diff_ids, self.platform.runs_here(), self.job)?;
+        let layout = self.store.layout();
+        let digest = layout.put(&fetched.bytes)?;
+        let platform = document::Platform {
             architecture: config.architecture,
             os: config.os,
             variant: config.variant.filter(|v| !v.is_empty()),
-        }),
-        annotations: Default::default(),
-        artifact_type: None,
-    };
-    let name = reference.to_string();
-    layout.put_image(entry, Some(&name), &name)?;
-    let layers = config.rootfs.diff_ids;
-    Ok(BuiltImage { manifest: digest, layers, config: config.config.into(), origin: name })
+        };
+        let entry = Descriptor {
+            platform: Some(platform),
+            annotations,
+            ..crate::assemble::descriptor(&fetched.media_type, digest.clone(), fetched.bytes.len() as u64)
+        };
+        let name = reference.to_string();
+        layout.put_image(entry, Some(&name), &name)?;
+        let layers = config.rootfs.diff_ids;
+        Ok(BuiltImage { manifest: digest, layers, config: config.config.into(), origin: name })
+    }
+
+    /// The image's configuration, which agrees with what is wanted and with the manifest.
+    fn config(&self, manifest: &Manifest) -> Result<Config, BuildError> {
+        let layout = self.store.layout();
+        let path = layout.blob_path(&manifest.config.digest);
+        Blob { of: &manifest.config, path: &path, limit: MAX_DOCUMENT_BYTES, growing: None }
+            .fetch(self.registry, self.job.cancel)?;
+        let config: Config = layout.document(&manifest.config.digest)?;
+        if !self.platform.is_of(&config) {
+            let available = format!("{}/{}", config.os, config.architecture);
+            return Err(self.platform.is_other(self.reference, &available));
+        }
+        if config.rootfs.diff_ids.len() != manifest.layers.len() {
+            let reason = "its configuration and its manifest have different numbers of layers";
+            return Err(BuildError::malformed(format!("the image {}", self.reference), reason));
+        }
+        Ok(config)
+    }
 }
 
 fn check_manifest(manifest: &Manifest) -> Result<(), String> {

@@ -4,6 +4,7 @@ use crate::archive::host_architecture;
 use crate::document::{self, Config, Descriptor, Index, Platform};
 use crate::error::BuildError;
 use crate::remote::{Fetched, Reference, Registry, RegistryError};
+use model::Digest;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -87,16 +88,16 @@ impl WantedPlatform {
     }
 }
 
-/// The manifest for the platform; through an index where there is one.
+/// The manifest for the platform, and the index that leads to it where there is one.
 pub fn choose(
     registry: &Registry<'_>,
     reference: &Reference,
     wanted: &WantedPlatform,
     cancel: &AtomicBool,
-) -> Result<Fetched, BuildError> {
+) -> Result<(Fetched, Option<Digest>), BuildError> {
     let first = registry.manifest(reference.target(), cancel)?;
     if !first.is_index() {
-        return Ok(first);
+        return Ok((first, None));
     }
     let index: Index = document::read(&format!("the index of {reference}"), &first.bytes)?;
     let stated = index.manifests.iter().filter_map(|entry| Some((entry, entry.platform.as_ref()?)));
@@ -110,7 +111,7 @@ pub fn choose(
     let manifest = registry.manifest(chosen.digest.as_str(), cancel)?;
     match manifest.is_index() {
         true => Err(BuildError::malformed(format!("the index of {reference}"), "it leads to another index")),
-        false => Ok(manifest),
+        false => Ok((manifest, Some(first.digest))),
     }
 }
 

@@ -13,6 +13,8 @@ use model::Digest;
 #[derive(Debug, Default)]
 pub struct Beside {
     pub documents: usize,
+    /// Those among them.
+    pub signatures: usize,
     pub signatures_left: usize,
 }
 
@@ -46,6 +48,7 @@ impl Push<'_> {
             let digest = Digest::of(&bytes);
             let cancel = self.options.job.cancel;
             beside.documents += 1;
+            beside.signatures += usize::from(is_signature);
             if !self.endpoint.put_manifest(digest.as_str(), document::MANIFEST, &bytes, cancel)? {
                 unlisted.push(Descriptor {
                     artifact_type: manifest.artifact_type,

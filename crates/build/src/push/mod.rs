@@ -57,6 +57,8 @@ pub struct Pushed {
     pub blobs: Blobs,
     /// Documents that belong to it and were sent or there.
     pub documents: usize,
+    /// How many of these are signatures.
+    pub signatures: usize,
     /// Signatures that stayed here, because they are for another form of the image.
     pub signatures_left: usize,
 }
@@ -126,6 +128,7 @@ impl Push<'_> {
             sent_bytes,
             blobs,
             documents: beside.documents,
+            signatures: beside.signatures,
             signatures_left: beside.signatures_left,
         })
     }

@@ -2,7 +2,7 @@
 //! in `registries.toml` in the home of Juchu; certificates also where Docker and Podman keep them.
 
 use super::error::RegistryError;
-use super::reference::is_loopback;
+use super::reference::{Reference, is_loopback};
 use crate::error::BuildError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,6 +29,9 @@ struct OfRegistry {
     insecure: Option<bool>,
     /// A PEM file of the authorities that vouch for it.
     ca: Option<PathBuf>,
+    /// A public key in PEM: what is fetched from there must be signed by its other half. Also under
+    /// the name of a repository or what is before it, where that is not for the whole registry.
+    key: Option<PathBuf>,
 }
 
 /// Where one copy of a registry is.
@@ -55,6 +58,11 @@ impl Settings {
         let settings: Self =
             toml::from_str(&text).map_err(|e| wrong(e.to_string().trim().replace('\n', " ")))?;
         for (name, registry) in &settings.registry {
+            let of_host =
+                !registry.mirrors.is_empty() || registry.insecure.is_some() || registry.ca.is_some();
+            if name.contains('/') && of_host {
+                return Err(wrong(format!("`{name}` is no host: it can have nothing but a `key`")).into());
+            }
             if registry.mirrors.len() > MAX_MIRRORS {
                 return Err(wrong(format!("{name} has more than {MAX_MIRRORS} mirrors")).into());
             }
@@ -84,6 +92,17 @@ impl Settings {
     pub fn mirrors(&self, registry: &str) -> Vec<Place> {
         let mirrors = self.registry.get(registry).map(|r| r.mirrors.as_slice()).unwrap_or_default();
         mirrors.iter().filter_map(|mirror| self.mirror(mirror).ok()).collect()
+    }
+
+    /// The key that has to have signed what is fetched under this name.
+    pub fn key_for(&self, reference: &Reference) -> Option<&Path> {
+        let mut name = format!("{}/{}", reference.registry, reference.repository);
+        loop {
+            if let Some(key) = self.registry.get(&name).and_then(|of_it| of_it.key.as_deref()) {
+                return Some(key);
+            }
+            name.truncate(name.rfind('/')?);
+        }
     }
 
     fn mirror(&self, text: &str) -> Result<Place, &'static str> {
@@ -158,12 +177,26 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_the_most_exact_name_counts() {
+        let text = "[registry.\"r.example\"]\nkey = \"/all.pub\"\n[registry.\"r.example/team\"]\nkey = \"/team.pub\"\n\
+                    [registry.\"docker.io/library/redis\"]\nkey = \"/redis.pub\"";
+        let settings = check(text).unwrap();
+        let key = |name: &str| {
+            let key = settings.key_for(&Reference::parse(name).unwrap());
+            key.map_or_else(String::new, |key| key.display().to_string())
+        };
+        assert_eq!([key("r.example/a"), key("r.example/team/a/b:1")], ["/all.pub", "/team.pub"]);
+        assert_eq!([key("redis"), key("postgres"), key("r.example/teams/a")], ["/redis.pub", "", "/all.pub"]);
+    }
+
+    #[test]
     fn a_wrong_file_is_told() {
         for (text, expect) in [
             ("[registry", "registries.toml is malformed: TOML parse error at line 1"),
             ("[registry.a]\nmiror = []", "unknown field `miror`"),
             ("[registry.a]\nmirrors = [\"ftp://x\"]", "the mirror `ftp://x` is neither http nor https"),
             ("[registry.a]\nmirrors = [\"x y\"]", "does not begin with a host name"),
+            ("[registry.\"a/b\"]\ninsecure = true", "`a/b` is no host: it can have nothing but a `key`"),
         ] {
             let error = check(text).unwrap_err();
             assert!(error.contains(expect), "{error}");

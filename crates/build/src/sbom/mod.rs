@@ -15,8 +15,6 @@ use model::image::BuiltImage;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Of a document that stands beside an image and has no configuration (OCI image 1.1).
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// How `assemble` calls the layer of the application in the image's history.
 const APPLICATION: &str = "juchu: application";
 
@@ -71,7 +69,7 @@ pub fn attach(
     let bill = bill(store, find(&all, image.manifest.as_str())?, compiled_in)?;
     let layout = store.layout();
     let subject = subject(store, &image.manifest)?;
-    let empty = Descriptor { media_type: EMPTY.to_owned(), ..descriptor(layout.put(b"{}")?, 2) };
+    let empty = Descriptor { media_type: document::EMPTY.to_owned(), ..descriptor(layout.put(b"{}")?, 2) };
     let mut entries = Vec::new();
     for format in Format::ALL {
         let bytes = format.write(&bill);

@@ -1,5 +1,6 @@
 //! `juchu image`: what is in the store, which images differ how, and what may go.
 
+mod signing;
 mod transfer;
 mod uses;
 mod work;
@@ -65,6 +66,9 @@ pub async fn image(screen: &Screen, home: &Home, args: Image, before: &StackArgs
         ImageCommand::Diff(args) => diff(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Gc(args) => gc(screen, home, &args).await,
         ImageCommand::Pull(args) => transfer::pull(screen, home, &args).await,
+        ImageCommand::Keygen(args) => signing::keygen(screen, &args),
+        ImageCommand::Sign(args) => signing::sign(screen, home, &args, &over(&args.stack)).await,
+        ImageCommand::Verify(args) => signing::verify(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Push(args) => transfer::push(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Export(args) => export(screen, home, &args, &over(&args.stack)).await,
     }

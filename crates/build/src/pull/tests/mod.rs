@@ -217,6 +217,34 @@ fn tokens_are_fetched_with_what_was_logged_in() {
 }
 
 #[test]
+fn an_identity_token_is_exchanged_in_a_body() {
+    let image = hello();
+    let fixture = Fixture::new(move |request| {
+        let host = &request.headers["host"];
+        match (request.method.as_str(), request.headers.get("authorization").map(String::as_str)) {
+            ("POST", None) => {
+                let form = String::from_utf8(request.body.clone()).unwrap();
+                let expect =
+                    "grant_type=refresh_token&client_id=juchu&service=reg&scope=repository%3Aapp%3Apull";
+                assert_eq!(form, format!("{expect}&refresh_token=r%2Fe%2Bf"));
+                Answer::ok(r#"{"access_token":"acc"}"#)
+            }
+            (_, Some("Bearer acc")) => image.answer(request),
+            (_, None) => {
+                let challenge = format!(r#"Bearer realm="http://{host}/token",service="reg""#);
+                Answer::status(401).header("www-authenticate", challenge)
+            }
+            (method, other) => panic!("{method} with {other:?}"),
+        }
+    });
+    let login = fixture.store.root().join("auth.json");
+    let text = format!(r#"{{"auths":{{"{}":{{"identitytoken":"r/e+f"}}}}}}"#, fixture.server.address());
+    fs::write(&login, text).unwrap();
+    fixture.pull_as(PullPolicy::Missing, Some(&login)).unwrap();
+    assert!(fixture.server.seen().iter().all(|line| !line.contains("r/e") && !line.contains("r%2Fe")));
+}
+
+#[test]
 fn credentials_do_not_follow_a_redirect_to_another_host() {
     let image = hello();
     let elsewhere = image.clone();

@@ -45,6 +45,14 @@ pub enum ImageCommand {
     Pull(ImagePull),
     /// Store an image in a registry, with the documents that belong to it.
     Push(ImagePush),
+    /// Make a pair of keys for signatures: one for this machine, one for those who verify.
+    Keygen(ImageKeygen),
+    /// Sign an image as it is stored, and in the form in which it is pushed.
+    ///
+    /// The signature stands beside the image and is pushed with it; `cosign verify --key` accepts it.
+    Sign(ImageSign),
+    /// Look for a valid signature of an image; exit code 3 where there is none.
+    Verify(ImageVerify),
     /// Write an image as an OCI layout that other tools read, its layers packed with gzip.
     Export(ImageExport),
 }
@@ -136,6 +144,41 @@ pub struct ImagePush {
     /// Leave out what belongs to the image: lists of what it was made from, signatures.
     #[arg(long)]
     pub no_referrers: bool,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageKeygen {
+    /// The private key; the public one gets the same name with `.pub` at its end.
+    #[arg(default_value = "juchu.key")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageSign {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    /// The private key, as `juchu image keygen` makes it.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageVerify {
+    /// A digest or its beginning, a name, a service, or `SERVICE@r3`.
+    pub image: String,
+    /// The public key of who has to have signed.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
     #[command(flatten)]
     pub output: Output,
     #[command(flatten)]

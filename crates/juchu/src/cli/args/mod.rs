@@ -7,8 +7,8 @@ mod releases;
 
 pub use config::{Config, ConfigFormat, Listed, Skipped};
 pub use images::{
-    Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImagePull, ImagePush,
-    ImageSbom, PushCompression, SbomFormat,
+    Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageKeygen, ImageLs,
+    ImagePull, ImagePush, ImageSbom, ImageSign, ImageVerify, PushCompression, SbomFormat,
 };
 pub use registry::{
     AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,

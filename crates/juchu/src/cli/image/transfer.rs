@@ -85,11 +85,9 @@ pub async fn push(screen: &Screen, home: &Home, args: &ImagePush, stack: &StackA
         return screen.json(&pushed);
     }
     screen.note(summary(&pushed));
-    if pushed.signatures_left > 0 {
-        screen.hint(format!(
-            "{} of its signatures are for another form and stayed here; `juchu image sign {}` signs this one, too",
-            pushed.signatures_left, args.image
-        ));
+    if pushed.signatures == 0 && pushed.signatures_left > 0 {
+        screen.warn("it was signed in another form than this one, so it is not signed there");
+        screen.hint(format!("`juchu image sign {} --key FILE` signs both forms", args.image));
     }
     screen.print(&format!("{}\n", with_digest(&pushed.reference, &pushed.digest)))
 }
