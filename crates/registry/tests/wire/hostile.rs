@@ -194,6 +194,46 @@ fn a_full_disk_is_said_and_nothing_is_kept() {
     assert_eq!((served.uploads(), served.blobs()), (0, 0));
 }
 
+/// A file system of 8 MiB; it goes with the guard.
+struct Small(TempDir);
+
+impl Small {
+    fn new() -> Self {
+        let directory = TempDir::new();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", directory.path(), "tmpfs", flags, Some(c"size=8m")).expect("mounted");
+        Self(directory)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn a_disk_that_becomes_full_on_the_way_keeps_nothing_of_it() {
+    if !testkit::require_root("a_disk_that_becomes_full_on_the_way_keeps_nothing_of_it") {
+        return;
+    }
+    let small = Small::new();
+    let below = small.0.join("store");
+    let link = TempDir::new();
+    std::fs::create_dir(&below).expect("a directory");
+    std::fs::remove_dir(link.path()).expect("empty");
+    std::os::unix::fs::symlink(&below, link.path()).expect("a link");
+    let served = Served::with(link, Anonymous::Push, limits());
+    let place = served.begin("a");
+    let reply = served.ask("PATCH", &place, &[], &vec![1; 16 << 20]);
+    assert_eq!(reply.status, 507);
+    assert_eq!((served.uploads(), served.blobs()), (0, 0));
+    assert_eq!(served.get(&place).status, 404);
+    served.image("a", "v1", &vec![2; 1 << 20]);
+    assert_eq!(served.get("/v2/a/manifests/v1").status, 200, "what fits is taken afterwards");
+    std::fs::remove_file(served.directory.path()).expect("the link");
+}
+
 #[test]
 fn names_of_the_images_made_here_cannot_be_pushed_to() {
     let served = open();

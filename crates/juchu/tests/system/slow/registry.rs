@@ -80,6 +80,30 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost_and_nothing_half_is_ser
     machine.must(&project, &["image", "inspect", "mortal/web"]);
 }
 
+#[test]
+fn releases_are_pulled_by_their_number_and_images_pushed_with_what_belongs_to_them() {
+    let Some(machine) = Machine::new("registry") else { return };
+    let project = tiny(&machine, "offered", free_port(), "hello", "");
+    machine.must(&project, &["up", "-d"]);
+    let address = format!("127.0.0.1:{}", free_port());
+    let _registry = serve(&machine, &address);
+    wait_until(Duration::from_secs(60), "the registry has learned of the release", || {
+        fetch(&address, "/v2/juchu/offered/web/manifests/r1").0 == 200
+    });
+    look(&address, "juchu/offered/web", "r1", None, "a release");
+    machine.must(&project, &["image", "push", "web", &format!("{address}/app/web:1")]);
+    look(&address, "app/web", "1", None, "pushed by us");
+    let manifest = model::Digest::of(&fetch(&address, "/v2/app/web/manifests/1").1);
+    let (status, listed) = fetch(&address, &format!("/v2/app/web/referrers/{manifest}"));
+    let listed: serde_json::Value = serde_json::from_slice(&listed).expect("an index");
+    let of_own = listed["manifests"].as_array().expect("referrers").len();
+    assert!(status == 200 && of_own >= 2, "its lists of contents came along: {listed}");
+    let said = machine.must(&project, &["registry", "ls"]);
+    assert!(said.contains("app/web"), "{said}");
+    machine.must(&project, &["registry", "rm", "app/web", "--all"]);
+    assert_eq!(fetch(&address, "/v2/app/web/manifests/1").0, 404);
+}
+
 fn next_random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
