@@ -29,6 +29,7 @@ pub const PACKAGES: &[Package] = &[
     installed("umoci", "unpacks the images that we push, as others do"),
     installed("podman", "runs containers through our OCI command line, and images that we push"),
     installed("runc", "the OCI runtime that ours is compared with"),
+    installed("pebble", "an authority for tests that certificates are ordered from"),
     installed("python3-venv", "holds the validators below"),
     unpacked("docker-registry", "a registry to pull images from"),
 ];

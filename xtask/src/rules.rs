@@ -18,6 +18,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("catalog", &["model", "build"]),
     ("registry", &["model", "build"]),
     ("gateway", &["model", "signals"]),
+    ("certs", &["model"]),
     ("net", &["model"]),
     ("host", &["model", "run", "net"]),
     // rim
@@ -25,8 +26,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     (
         "juchu",
         &[
-            "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "net",
-            "host", "console", "registry",
+            "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "certs",
+            "net", "host", "console", "registry",
         ],
     ),
     // development only

@@ -583,3 +583,26 @@ fn no_more_problems_are_listed_than_the_limit() {
     assert_eq!(loaded.diagnostics.len(), 501);
     assert_eq!(loaded.diagnostics[500].message, "more than 500 problems; the rest is not listed");
 }
+
+#[test]
+fn tls_that_cannot_be() {
+    let check = |policy: &str, expect: &str| {
+        let said =
+            with_keys(&format!("ports: ['443:80', '53:53/udp']\nx-juchu: {{tls: {policy}}}")).refused();
+        assert!(said.contains(expect) && said.lines().count() == 1, "{policy}\n{said}");
+    };
+    check("{from: auto, hosts: [a.example]}", "needs its terms accepted; hint: read");
+    check("{from: auto, accept_terms: true}", "from an authority needs its hosts; hint: name them");
+    let auto = |rest: &str| format!("{{from: auto, accept_terms: true, {rest}}}");
+    check(&auto("hosts: ['*.a.example']"), "cannot be proved over HTTP or TLS");
+    check(&auto("hosts: [10.0.0.1]"), "is an address; authorities certify names");
+    check(&auto("hosts: [localhost]"), "is not a name that others know");
+    check(&auto("hosts: [a.example], directory: 'http://x'"), "is an https address");
+    check("{from: internal, hosts: ['a b']}", "`a b` in `hosts` is not a name");
+    check("{certificate: a.pem}", "needs both `certificate` and `key`");
+    check("{redirect: true}", "does not say where its certificate comes from; hint: write `internal`");
+    check("{from: internal, ports: [80]}", "`80` in `x-juchu.tls.ports` is no published TCP port");
+    check("{from: internal, ports: [53]}", "`53` in `x-juchu.tls.ports` is no published TCP port");
+    let said = with_keys("x-juchu: {tls: internal}").refused();
+    assert!(said.contains("has no published TCP port to speak it on; hint: publish one"), "{said}");
+}

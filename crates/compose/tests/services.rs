@@ -478,3 +478,34 @@ fn yaml_scalars_read_as_in_compose() {
         r#"{"B": "true", "BIG": "1e+21", "E": "1000", "F": "1.1", "H": "31", "L": "1.23456785e+07", "N": "0", "O": "493", "P": "15", "Q": "1.10", "S": "22:22", "U": "1000", "Y": "yes"}"#,
     );
 }
+
+#[test]
+fn tls_by_one_word_and_by_its_keys() {
+    let tls = |s: &Service| match &s.policy.tls {
+        None => "none".to_owned(),
+        Some(tls) => {
+            let ports = tls.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
+            format!("{} [{}] [{ports}] {}", tls.source.word(), tls.hosts.join(" "), tls.redirect)
+        }
+    };
+    let said =
+        |policy: &str| tls(&service(&format!("ports: ['443:80', '80:80']\nx-juchu: {{tls: {policy}}}")));
+    assert_eq!(said("off"), "none");
+    assert_eq!(said("{from: off}"), "none");
+    assert_eq!(said("internal"), "internal [] [] false");
+    assert_eq!(
+        said("{from: internal, hosts: [Shop.test, 127.0.0.1, '*.shop.test'], ports: [443], redirect: true}"),
+        "internal [shop.test 127.0.0.1 *.shop.test] [443] true"
+    );
+    assert_eq!(
+        said("{from: auto, hosts: [shop.example.org], accept_terms: true}"),
+        "auto [shop.example.org] [] false"
+    );
+    let files = service("ports: ['443:80']\nx-juchu: {tls: {certificate: ./a.pem, key: /etc/a.key}}");
+    let source = files.policy.tls.expect("it is declared").source;
+    let model::certificate::CertificateSource::Files { certificate, key } = source else {
+        panic!("it comes from files")
+    };
+    assert!(certificate.starts_with('/') && certificate.ends_with("a.pem"), "{certificate}");
+    assert_eq!(key, "/etc/a.key");
+}

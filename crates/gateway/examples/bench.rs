@@ -177,6 +177,8 @@ fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
         public: true,
         last_port: 0,
         rules: Vec::new(),
+        tls: None,
+        https_port: None,
     };
     let mut table = RouteTable { version: ROUTE_TABLE_VERSION, revision: 1, ..RouteTable::empty() };
     table

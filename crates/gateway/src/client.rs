@@ -1,7 +1,9 @@
 //! The daemon's side of the control socket.
 
 use crate::options::MAX_CONTROL_LINE;
-use crate::wire::{CONTROL_VERSION, Refusal, Reply, ReplyLine, Request, RequestLine, Status};
+use crate::wire::{
+    CONTROL_VERSION, CertificatesReport, Refusal, Reply, ReplyLine, Request, RequestLine, Status,
+};
 use model::route::{ApplyReport, RouteTable};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,14 @@ impl GatewayClient {
     pub async fn status(&mut self) -> Result<Status, ClientError> {
         match self.ask(Request::Status, ANSWER_LIMIT).await? {
             Reply::Status(status) => Ok(*status),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Has the gateway read the directory of certificates anew.
+    pub async fn certificates(&mut self) -> Result<CertificatesReport, ClientError> {
+        match self.ask(Request::Certificates, ANSWER_LIMIT).await? {
+            Reply::Certificates(report) => Ok(report),
             _ => Err(ClientError::Unexpected),
         }
     }

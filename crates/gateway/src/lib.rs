@@ -3,7 +3,7 @@
 //! Its own process, which knows nothing of the store: it is handed whole route tables over a Unix
 //! socket, keeps the last good one on disk, and goes on serving it while the daemon is away.
 //! Reading order: the words (`options`, `wire`), the table in force (`snapshot`), a thread of the
-//! data plane (`worker`) with what it speaks (`detect`, `tcp`, `http`), what waits and what ends
+//! data plane (`worker`) with what it speaks (`tls`, `detect`, `tcp`, `http`), what waits and what ends
 //! (`hold`, `drain`), names, the control, and how a newer program takes over (`handover`).
 
 pub mod client;
@@ -27,6 +27,7 @@ mod rules;
 mod snapshot;
 mod stream;
 mod tcp;
+mod tls;
 mod watch;
 mod worker;
 

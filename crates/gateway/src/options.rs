@@ -10,6 +10,8 @@ pub struct GatewayOptions {
     pub control_socket: PathBuf,
     /// The last table that was put in force.
     pub table_file: PathBuf,
+    /// Where the daemon leaves certificates.
+    pub certificates: PathBuf,
     pub pid_file: Option<PathBuf>,
     /// Worker threads; one per core when absent.
     pub threads: Option<usize>,
@@ -29,9 +31,11 @@ pub struct GatewayOptions {
 
 impl GatewayOptions {
     pub fn new(control_socket: impl Into<PathBuf>, table_file: impl Into<PathBuf>) -> Self {
+        let table_file = table_file.into();
         Self {
             control_socket: control_socket.into(),
-            table_file: table_file.into(),
+            certificates: table_file.with_file_name("certificates"),
+            table_file,
             pid_file: None,
             threads: None,
             log: None,
@@ -68,6 +72,11 @@ pub const MAX_FLOWS: usize = 65_536;
 pub const MAX_FLOWS_OF_CLIENT: usize = 8192;
 /// Bytes of datagrams waiting in one listening socket, beyond which they are lost.
 pub const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
+/// TLS handshakes of one thread under way; further connections are closed.
+pub const MAX_HANDSHAKES: usize = 1024;
+/// Certificates in the directory, and bytes of one with its chain and key.
+pub const MAX_CERTIFICATES: usize = 4096;
+pub const MAX_CERTIFICATE_BYTES: usize = 256 * 1024;
 /// Pending connections of one listener.
 pub const BACKLOG: i32 = 4096;
 /// Listeners, backends and zones of one table.
@@ -84,6 +93,8 @@ pub const MAX_CONTROL_CONNECTIONS: usize = 32;
 pub struct Limits {
     /// How long `auto` waits for the client's first bytes before it takes the protocol for raw TCP.
     pub detect: Duration,
+    /// From the acceptance of a connection on a port that speaks TLS to the end of the handshake.
+    pub handshake: Duration,
     /// From a request's first byte to the end of its header (408).
     pub header: Duration,
     /// A kept-alive client connection without a request.
@@ -133,6 +144,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             detect: Duration::from_millis(10),
+            handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             body_progress: Duration::from_secs(30),

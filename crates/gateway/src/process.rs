@@ -9,6 +9,7 @@ use crate::handover::take::{self, Heir, Inheritance, TakeError};
 use crate::log::Log;
 use crate::names;
 use crate::options::GatewayOptions;
+use crate::tls::Terminator;
 use crate::watch::Retiring;
 use crate::wire::Refusal;
 use crate::worker::{self, Shared};
@@ -102,7 +103,9 @@ fn run(options: GatewayOptions) -> Result<(), StartError> {
     };
     let log = Log::start(&options)?;
     let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
-    let shared = Arc::new(Shared::new(options.limits.clone(), log.clone(), threads));
+    let tls = Terminator::new().map_err(|error| StartError::System(io::Error::other(error)))?;
+    tls.load(&options.certificates).iter().for_each(|fault| log.say(fault));
+    let shared = Arc::new(Shared::new(options.limits.clone(), log.clone(), tls, threads));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)

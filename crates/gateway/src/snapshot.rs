@@ -43,6 +43,10 @@ pub struct Route {
     /// For requests over HTTP; what none of them takes goes to the backend.
     pub rules: Rules,
     pub backend: Arc<Backend>,
+    /// What handshakes need where TLS is spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Every request is led to https at this port of the same host.
+    pub https_port: Option<u16>,
 }
 
 pub struct Backend {

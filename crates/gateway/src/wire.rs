@@ -22,6 +22,8 @@ pub enum Request {
         table: RouteTable,
     },
     Status,
+    /// Reads the directory of certificates anew.
+    Certificates,
     /// Waits until nothing goes to the instance any more, at most `deadline_ms`.
     Drain {
         instance: String,
@@ -119,6 +121,7 @@ pub struct ReplyLine {
 pub enum Reply {
     Applied(ApplyReport),
     Status(Box<Status>),
+    Certificates(CertificatesReport),
     Drained {
         /// Connections and requests still going to the instance.
         remaining: u64,
@@ -128,6 +131,15 @@ pub enum Reply {
     Go,
     Yours,
     Error(Refusal),
+}
+
+/// What was found in the directory of certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificatesReport {
+    /// Names of those that can be shown.
+    pub served: Vec<String>,
+    /// One sentence for each file that cannot.
+    pub faults: Vec<String>,
 }
 
 /// Why a request was not done.

@@ -13,6 +13,7 @@ use crate::options::Limits;
 use crate::snapshot::{ListenerId, Random, Route, Snapshot};
 use crate::stream::{self, ClientStream};
 use crate::tcp;
+use crate::tls::{self, Terminator};
 use crate::watch::{Registry, Retiring, SWEEP};
 use arc_swap::ArcSwap;
 use model::service::Protocol;
@@ -42,14 +43,16 @@ pub struct Shared {
     pub limits: Limits,
     pub started: Instant,
     pub log: Log,
+    pub tls: Terminator,
     pub threads: usize,
     /// Connections of each thread.
     open: Vec<Arc<AtomicU64>>,
 }
 
 impl Shared {
-    pub fn new(limits: Limits, log: Log, threads: usize) -> Self {
+    pub fn new(limits: Limits, log: Log, tls: Terminator, threads: usize) -> Self {
         Self {
+            tls,
             snapshot: ArcSwap::default(),
             generation: AtomicU64::new(0),
             limits,
@@ -123,6 +126,8 @@ pub struct Worker {
     pub held: Rc<Held>,
     pub random: Random,
     pub log: ThreadLog,
+    /// TLS handshakes under way.
+    pub handshakes: Cell<usize>,
     /// The time the whole gateway has to finish.
     retiring: Cell<Option<Drain>>,
     /// Ends of connections were planned at the last look.
@@ -174,6 +179,7 @@ fn run(
         held: Rc::default(),
         random: Random::new(),
         log: shared.log.of_thread(),
+        handshakes: Cell::new(0),
         retiring: Cell::new(None),
         planned: Cell::new(false),
         shared,
@@ -364,6 +370,7 @@ impl Acceptor {
             worker,
         };
         match self.route.protocol {
+            _ if self.route.tls.is_some() => spawn_local(tls::accept::serve(client)),
             Protocol::Http => spawn_local(http::connection::serve(client)),
             Protocol::Tcp => spawn_local(tcp::serve(client)),
             Protocol::Auto => spawn_local(detect::serve(client)),

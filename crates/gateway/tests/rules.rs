@@ -82,6 +82,8 @@ fn table(
         backend: default.to_owned(),
         public: true,
         last_port: 0,
+        tls: None,
+        https_port: None,
         rules,
     });
     table

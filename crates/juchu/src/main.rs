@@ -49,6 +49,7 @@ fn gateway_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let mut options = GatewayOptions::new(router::socket(&home), home.join("routes.json"));
     options.access_log = Some(home.join("access.log"));
+    options.certificates = router::certificates(&home);
     options.take_over = take_over;
     gateway::main(options)
 }

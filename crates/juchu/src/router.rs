@@ -2,9 +2,11 @@
 //! the daemon goes.
 
 use async_trait::async_trait;
+use certs::{Announce, Keeper};
 use gateway::wire::{Refusal, Status};
 use gateway::{ClientError, GatewayClient};
 use juchu::home::Home;
+use model::certificate::{CertificateStatus, CertificateWanted};
 use model::route::{ApplyReport, RouteTable};
 use model::{DurationMs, InstanceId, Report};
 use run::control::GatewayUpgrade;
@@ -12,6 +14,7 @@ use run::ports::Router;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -29,6 +32,24 @@ pub struct GatewayProcess {
     log: PathBuf,
     executable: PathBuf,
     client: Mutex<Option<GatewayClient>>,
+    certificates: Keeper,
+}
+
+/// Tells the gateway of a home that its certificates have changed.
+struct Announcer(PathBuf);
+
+#[async_trait]
+impl Announce for Announcer {
+    async fn announce(&self) -> Result<(), String> {
+        let told = async { GatewayClient::connect(&self.0).await?.certificates().await };
+        // What it found wrong it has said in its log.
+        told.await.map(drop).map_err(|error: ClientError| error.to_string())
+    }
+}
+
+/// Where the gateway of a home finds certificates.
+pub fn certificates(home: &Home) -> PathBuf {
+    home.join("certificates")
 }
 
 /// Where the gateway of a home has its control socket.
@@ -37,8 +58,22 @@ pub fn socket(home: &Home) -> PathBuf {
 }
 
 impl GatewayProcess {
+    /// Must be called within a runtime.
     pub fn new(home: &Home, executable: PathBuf) -> Self {
-        Self { socket: socket(home), log: home.join("gateway.log"), executable, client: Mutex::new(None) }
+        let settings = certs::Settings {
+            shelf: certificates(home),
+            state: home.join("certs"),
+            now: crate::machine::now,
+            chance,
+            look: certs::LOOK,
+        };
+        Self {
+            socket: socket(home),
+            log: home.join("gateway.log"),
+            executable,
+            client: Mutex::new(None),
+            certificates: Keeper::start(settings, Arc::new(Announcer(socket(home)))),
+        }
     }
 
     async fn connect(&self) -> Result<GatewayClient, Report> {
@@ -134,6 +169,14 @@ impl GatewayProcess {
     }
 }
 
+/// By which times that would be the same for all are spread.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // Without it they fall together, which is harmless.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
 /// Takes note of the end of a process while this daemon lives.
 fn reap(mut child: Child) {
     std::thread::spawn(move || child.wait());
@@ -161,6 +204,14 @@ impl Router for GatewayProcess {
                 _ => return,
             }
         }
+    }
+
+    fn want_certificates(&self, wanted: Vec<CertificateWanted>) {
+        self.certificates.want(wanted);
+    }
+
+    fn certificates(&self) -> Vec<CertificateStatus> {
+        self.certificates.status()
     }
 
     async fn pid(&self) -> Option<u32> {

@@ -6,6 +6,7 @@
 mod id;
 mod units;
 
+pub mod certificate;
 pub mod diagnostic;
 pub mod gateway;
 pub mod image;

@@ -46,6 +46,19 @@ pub struct Listener {
     /// For requests over HTTP; what none of them takes goes to `backend`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,
+    /// TLS is spoken here, and what is served lies within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// Requests are led to https at this port instead of being served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https_port: Option<u16>,
+}
+
+/// How a listener speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerTls {
+    /// Name of the certificate shown unless another is valid for the host the client asks for.
+    pub certificate: String,
 }
 
 /// The instances behind one port of a service.

@@ -1,6 +1,7 @@
 //! One declared service. Optional fields mean "not declared"; defaults are applied by the reader
 //! named in the field's comment, so that a diff shows what a person wrote.
 
+use crate::certificate::TlsPolicy;
 use crate::gateway::GatewayPolicy;
 use crate::image::ImageSource;
 use crate::mount::{FileGrant, Mount};
@@ -419,6 +420,9 @@ pub struct ServicePolicy {
     /// How long requests and connections wait while no instance can take them (default: not at all).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<DurationMs>,
+    /// Published ports speak TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsPolicy>,
     #[serde(skip_serializing_if = "GatewayPolicy::is_default")]
     pub gateway: GatewayPolicy,
 }

@@ -6,9 +6,11 @@ mod rules;
 use crate::input::{InstanceView, Phase};
 pub use crate::serving::Routed;
 use crate::serving::serving;
+use model::certificate::{CertificateSource, CertificateWanted, certificate_name};
 use model::instance::InstanceNetwork;
 use model::route::{
-    Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable,
+    Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, ListenerTls, ROUTE_TABLE_VERSION,
+    RouteTable,
 };
 use model::service::{NetworkMode, Protocol, PublishedPort, Transport};
 use model::{DurationMs, Release, Service};
@@ -59,6 +61,8 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             public: true,
             last_port: published.published_last,
             rules: Vec::new(),
+            tls: secured(stack, service, published),
+            https_port: leads_to(service, published),
         };
         listeners(table, transport).push(listener);
     }
@@ -73,12 +77,66 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             for address in &virtual_addresses {
                 let address = SocketAddr::new(IpAddr::V4(*address), port);
                 let backend = backend.clone();
-                let listener =
-                    Listener { address, protocol, backend, public: false, last_port: 0, rules: Vec::new() };
+                let listener = Listener {
+                    address,
+                    protocol,
+                    backend,
+                    public: false,
+                    last_port: 0,
+                    rules: Vec::new(),
+                    tls: None,
+                    https_port: None,
+                };
                 listeners(table, transport).push(listener);
             }
         }
     }
+}
+
+/// The certificate with which a published port speaks TLS, if it does.
+fn secured(stack: &Routed<'_>, service: &Service, port: &PublishedPort) -> Option<ListenerTls> {
+    speaks_tls(service, port).then(|| ListenerTls { certificate: certificate_of(stack.release, service) })
+}
+
+fn certificate_of(release: &Release, service: &Service) -> String {
+    certificate_name(release.stack.name.as_str(), service.name.as_str())
+}
+
+/// Whether a published port speaks TLS. Where none is named: 443 if it is published, else everything but 80.
+pub fn speaks_tls(service: &Service, port: &PublishedPort) -> bool {
+    let Some(tls) = service.policy.tls.as_ref().filter(|_| port.transport == Transport::Tcp) else {
+        return false;
+    };
+    let has_usual = service.ports.iter().any(|p| p.transport == Transport::Tcp && p.published == 443);
+    match tls.ports.is_empty() {
+        false => tls.ports.contains(&port.published),
+        true if has_usual => port.published == 443,
+        true => port.published != 80,
+    }
+}
+
+/// The port that speaks TLS, for one that only leads there.
+fn leads_to(service: &Service, port: &PublishedPort) -> Option<u16> {
+    let wanted = service.policy.tls.as_ref().is_some_and(|tls| tls.redirect);
+    let is_plain = port.transport == Transport::Tcp && !speaks_tls(service, port);
+    let secured = service.ports.iter().find(|p| speaks_tls(service, p))?;
+    (wanted && is_plain).then_some(secured.published)
+}
+
+/// The certificates that the release in force needs.
+pub fn certificates(release: &Release) -> Vec<CertificateWanted> {
+    let secured = release.stack.services.values().filter(|s| s.ports.iter().any(|p| speaks_tls(s, p)));
+    let wanted = secured.filter_map(|service| {
+        let tls = service.policy.tls.as_ref()?;
+        let mut hosts = tls.hosts.clone();
+        if hosts.is_empty() && tls.source == CertificateSource::Internal {
+            hosts = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+            hosts.push(format!("{}.localhost", service.name).to_ascii_lowercase());
+        }
+        let name = certificate_of(release, service);
+        Some(CertificateWanted { name, hosts, source: tls.source.clone() })
+    });
+    wanted.collect()
 }
 
 fn listeners(table: &mut RouteTable, transport: Transport) -> &mut Vec<Listener> {

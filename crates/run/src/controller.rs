@@ -10,6 +10,7 @@ use crate::releases;
 use crate::story::Stories;
 use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
+use model::certificate::CertificateStatus;
 use model::{DurationMs, ErrorKind, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +125,30 @@ fn in_force(release: &model::Release, spec: &model::instance::InstanceSpec) -> b
 }
 
 /// The revision alone, for those who only want to know that something changed.
+/// A certificate that cannot be had, or not be renewed, as something this machine lacks.
+fn certificate_lack(status: &CertificateStatus) -> Option<Lack> {
+    let problem = status.problem.as_ref()?;
+    let subject = match status.hosts.is_empty() {
+        true => status.name.clone(),
+        false => format!("{} ({})", status.name, status.hosts.join(", ")),
+    };
+    let effect = match status.expires {
+        None => "its ports do not speak TLS yet; ports without TLS are served",
+        Some(_) => "the one that is there is shown until it ends",
+    };
+    let hint = match status.source.as_str() {
+        "files" => "put a certificate and its key there; they are looked at every 5 s",
+        "internal" => "look at the reason; it is tried again by itself",
+        _ => "the hosts have to lead here on port 80 or 443; it is tried again by itself",
+    };
+    Some(Lack {
+        what: format!("no certificate for {subject}: {problem}"),
+        effect: effect.to_owned(),
+        hint: hint.to_owned(),
+        fatal: false,
+    })
+}
+
 fn revisions(mut snapshot: watch::Receiver<Arc<Snapshot>>) -> watch::Receiver<u64> {
     let (sender, receiver) = watch::channel(snapshot.borrow().revision);
     tokio::spawn(async move {
@@ -290,7 +315,9 @@ impl Control for Controller {
     }
 
     async fn lacks(&self) -> Result<Vec<Lack>, Report> {
-        Ok(self.parts.engine.lacks().await)
+        let mut lacks = self.parts.engine.lacks().await;
+        lacks.extend(self.parts.router.certificates().iter().filter_map(certificate_lack));
+        Ok(lacks)
     }
 
     async fn daemon(&self) -> Result<DaemonStatus, Report> {

@@ -2,6 +2,7 @@
 
 use crate::control::GatewayUpgrade;
 use async_trait::async_trait;
+use model::certificate::{CertificateStatus, CertificateWanted};
 use model::image::BuiltImage;
 use model::route::{ApplyReport, RouteTable};
 use model::service::Transport;
@@ -43,6 +44,12 @@ pub trait Router: Send + Sync {
     /// Puts a gateway of the present program in the place of the one that runs: listening sockets
     /// are handed over, the old one finishes what it has.
     async fn upgrade(&self) -> Result<GatewayUpgrade, Report>;
+    /// From here on these certificates are kept, and no others; returns at once.
+    fn want_certificates(&self, _wanted: Vec<CertificateWanted>) {}
+    /// How each of them stands.
+    fn certificates(&self) -> Vec<CertificateStatus> {
+        Vec::new()
+    }
 }
 
 /// What the loop asks of the machine beside its engine.

@@ -27,6 +27,21 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("log", Shape::Object(&LOG)),
     on("health", Shape::Object(&HEALTH)),
     on("protocol", Word(&["http", "tcp", "auto"])),
+    on("tls", Either(&[Word(&["internal", "auto", "off"]), Shape::Object(&TLS)])),
+]);
+
+static TLS: Object = lenient(&[
+    on("from", Word(&["internal", "auto", "off"])),
+    on("certificate", Text),
+    on("key", Text),
+    on("hosts", List(&Text)),
+    on("ports", List(&TextOrNumber)),
+    on("redirect", Bool),
+    on("email", Text),
+    on("accept_terms", Bool),
+    on("directory", Text),
+    on("trust", Text),
+    on("challenge", Word(&["http", "tls"])),
 ]);
 
 /// The file's own `x-juchu`.

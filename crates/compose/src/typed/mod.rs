@@ -15,6 +15,7 @@ mod rollout;
 mod security;
 mod service;
 mod sharing;
+mod tls;
 mod traffic;
 mod watch;
 

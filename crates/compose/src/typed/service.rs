@@ -2,7 +2,7 @@
 
 use super::{
     count, duration, flag, gateway, health, hooks, image, mounts, network, process, resources, rollout,
-    text_list, texts_of, watch, word,
+    text_list, texts_of, tls, watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -40,7 +40,8 @@ pub(super) fn service(
     let replicas = replicas(node, sink);
     let resources = resources::resources(node, sink);
     let image = image::image(node, &name, entry.key, root, directory, sink);
-    let policy = policy(&name, node, sink);
+    let tls = tls::policy(node, &ports, directory, sink);
+    let policy = ServicePolicy { tls, ..policy(&name, node, sink) };
     Some(Service {
         name,
         image: image?,
@@ -192,6 +193,7 @@ fn policy(name: &ServiceName, node: &Node, sink: &mut Sink) -> ServicePolicy {
         rollout: policy.get("rollout").map(|node| rollout::policy(node, sink)).unwrap_or_default(),
         hold: duration(policy, "hold"),
         gateway: policy.get("gateway").map(|node| gateway::policy(name, node, sink)).unwrap_or_default(),
+        tls: None,
     }
 }
 

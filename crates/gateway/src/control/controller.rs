@@ -13,7 +13,7 @@ use crate::options::GatewayOptions;
 use crate::rules;
 use crate::snapshot::{Backend, ListenerId, Route, Snapshot};
 use crate::watch::Retiring;
-use crate::wire::Refusal;
+use crate::wire::{CertificatesReport, Refusal};
 use crate::worker::{Command, Handle, Shared};
 use model::route::{ApplyReport, BindFailure, BoundPort, Listener, RouteTable};
 use model::service::Transport;
@@ -281,6 +281,8 @@ impl Controller {
                 false => backends.get(listener.backend.as_str())?.clone(),
             };
             let route = Route {
+                tls: self.secured(listener),
+                https_port: listener.https_port,
                 revision: table.revision,
                 protocol: listener.protocol,
                 public: listener.public,
@@ -315,6 +317,20 @@ impl Controller {
             None => (rule.id.clone(), Arc::new(Lazy::new(threads))),
         });
         self.rules = counted.collect();
+    }
+
+    /// What the listener's handshakes need.
+    fn secured(&self, listener: &Listener) -> Option<Arc<rustls::ServerConfig>> {
+        let tls = listener.tls.as_ref()?;
+        let made = self.shared.tls.listener(&tls.certificate);
+        made.inspect_err(|error| self.say(&format!("{}: {error}", listener.address))).ok()
+    }
+
+    /// Reads the certificates anew.
+    pub fn certify(&self) -> CertificatesReport {
+        let faults = self.shared.tls.load(&self.options.certificates);
+        faults.iter().for_each(|fault| self.say(fault));
+        CertificatesReport { served: self.shared.tls.names(), faults }
     }
 
     async fn update_zones(&mut self) {

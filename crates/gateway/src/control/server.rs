@@ -193,6 +193,11 @@ impl Server {
                 status.predecessors = self.predecessors.status().await;
                 Ok(Reply::Status(Box::new(status)))
             }
+            Request::Certificates => {
+                let report = self.controller.lock().await.certify();
+                self.predecessors.certify().await;
+                Ok(Reply::Certificates(report))
+            }
             Request::Drain { instance, deadline_ms } => {
                 let limit = Duration::from_millis(deadline_ms).min(MAX_DRAIN);
                 Ok(Reply::Drained { remaining: self.drain(&instance, limit).await })

@@ -34,6 +34,15 @@ impl Predecessors {
         }
     }
 
+    /// Has them read the certificates anew.
+    pub async fn certify(&self) {
+        for known in self.known() {
+            let read = async { known.lock().await.certificates().await };
+            let heard = matches!(timeout(ANSWER, read).await, Ok(Ok(_) | Err(ClientError::Refused(_))));
+            self.keep_if(&known, heard);
+        }
+    }
+
     /// Connections and requests going to the instance through them.
     pub async fn active(&self, instance: &str) -> u64 {
         let mut active = 0;

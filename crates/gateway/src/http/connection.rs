@@ -2,6 +2,7 @@
 
 use super::exchange::{self, Next};
 use super::field;
+use super::lead;
 use super::request::{self, Context, Refusal};
 use crate::buffer::{Buf, Scratch};
 use crate::log::Access;
@@ -160,10 +161,13 @@ async fn one(client: &mut Client, length: usize) -> Next {
     drop(scratch);
     match rewritten {
         // Boxed so that an idle connection does not carry the room an exchange needs.
-        Ok(request) => {
-            client.backend = backend(client, &request);
-            Box::pin(exchange::serve(client, request, head)).await
-        }
+        Ok(request) => match lead::find(client, &request, &head) {
+            Some(lead) => Box::pin(lead::give(client, &lead, &request, &head)).await,
+            None => {
+                client.backend = backend(client, &request);
+                Box::pin(exchange::serve(client, request, head)).await
+            }
+        },
         Err(refusal) => {
             refused(client, refusal).await;
             Next::Linger
@@ -184,9 +188,10 @@ fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request
         client: &client.peer,
         local: &local,
         public: client.route.public,
+        secured: client.stream.is_secured(),
         random: &client.worker.random,
         rules: &client.route.rules,
-        has_default: !client.route.backend.id.is_empty(),
+        has_default: !client.route.backend.id.is_empty() || lead::may_find(client),
     };
     request::rewrite(&client.buf.filled()[..length], &context, head)
 }

@@ -9,6 +9,7 @@ pub mod events;
 pub mod exchange;
 pub mod field;
 pub mod frames;
+pub mod lead;
 pub mod pool;
 pub mod request;
 pub mod response;

@@ -38,10 +38,18 @@ pub struct Context<'a> {
     pub local: &'a dyn Fn() -> SocketAddr,
     /// From outside: what it says of its origin is not believed.
     pub public: bool,
+    /// The client speaks TLS.
+    pub secured: bool,
     pub random: &'a Random,
     pub rules: &'a Rules,
     /// What no rule takes goes somewhere, too.
     pub has_default: bool,
+}
+
+impl Context<'_> {
+    fn scheme(&self) -> &'static [u8] {
+        if self.secured { b"https" } else { b"http" }
+    }
 }
 
 /// What has to be known of a request once its head is rewritten. Ranges lie in the new head.
@@ -97,7 +105,7 @@ pub fn rewrite(head: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> Result<
         return Err(refuse(400, "the request line is not complete"));
     };
     let fields = Fields::read(parsed.headers, version == 0)?;
-    let line = RequestLine::check(method, target, fields.host)?;
+    let line = RequestLine::check(method, target, (fields.host, context.secured))?;
     let (rule, key) = decide(context, &fields, &line, parsed.headers)?;
     let writer = Writer { context, fields: &fields, line: &line, rule, key, http10: version == 0 };
     writer.write(parsed.headers, out)
@@ -305,7 +313,11 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    fn check(method: &'a str, target: &'a str, host: Option<&[u8]>) -> Result<Self, Refusal> {
+    fn check(
+        method: &'a str,
+        target: &'a str,
+        (host, secured): (Option<&[u8]>, bool),
+    ) -> Result<Self, Refusal> {
         if method.len() > MAX_METHOD_BYTES || method.bytes().any(|b| b.is_ascii_lowercase()) {
             return Err(refuse(400, "the request method is not valid"));
         }
@@ -321,13 +333,19 @@ impl<'a> RequestLine<'a> {
         if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
             return Ok(Self { method, target, rootless: false });
         }
-        Self::absolute(method, target, host)
+        Self::absolute(method, target, host, secured)
     }
 
     /// `http://host/path`, as clients send it to what they take for a proxy.
-    fn absolute(method: &'a str, target: &'a str, host: Option<&[u8]>) -> Result<Self, Refusal> {
-        let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
-        let Some(rest) = scheme.and_then(|_| target.get(7..)) else {
+    fn absolute(
+        method: &'a str,
+        target: &'a str,
+        host: Option<&[u8]>,
+        secured: bool,
+    ) -> Result<Self, Refusal> {
+        let scheme = if secured { "https://" } else { "http://" };
+        let found = target.get(..scheme.len()).filter(|found| found.eq_ignore_ascii_case(scheme));
+        let Some(rest) = found.and_then(|_| target.get(scheme.len()..)) else {
             return Err(refuse(400, "the request target is neither a path nor an http address"));
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -451,7 +469,7 @@ impl Writer<'_> {
         }
         out.extend_from_slice(self.context.client.as_bytes());
         out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-        out.extend_from_slice(self.fields.forwarded_proto.filter(|_| told).unwrap_or(b"http"));
+        out.extend_from_slice(self.fields.forwarded_proto.filter(|_| told).unwrap_or(self.context.scheme()));
         out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
         match self.fields.forwarded_host.filter(|_| told) {
             Some(original) => out.extend_from_slice(original),
@@ -514,8 +532,9 @@ mod tests {
         let random = Random::new();
         let local = || "127.0.0.1:80".parse().expect("an address");
         let rules = Rules::default();
-        let (client, has_default) = ("10.0.0.9", true);
-        let context = Context { client, local: &local, public, random: &random, rules: &rules, has_default };
+        let (client, secured, has_default) = ("10.0.0.9", false, true);
+        let (local, random, rules) = (&local, &random, &rules);
+        let context = Context { client, local, public, secured, random, rules, has_default };
         let mut out = Vec::new();
         rewrite(head, &context, &mut out).map(|request| (request, out))
     }

@@ -2,6 +2,7 @@
 
 use super::halves::{Sink, Source};
 use super::reset_on_close;
+use crate::tls::stream::TlsStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 pub enum ClientStream {
     Plain(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl ClientStream {
@@ -21,6 +23,20 @@ impl ClientStream {
                 let (read, write) = socket.split();
                 (ClientRead::Plain(read), ClientWrite::Plain(write))
             }
+            Self::Tls(session) => (ClientRead::Tls(session), ClientWrite::Tls(session)),
+        }
+    }
+
+    /// Nobody between the client and this process can read it.
+    pub fn is_secured(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// What both sides agreed to speak.
+    pub fn protocol(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(session) => session.protocol(),
         }
     }
 
@@ -46,45 +62,53 @@ impl ClientStream {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
+            Self::Tls(session) => session.socket(),
         }
     }
 }
 
 pub enum ClientRead<'a> {
     Plain(ReadHalf<'a>),
+    Tls(&'a TlsStream),
 }
 
 impl Source for ClientRead<'_> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(read) => read.poll_ready(cx),
+            Self::Tls(session) => session.poll_ready(cx),
         }
     }
     fn poll_into(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(read) => read.poll_into(cx, room),
+            Self::Tls(session) => session.poll_into(cx, room),
         }
     }
 }
 
 pub enum ClientWrite<'a> {
     Plain(WriteHalf<'a>),
+    Tls(&'a TlsStream),
 }
 
 impl Sink for ClientWrite<'_> {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(write) => write.poll_write(cx, data),
+            Self::Tls(session) => session.poll_write(cx, data),
         }
     }
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(write) => write.poll_flush(cx),
+            Self::Tls(session) => session.poll_flush(cx),
         }
     }
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(write) => write.poll_finish(cx),
+            Self::Tls(session) => session.poll_finish(cx),
         }
     }
 }

@@ -114,6 +114,8 @@ pub fn serve(table: &mut RouteTable, backend: &str, instances: &[&Echo]) {
             public: true,
             last_port: 0,
             rules: Vec::new(),
+            tls: None,
+            https_port: None,
         });
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod datagrams;
 pub mod process;
+pub mod tls;
 
 use gateway::{GatewayClient, GatewayOptions, Limits};
 use model::route::{ApplyReport, Backend, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable};
@@ -21,6 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Default limits with times short enough to wait for.
 pub fn short_limits() -> Limits {
     Limits {
+        handshake: Duration::from_millis(400),
         header: Duration::from_millis(400),
         keep_alive: Duration::from_millis(600),
         body_progress: Duration::from_millis(400),
@@ -163,6 +165,8 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
             public: *public,
             last_port: 0,
             rules: Vec::new(),
+            tls: None,
+            https_port: None,
         });
     }
     table

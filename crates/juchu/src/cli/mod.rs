@@ -22,6 +22,7 @@ mod up;
 mod upgrade;
 mod watch;
 
+mod ca;
 mod history;
 mod logs;
 mod machine;
@@ -178,6 +179,7 @@ async fn ask(
         }
         Command::Doctor(args) => machine::doctor(screen, home, args, hooks).await,
         Command::Verify(args) => machine::verify(screen, home, args).await,
+        Command::Ca(args) => ca::ca(screen, home, &args),
         Command::Console(args) => machine::console(screen, home, args).await,
         Command::Config(_) | Command::Daemon(_) | Command::Completions(_) | Command::Registry(_) => Ok(()),
     }

@@ -43,6 +43,8 @@ fn put(rule: Rule, address: SocketAddr, table: &mut RouteTable) {
             public: true,
             last_port: 0,
             rules: vec![rule],
+            tls: None,
+            https_port: None,
         }),
     }
 }

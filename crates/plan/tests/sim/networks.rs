@@ -173,3 +173,47 @@ fn the_last_stack_takes_a_shared_network_along() {
     let steps = world.settle();
     assert!(steps.iter().any(|step| step.contains("remove network")), "{steps:?}");
 }
+
+#[test]
+fn published_ports_speak_tls_as_declared() {
+    use model::certificate::{CertificateSource, TlsPolicy};
+    let declared = |ports: &[u16], redirect: bool| TlsPolicy {
+        source: CertificateSource::Internal,
+        hosts: Vec::new(),
+        ports: ports.to_vec(),
+        redirect,
+    };
+    // Host port, whether it speaks TLS, where it leads.
+    let check = |policy: TlsPolicy, hosts: &[u16], expect: &[(u16, bool, Option<u16>)]| {
+        let mut web = service("web");
+        for host in hosts {
+            web = published(web, 8080);
+            web.ports.last_mut().expect("it was added").published = *host;
+        }
+        web.policy.tls = Some(policy);
+        let mut world = World::of(vec![web]);
+        world.settle();
+        let table = told(&mut world);
+        let wanted = plan::routes::certificates(world.routed().release);
+        assert_eq!(wanted.len(), 1);
+        assert!(wanted[0].hosts.contains(&"localhost".to_owned()), "{wanted:?}");
+        let public = table.listeners.iter().filter(|listener| listener.public);
+        let found: Vec<_> = public
+            .map(|listener| {
+                let tls = listener.tls.as_ref();
+                assert!(tls.is_none_or(|tls| tls.certificate == wanted[0].name), "{listener:?}");
+                (listener.address.port(), tls.is_some(), listener.https_port)
+            })
+            .collect();
+        assert_eq!(found, expect);
+        assert!(table.listeners.iter().all(|l| l.public || l.tls.is_none() && l.https_port.is_none()));
+    };
+    check(
+        declared(&[], false),
+        &[443, 80, 8080],
+        &[(443, true, None), (80, false, None), (8080, false, None)],
+    );
+    check(declared(&[], true), &[443, 80], &[(443, true, None), (80, false, Some(443))]);
+    check(declared(&[], true), &[8443, 80], &[(8443, true, None), (80, false, Some(8443))]);
+    check(declared(&[8443], false), &[443, 8443], &[(443, false, None), (8443, true, None)]);
+}

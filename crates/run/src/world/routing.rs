@@ -6,7 +6,7 @@ use model::route::ApplyReport;
 use model::service::{Protocol, PublishedPort, Transport};
 use model::{Service, StackName};
 use plan::InstanceView;
-use plan::routes::{Routed, table};
+use plan::routes::{Routed, certificates, speaks_tls, table};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -19,6 +19,8 @@ impl World {
             .iter()
             .filter_map(|(name, instances)| self.stacks[*name].routed(instances, self.now()))
             .collect();
+        let certificates = routed.iter().flat_map(|stack| certificates(stack.release)).collect();
+        self.parts.router.want_certificates(certificates);
         let mut next = table(&routed, &self.unbound, self.table.revision);
         if next == self.table {
             return;
@@ -88,6 +90,7 @@ impl World {
         let scheme = match port.protocol {
             _ if is_udp => "udp",
             Protocol::Tcp => "tcp",
+            _ if speaks_tls(service, port) => "https",
             Protocol::Auto | Protocol::Http => "http",
         };
         let url = format!("{scheme}://{}", reachable(bound));

@@ -550,5 +550,11 @@ pub(super) static TABLE: &[(&str, Support)] = &[
             "`http: PORT/path` or `{port, path}`, or `tcp: PORT`, with `interval`, `timeout`, `retries`, `start_period`, `start_interval`: checked from the host; wins over `healthcheck`",
         ),
     ),
+    (
+        "services.x-juchu.tls",
+        Honoured(
+            "published ports speak [TLS](../guides/tls.md): `internal`, or `from: auto` with `hosts`, `accept_terms`, `email`, `challenge`, `directory`, `trust`, or `certificate` and `key`; with `ports` and `redirect`",
+        ),
+    ),
     ("services.x-juchu.protocol", Honoured("`http`, `tcp`, `auto`: what is spoken on its ports")),
 ];

@@ -141,6 +141,11 @@ pub enum Command {
     Verify(Read),
     /// Put this program in charge: a new daemon, a new gateway; services and traffic go on.
     Upgrade(Upgrade),
+    /// The certificate of this machine's own authority, and how to trust it.
+    ///
+    /// Services that say `x-juchu: {tls: internal}` show certificates of it. It is made when it is
+    /// first asked for.
+    Ca(Read),
     /// A one-time link to the web console.
     Console(Read),
     /// The control plane itself, in the foreground; `up` starts it when needed.

@@ -1,0 +1,158 @@
+//! `x-juchu.tls`: which published ports speak TLS, and where their certificate comes from.
+
+use super::{flag, text_list};
+use crate::diagnostics::{Pos, Sink};
+use crate::tree::Node;
+use model::certificate::{Acme, CertificateSource, Challenge, TlsPolicy};
+use model::service::{PublishedPort, Transport};
+use std::path::Path;
+
+/// Names of one certificate, as authorities allow them.
+const MAX_HOSTS: usize = 100;
+
+pub(super) fn policy(
+    node: &Node,
+    ports: &[PublishedPort],
+    directory: &Path,
+    sink: &mut Sink,
+) -> Option<TlsPolicy> {
+    let node = node.get("x-juchu")?.get("tls")?;
+    if matches!(word(node, "from").or(node.as_text()), Some("off")) {
+        return None;
+    }
+    let source = source(node, directory, sink)?;
+    let policy = TlsPolicy {
+        hosts: hosts(node, &source, sink),
+        ports: declared_ports(node, ports, sink),
+        redirect: flag(node, "redirect"),
+        source,
+    };
+    if policy.hosts.is_empty() && matches!(policy.source, CertificateSource::Auto(_)) {
+        let hint = "name them: `hosts: [shop.example.org]`; they have to lead to this machine";
+        sink.error_hint(node.pos, "`x-juchu.tls` from an authority needs its hosts", hint);
+    }
+    if !ports.iter().any(|port| port.transport == Transport::Tcp) {
+        let hint = "publish one: `ports: [\"443:8080\"]`";
+        sink.error_hint(node.pos, "`x-juchu.tls` has no published TCP port to speak it on", hint);
+    }
+    Some(policy)
+}
+
+fn word<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    node.get(key).and_then(Node::as_text)
+}
+
+fn source(node: &Node, directory: &Path, sink: &mut Sink) -> Option<CertificateSource> {
+    let file = |key: &str| word(node, key).map(|text| directory.join(text).to_string_lossy().into_owned());
+    match (file("certificate"), file("key")) {
+        (Some(certificate), Some(key)) => return Some(CertificateSource::Files { certificate, key }),
+        (None, None) => {}
+        _ => {
+            let hint = "name two files in PEM: `certificate: shop.pem` and `key: shop.key`";
+            sink.error_hint(node.pos, "`x-juchu.tls` needs both `certificate` and `key`", hint);
+            return None;
+        }
+    }
+    match word(node, "from").or(node.as_text()) {
+        Some("internal") => Some(CertificateSource::Internal),
+        Some("auto") => auto(node, directory, sink),
+        _ => {
+            let hint = "write `internal`, or `from: auto` with `hosts`, or `certificate` and `key`";
+            sink.error_hint(node.pos, "`x-juchu.tls` does not say where its certificate comes from", hint);
+            None
+        }
+    }
+}
+
+fn auto(node: &Node, directory: &Path, sink: &mut Sink) -> Option<CertificateSource> {
+    if !flag(node, "accept_terms") {
+        let hint = "read the authority's terms, then add `accept_terms: true`; `internal` needs none";
+        sink.error_hint(node.pos, "`x-juchu.tls` from an authority needs its terms accepted", hint);
+        return None;
+    }
+    let challenge = match word(node, "challenge") {
+        Some("http") => Some(Challenge::Http),
+        Some("tls") => Some(Challenge::Tls),
+        _ => None,
+    };
+    if let Some(url) = node.get("directory")
+        && !url.as_text().is_some_and(|url| url.starts_with("https://"))
+    {
+        sink.error_hint(
+            url.pos,
+            "the directory of an authority is an https address",
+            "write `directory: https://…`",
+        );
+    }
+    Some(CertificateSource::Auto(Acme {
+        email: word(node, "email").map(str::to_owned),
+        directory: word(node, "directory").map(str::to_owned),
+        trust: word(node, "trust").map(|text| directory.join(text).to_string_lossy().into_owned()),
+        challenge,
+    }))
+}
+
+fn hosts(node: &Node, source: &CertificateSource, sink: &mut Sink) -> Vec<String> {
+    let Some(declared) = node.get("hosts") else { return Vec::new() };
+    let hosts: Vec<String> = text_list(Some(declared)).iter().map(|h| h.to_ascii_lowercase()).collect();
+    let is_auto = matches!(source, CertificateSource::Auto(_));
+    for host in &hosts {
+        if let Some(wrong) = wrong(host, is_auto) {
+            sink.error_hint(
+                declared.pos,
+                format!("`{host}` in `hosts` {wrong}"),
+                "write names as shop.example.org",
+            );
+        }
+    }
+    if hosts.len() > MAX_HOSTS {
+        sink.error(
+            declared.pos,
+            format!("`hosts` has {} names; one certificate has at most {MAX_HOSTS}", hosts.len()),
+        );
+    }
+    hosts
+}
+
+/// What is wrong with a name, if anything is.
+fn wrong(host: &str, is_auto: bool) -> Option<&'static str> {
+    let (wildcard, name) = match host.strip_prefix("*.") {
+        Some(rest) => (true, rest),
+        None => (false, host),
+    };
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    match () {
+        () if is_address && is_auto => Some("is an address; authorities certify names"),
+        () if is_address => None,
+        () if name.len() > 253 || !name.split('.').all(is_label) => Some("is not a name"),
+        () if is_auto && wildcard => Some("cannot be proved over HTTP or TLS; name each host"),
+        () if is_auto && !name.contains('.') => Some("is not a name that others know"),
+        () => None,
+    }
+}
+
+/// Those that are named, each of them published.
+fn declared_ports(node: &Node, ports: &[PublishedPort], sink: &mut Sink) -> Vec<u16> {
+    let Some(declared) = node.get("ports") else { return Vec::new() };
+    let mut found = Vec::new();
+    for text in text_list(Some(declared)) {
+        let port = text.parse::<u16>().ok();
+        match port.filter(|port| ports.iter().any(|p| p.transport == Transport::Tcp && p.published == *port))
+        {
+            Some(port) => found.push(port),
+            None => unpublished(declared.pos, &text, sink),
+        }
+    }
+    found
+}
+
+fn unpublished(at: Pos, text: &str, sink: &mut Sink) {
+    let hint = "name host ports, those before the colon in `ports`";
+    sink.error_hint(at, format!("`{text}` in `x-juchu.tls.ports` is no published TCP port"), hint);
+}
