@@ -30,6 +30,7 @@ pub const PACKAGES: &[Package] = &[
     installed("podman", "runs containers through our OCI command line, and images that we push"),
     installed("runc", "the OCI runtime that ours is compared with"),
     installed("pebble", "an authority for tests that certificates are ordered from"),
+    installed("buildah", "builds Dockerfiles for us"),
     installed("python3-venv", "holds the validators below"),
     unpacked("docker-registry", "a registry to pull images from"),
 ];
@@ -51,14 +52,14 @@ const PEERS: &[Package] = &[
 
 /// What builds of images are compared with.
 const IMAGE_PEERS: &[Package] = &[
-    installed("buildah", "builds from Dockerfiles without a daemon"),
     installed("debootstrap", "makes the slim base of these, and another release to build in"),
     installed("zstd", "the same compressor behind tar"),
 ];
 
 /// Gets what builds of images are compared with.
 pub fn provide_image_peers() -> Outcome {
-    let missing: Vec<&str> = IMAGE_PEERS.iter().map(|p| p.name).filter(|name| !is_installed(name)).collect();
+    let missing: Vec<&str> =
+        IMAGE_PEERS.iter().map(|p| p.name).chain(["buildah"]).filter(|name| !is_installed(name)).collect();
     if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 

@@ -22,12 +22,13 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("net", &["model"]),
     ("host", &["model", "run", "net"]),
     // rim
+    ("engines", &["model", "build"]),
     ("console", &["model", "compose", "signals", "plan", "store", "run", "build", "catalog"]),
     (
         "juchu",
         &[
             "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "certs",
-            "net", "host", "console", "registry",
+            "net", "host", "console", "registry", "engines",
         ],
     ),
     // development only

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod compare;
 pub mod error;
 pub mod export;
+pub mod import;
 pub mod inventory;
 pub mod job;
 pub mod layout;

@@ -50,3 +50,9 @@ pub fn instance_directory(state: &std::path::Path, id: &model::InstanceId) -> st
 pub fn refused_tasks(id: &model::InstanceId) -> bool {
     cgroup::Hierarchies::detect().is_ok_and(|all| all.group(id.as_str()).refused_tasks() > 0)
 }
+
+/// Mounts that this process makes from here on are its own and end with it. For processes with one
+/// thread.
+pub fn own_mounts() -> std::io::Result<()> {
+    sys::new_mount_namespace()
+}

@@ -5,6 +5,7 @@
 
 pub mod runner;
 
+mod context;
 mod copy;
 mod detect;
 mod draft;
@@ -31,6 +32,7 @@ mod yaml;
 #[cfg(test)]
 mod testing;
 
+pub use context::context_digest;
 pub use copy::{Attributes, copy_inputs};
 pub use detect::Kind;
 pub use ignore::Ignore;

@@ -192,7 +192,7 @@ impl Fetching<'_> {
     }
 }
 
-fn check_manifest(manifest: &Manifest) -> Result<(), String> {
+pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     if manifest.schema_version != 2 {
         return Err(format!("its schema version is {}", manifest.schema_version));
     }

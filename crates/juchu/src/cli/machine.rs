@@ -14,6 +14,7 @@ use std::env;
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use store::VerifyReport;
 
@@ -23,13 +24,19 @@ struct Checkup {
     /// Absent when none runs.
     daemon: Option<DaemonStatus>,
     lacks: Vec<Lack>,
+    /// What builds Dockerfiles here: a program's path.
+    dockerfiles: Option<PathBuf>,
 }
 
 /// Works without a daemon too: then this process looks at the machine itself.
 pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> Outcome {
+    let path = env::var("PATH").unwrap_or_default();
+    let dockerfiles = engines::dockerfile::find(&path).map(|tool| tool.path);
     let checkup = match reach::running(home).await {
-        Ok(client) => Checkup { daemon: Some(client.daemon().await?), lacks: client.lacks().await? },
-        Err(ClientError::NotRunning) => Checkup { daemon: None, lacks: (hooks.lacks)(home) },
+        Ok(client) => {
+            Checkup { daemon: Some(client.daemon().await?), lacks: client.lacks().await?, dockerfiles }
+        }
+        Err(ClientError::NotRunning) => Checkup { daemon: None, lacks: (hooks.lacks)(home), dockerfiles },
         Err(error) => return Err(error.into()),
     };
     if args.output.json {
@@ -61,6 +68,12 @@ impl Checkup {
         for lack in &self.lacks {
             text += &lack_text(lack, screen.out);
         }
+        text += &match &self.dockerfiles {
+            Some(path) => {
+                format!("{} Dockerfiles are built by {}\n", screen.out.on(Hue::Good, "●"), path.display())
+            }
+            None => format!("□ nothing here builds Dockerfiles; `{}` would\n", engines::dockerfile::INSTALL),
+        };
         text
     }
 }
@@ -209,8 +222,11 @@ mod tests {
             fatal,
         };
         let home = Home { state: "/var/lib/juchu".into(), runtime: "/run/juchu".into() };
-        let checkup =
-            Checkup { daemon: None, lacks: vec![lack("no memory controller", true), lack("no swap", false)] };
+        let checkup = Checkup {
+            daemon: None,
+            lacks: vec![lack("no memory controller", true), lack("no swap", false)],
+            dockerfiles: None,
+        };
         insta::assert_snapshot!(checkup.text(&home, &screen()), @"
         □ the daemon is not running (home /var/lib/juchu); `juchu up` starts it
         ✗ no memory controller
@@ -219,9 +235,12 @@ mod tests {
         ▲ no swap
             memory limits are not in force
             hint: `mount -t cgroup2 none /sys/fs/cgroup`
+        □ nothing here builds Dockerfiles; `apt install buildah runc` would
         ");
-        let fine = Checkup { daemon: None, lacks: vec![] };
-        assert!(fine.text(&home, &screen()).contains("● this machine has everything"));
+        let fine = Checkup { daemon: None, lacks: vec![], dockerfiles: Some("/usr/bin/buildah".into()) };
+        let text = fine.text(&home, &screen());
+        assert!(text.contains("● this machine has everything"), "{text}");
+        assert!(text.contains("● Dockerfiles are built by /usr/bin/buildah"), "{text}");
     }
 
     #[test]

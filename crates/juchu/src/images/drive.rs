@@ -91,7 +91,7 @@ impl Build<'_> {
                 Ok(image)
             }
             Ok(Some(Err(report))) => {
-                let killed = report.error.contains("137") || report.error.contains("SIGKILL");
+                let killed = report.error.contains("SIGKILL");
                 let exceeded = self.exceeded(killed);
                 worker.end().await;
                 Err(exceeded.map_or(report, |exceeded| self.report(exceeded)))

@@ -1,13 +1,15 @@
 //! Which builder makes a service's image: the native one, a component's recipe, or a registry.
 
+use super::secrets::SecretFile;
 use build::archive::ArchiveChoice;
 use build::assemble::Options;
 use build::inventory::Package;
 use build::kinds::{Context, Kind, Machine, NoRunner, Runner};
 use build::pull::PullOptions;
 use build::{ImageStore, Job};
-use model::image::{BuildSpec, Builder, BuiltImage, ImageSource};
-use model::{Digest, ErrorKind, Report, Service};
+use engines::dockerfile;
+use model::image::{BuildSpec, BuiltImage, ImageSource};
+use model::{Digest, Report, Service};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,16 @@ use std::path::{Path, PathBuf};
 const REVISION: &str = "org.opencontainers.image.revision";
 const BUILDER: &str = "dev.juchu.builder";
 const INPUTS: &str = "dev.juchu.inputs";
+
+/// What one build is given beside the project.
+pub struct Desk<'a> {
+    pub runner: &'a dyn Runner,
+    /// Empty, for tools of others.
+    pub scratch: &'a Path,
+    /// Where their containers belong.
+    pub group: Option<&'a str>,
+    pub secrets: &'a [SecretFile],
+}
 
 /// Where images are made, and with what.
 pub struct Workshop {
@@ -44,8 +56,10 @@ impl Workshop {
                     catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
                 Ok(plan.inputs)
             }
+            ImageSource::Build(spec) if dockerfile::applies(spec) => {
+                dockerfile::inputs(spec, service.platform.as_deref())
+            }
             ImageSource::Build(spec) => {
-                refuse_dockerfile(spec)?;
                 let job = Job::unstoppable(&|_| {});
                 let stated = states_command(service);
                 self.with_context(stated, &job, &NoRunner, |context| build::kinds::fingerprint(spec, context))
@@ -58,7 +72,7 @@ impl Workshop {
         &self,
         service: &Service,
         store: &ImageStore,
-        runner: &dyn Runner,
+        desk: &Desk<'_>,
         job: Job<'_>,
     ) -> Result<BuiltImage, Report> {
         match &service.image {
@@ -71,9 +85,11 @@ impl Workshop {
                     catalog::image_plan(name, options, ArchiveChoice::default()).map_err(|e| e.report())?;
                 assemble(&plan, store, job, Vec::new(), None)
             }
+            ImageSource::Build(spec) if dockerfile::applies(spec) => {
+                self.by_dockerfile(service, spec, store, desk, job)
+            }
             ImageSource::Build(spec) => {
-                refuse_dockerfile(spec)?;
-                let planned = self.with_context(states_command(service), &job, runner, |context| {
+                let planned = self.with_context(states_command(service), &job, desk.runner, |context| {
                     build::kinds::plan_image(spec, context)
                 })?;
                 planned.notes.iter().for_each(|note| job.say(note));
@@ -85,6 +101,29 @@ impl Workshop {
                 assemble(&planned.plan, store, job, compiled_in, context)
             }
         }
+    }
+
+    fn by_dockerfile(
+        &self,
+        service: &Service,
+        spec: &BuildSpec,
+        store: &ImageStore,
+        desk: &Desk<'_>,
+        job: Job<'_>,
+    ) -> Result<BuiltImage, Report> {
+        let platform = service.platform.as_deref();
+        let inputs = dockerfile::inputs(spec, platform)?;
+        let request = dockerfile::Request {
+            spec,
+            platform,
+            scratch: desk.scratch,
+            secrets: desk.secrets.iter().map(|secret| (secret.id.as_str(), secret.path.as_path())).collect(),
+            group: desk.group,
+            environment: &self.environment,
+        };
+        let image = dockerfile::build(&request, store, &job)?;
+        account(store, &image, Vec::new(), &inputs, spec.context.as_deref())?;
+        Ok(image)
     }
 
     fn with_context<T>(
@@ -121,15 +160,26 @@ fn assemble(
 ) -> Result<BuiltImage, Report> {
     let options = Options { job, force_fresh: false };
     let image = build::assemble::assemble_with(plan, store, &options).map_err(|e| e.report())?;
+    account(store, &image, compiled_in, &plan.inputs, context)?;
+    Ok(image)
+}
+
+/// Keeps beside the image what it was made from.
+fn account(
+    store: &ImageStore,
+    image: &BuiltImage,
+    compiled_in: Vec<Package>,
+    inputs: &Digest,
+    context: Option<&Path>,
+) -> Result<(), Report> {
     let mut annotations = BTreeMap::from([
         (BUILDER.to_owned(), format!("juchu {}", env!("CARGO_PKG_VERSION"))),
-        (INPUTS.to_owned(), plan.inputs.to_string()),
+        (INPUTS.to_owned(), inputs.to_string()),
     ]);
     if let Some(commit) = context.and_then(build::revision::of) {
         annotations.insert(REVISION.to_owned(), commit);
     }
-    build::sbom::attach(store, &image, compiled_in, &annotations).map_err(|e| e.report())?;
-    Ok(image)
+    build::sbom::attach(store, image, compiled_in, &annotations).map(|_| ()).map_err(|e| e.report())
 }
 
 /// The crates that the nearest lock file names: its own, or that of the workspace above.
@@ -139,24 +189,4 @@ fn locked_crates(context: &Path) -> Vec<Package> {
     // The build has read it already.
     let text = file.and_then(|file| std::fs::read_to_string(file).ok());
     text.map(|text| build::inventory::of_cargo_lock(&text)).unwrap_or_default()
-}
-
-/// Dockerfiles need an engine of somebody else's; that adapter is not there yet.
-fn refuse_dockerfile(spec: &BuildSpec) -> Result<(), Report> {
-    let present = || spec.context.as_ref().is_some_and(|c| c.join("Dockerfile").is_file());
-    let declared = spec.dockerfile.is_some() || spec.dockerfile_inline.is_some();
-    let wanted = match spec.builder {
-        Builder::Native => false,
-        Builder::Dockerfile => true,
-        Builder::Auto => declared || present(),
-    };
-    if !wanted {
-        return Ok(());
-    }
-    let place = spec.context.as_ref().map_or_else(|| "the service".to_owned(), |c| c.display().to_string());
-    Err(Report::new(
-        ErrorKind::Build,
-        format!("{place} has a Dockerfile, and building from Dockerfiles is not there yet"),
-    )
-    .hint("add `x-juchu: {builder: native}` to the service to build it without the Dockerfile"))
 }

@@ -1,12 +1,12 @@
 //! `juchu build-worker`: makes one image for the daemon at the other end of its standard streams,
 //! and takes all the memory that needed with it when it ends.
 
-use super::recipe::Workshop;
+use super::recipe::{Desk, Workshop};
 use super::wire::{self, ContainerCommand, FromWorker, Order, ToWorker};
 use build::kinds::{RunOutcome, RunRequest, Runner, RunnerError};
 use build::{ImageStore, Job};
 use model::Report;
-use model::image::BuiltImage;
+use model::image::{BuiltImage, ImageSource};
 use std::io::{self, BufReader, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,15 +36,33 @@ pub fn main() -> ExitCode {
     if let Some(mask) = order.umask {
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
     }
+    if let Err(error) = keep_mounts(&order) {
+        return finish(Err(Report::environment(format!("keep the mounts of a build apart: {error}"))));
+    }
     let cancel = Arc::new(AtomicBool::new(false));
     let (answers, waiting) = sync_channel(MESSAGES_WAITING);
     let listening = Arc::clone(&cancel);
     std::thread::spawn(move || listen(input, &listening, answers));
-    let result = work(&order, waiting, &cancel);
+    finish(work(&order, waiting, &cancel))
+}
+
+fn finish(result: Result<BuiltImage, Report>) -> ExitCode {
     match say(&FromWorker::Done { result: Box::new(result) }) {
         Ok(()) => ExitCode::SUCCESS,
         // The daemon has gone.
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What tools of others mount goes with this process, however it ends.
+fn keep_mounts(order: &Order) -> io::Result<()> {
+    let by_others = match &order.service.image {
+        ImageSource::Build(spec) => engines::dockerfile::applies(spec),
+        _ => false,
+    };
+    match by_others && rustix::process::geteuid().is_root() {
+        true => host::own_mounts(),
+        false => Ok(()),
     }
 }
 
@@ -81,7 +99,13 @@ fn work(order: &Order, answers: Receiver<ToWorker>, cancel: &AtomicBool) -> Resu
     };
     let runner = AskDaemon { store: &store, answers: Mutex::new(answers) };
     let workshop = Workshop::new(order.cache.clone());
-    let image = workshop.obtain(&order.service, &store, &runner, Job::new(&tell, cancel))?;
+    let desk = Desk {
+        runner: &runner,
+        scratch: &order.scratch,
+        group: order.group.as_deref(),
+        secrets: &order.secrets,
+    };
+    let image = workshop.obtain(&order.service, &store, &desk, Job::new(&tell, cancel))?;
     store.layout().touch(&image.manifest).map_err(|e| e.report())?;
     Ok(image)
 }

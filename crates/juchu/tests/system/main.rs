@@ -12,6 +12,7 @@ mod slow {
     mod build_worker;
     mod cutover;
     mod death;
+    mod dockerfile;
     mod guestbook;
     mod images;
     mod keys;

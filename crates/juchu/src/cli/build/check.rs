@@ -124,6 +124,10 @@ fn elsewhere(service: &Service, root: &Path, attributes: &Attributes) -> Result<
     make_directory(root)?;
     let mut service = service.clone();
     let ImageSource::Build(spec) = &mut service.image else { return Ok((service, true)) };
+    if engines::dockerfile::applies(spec) {
+        // It may name what lies beside its context.
+        return Ok((service, false));
+    }
     let Some(context) = &spec.context else { return Ok((service, true)) };
     let copy = root.join(format!("{}-inputs", root.file_name().unwrap_or_default().to_string_lossy()));
     let copied = copy_inputs(context, &copy, attributes).map_err(|error| error.report())?;

@@ -1,0 +1,4 @@
+//! Adapters to programs of others, one folder for each. The crates that need them know nothing of
+//! it: the program's own wiring puts them together.
+
+pub mod dockerfile;
