@@ -28,8 +28,8 @@ const SERVICE: &str = "examples/guestbook/web";
 /// The program that is measured, with a release build.
 fn program() -> Result<PathBuf, Failure> {
     let root = workspace::root();
-    run(&root, "cargo", &["build", "--quiet", "--release", "-p", "build", "--example", "measure"])?;
-    Ok(root.join("target/release/examples/measure"))
+    run(&root, "cargo", &["build", "--quiet", "--release", "-p", "build", "--example", "native"])?;
+    Ok(root.join("target/release/examples/native"))
 }
 
 /// One call of the program, and what it said.

@@ -29,8 +29,8 @@ fn measure(options: &Options) -> Result<Vec<Measured>, Failure> {
     // Another release of Debian, with its own C library and tools.
     let chroot = room.path().join("chroot");
     run(room.path(), "cp", &["-a", &slim_base()?.to_string_lossy(), &chroot.to_string_lossy()])?;
-    fs::copy(&program, chroot.join("measure"))?;
-    fs::copy(&program, room.path().join("measure"))?;
+    fs::copy(&program, chroot.join("native"))?;
+    fs::copy(&program, room.path().join("native"))?;
     let mut digests: BTreeMap<String, u64> = BTreeMap::new();
     for round in 0..rounds {
         let root = if round % 2 == 1 { chroot.as_path() } else { room.path() };
@@ -74,7 +74,7 @@ fn one(round: u64, root: &Path, enters: bool) -> Result<String, Failure> {
         ["env", "-i", "PATH=/usr/bin:/bin", &zone, &language, "sh", "-c", &script, "sh"].map(str::to_owned),
     );
     words.extend([
-        inside(&root.join("measure")),
+        inside(&root.join("native")),
         "service".to_owned(),
         inside(&project),
         inside(&root.join("work")),
