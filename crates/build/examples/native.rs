@@ -1,8 +1,8 @@
 //! Times of native builds, for `cargo xtask bench image`: each call is one process, as a build is.
 //!
-//! `measure service PROJECT WORK`: plans and assembles, from downloads kept in WORK, into a new
+//! `native service PROJECT WORK`: plans and assembles, from downloads kept in WORK, into a new
 //! store; then once more after the project's own files changed.
-//! `measure layer DIRECTORY WORK`: one layer from the files of a directory.
+//! `native layer DIRECTORY WORK`: one layer from the files of a directory.
 
 use build::archive::ArchiveChoice;
 use build::kinds::{Context, Machine, NoRunner, plan_image};
@@ -22,7 +22,7 @@ fn main() {
         ["service", project, work] => service(Path::new(project), Path::new(work)),
         ["layer", directory, work] => layer(Path::new(directory), Path::new(work)),
         _ => {
-            eprintln!("usage: measure service PROJECT WORK | measure layer DIRECTORY WORK");
+            eprintln!("usage: native service PROJECT WORK | native layer DIRECTORY WORK");
             std::process::exit(2);
         }
     }
