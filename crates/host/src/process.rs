@@ -17,6 +17,11 @@ pub fn is_alive(process: ProcessId) -> bool {
     look_up(process.pid) == Some((process, true))
 }
 
+/// Whether the process with this number has ended, be it collected or not.
+pub fn has_ended(pid: i32) -> bool {
+    !look_up(pid).is_some_and(|(_, is_alive)| is_alive)
+}
+
 /// The process with this number, and whether it has not ended.
 fn look_up(pid: i32) -> Option<(ProcessId, bool)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::cgroup::{self, Cgroup, Hierarchies, Unenforced};
+use crate::process;
 use model::service::Resources;
 use run::engine::EngineError;
 use std::io;
@@ -49,11 +50,15 @@ impl WorkGroup {
         Ok(Self { group, worker, resources: resources.clone() })
     }
 
-    /// Puts a process there and reads back that it is limited.
+    /// Puts a process there and reads back that it is limited. One that has ended in the meantime
+    /// is in no group and needs no limits; its end tells what there is to tell.
     pub fn enter(&self, pid: u32) -> Result<(), EngineError> {
-        self.worker.join_all(pid.cast_signed()).map_err(EngineError::io("place a process in its groups"))?;
-        cgroup::read_back_below(&self.group, &self.worker, pid.cast_signed(), &self.resources)
-            .map_err(refused)
+        let pid = pid.cast_signed();
+        let placed = self.worker.join_all(pid).map_err(EngineError::io("place a process in its groups"));
+        let entered = placed.and_then(|()| {
+            cgroup::read_back_below(&self.group, &self.worker, pid, &self.resources).map_err(refused)
+        });
+        if process::has_ended(pid) { Ok(()) } else { entered }
     }
 
     /// Absolute path of the group below which other tools put their containers.

@@ -1,6 +1,7 @@
 //! The command lines of the tools: from scratch every time, with what the Compose file declares.
 
 use super::Request;
+use super::run_root::RunRoot;
 use super::tool::{Kind, Tool};
 use model::{ErrorKind, Report};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// Where one build works.
 pub struct Place {
     pub scratch: PathBuf,
+    pub run: RunRoot,
     pub context: PathBuf,
     pub file: PathBuf,
     /// The Dockerfile as people know it.
@@ -101,7 +103,8 @@ impl Line {
 fn of_store(place: &Place) -> Vec<String> {
     let at = |name: &str| place.scratch.join(name).display().to_string();
     let driver = if holds_overlay(&place.scratch) { "overlay" } else { "vfs" };
-    ["--root", &at("root"), "--runroot", &at("run"), "--storage-driver", driver].map(str::to_owned).to_vec()
+    let run = place.run.path().display().to_string();
+    ["--root", &at("root"), "--runroot", &run, "--storage-driver", driver].map(str::to_owned).to_vec()
 }
 
 fn holds_overlay(directory: &Path) -> bool {
@@ -175,6 +178,7 @@ mod tests {
     fn place(scratch: &Path) -> Place {
         Place {
             scratch: scratch.to_owned(),
+            run: RunRoot::new(scratch).expect("it can be made"),
             context: "/srv/app".into(),
             file: "/srv/app/Dockerfile".into(),
             shown: "/srv/app/Dockerfile".to_owned(),

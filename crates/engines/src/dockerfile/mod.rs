@@ -6,6 +6,7 @@ mod child;
 mod failure;
 mod inputs;
 mod registries;
+mod run_root;
 mod tool;
 
 pub use inputs::inputs;
@@ -15,6 +16,7 @@ use arguments::Place;
 use build::{BuildError, ImageStore, Job};
 use model::Report;
 use model::image::{BuildSpec, BuiltImage};
+use run_root::RunRoot;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +71,7 @@ pub fn build(request: &Request<'_>, store: &ImageStore, job: &Job<'_>) -> Result
 fn prepare(request: &Request<'_>) -> Result<Place, Report> {
     let (file, shown, text) = inputs::dockerfile(request.spec)?;
     let at = |name: &str| request.scratch.join(name);
-    for name in ["root", "run", "tmp"] {
+    for name in ["root", "tmp"] {
         fs::create_dir_all(at(name)).map_err(failed(&at(name)))?;
     }
     let context = match &request.spec.context {
@@ -88,7 +90,8 @@ fn prepare(request: &Request<'_>) -> Result<Place, Report> {
         None => None,
     };
     let scratch = request.scratch.to_owned();
-    Ok(Place { out: at("out"), scratch, context, file, shown, text, registries })
+    let run = RunRoot::new(&scratch).map_err(failed(&at("run")))?;
+    Ok(Place { out: at("out"), scratch, run, context, file, shown, text, registries })
 }
 
 fn write(path: PathBuf, text: &str) -> Result<PathBuf, Report> {
