@@ -12,6 +12,7 @@ use crate::process;
 use model::service::Resources;
 use run::engine::EngineError;
 use std::io;
+use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct WorkGroup {
@@ -19,6 +20,10 @@ pub struct WorkGroup {
     worker: Cgroup,
     resources: Resources,
 }
+
+/// How long a process that is in no group may take to be gone.
+const LOOKS_AT_AN_END: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Which limits the work ran into.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,7 +63,10 @@ impl WorkGroup {
         let entered = placed.and_then(|()| {
             cgroup::read_back_below(&self.group, &self.worker, pid, &self.resources).map_err(refused)
         });
-        if process::has_ended(pid) { Ok(()) } else { entered }
+        match entered {
+            Err(_) if ends(pid) => Ok(()),
+            entered => entered,
+        }
     }
 
     /// Absolute path of the group below which other tools put their containers.
@@ -79,6 +87,16 @@ impl WorkGroup {
         self.group.kill()?;
         self.group.remove()
     }
+}
+
+/// Whether the process has ended or is about to: on its way out it leaves its groups first.
+fn ends(pid: i32) -> bool {
+    (0..LOOKS_AT_AN_END).any(|look| {
+        if look > 0 {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        process::has_ended(pid)
+    })
 }
 
 fn refused(unenforced: Unenforced) -> EngineError {

@@ -22,7 +22,8 @@ fn worker(daemon: i32) -> Option<i32> {
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     numbers.into_iter().find(|pid| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.contains(&format!("(juchu-build) S {daemon} "))
+        // Running or waiting, and not what is left of one that has ended.
+        ["S", "R", "D"].iter().any(|state| stat.contains(&format!("(juchu-build) {state} {daemon} ")))
     })
 }
 
