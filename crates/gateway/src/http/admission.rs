@@ -35,6 +35,7 @@ pub async fn admit(client: &Client, head: &[u8]) -> Result<(), KeptOut> {
     }
     let met = fault::draw(&policy.faults, || client.worker.random.next());
     if let Some(delay) = met.delay {
+        // The wait itself is the disturbance that was declared.
         tokio::time::sleep(delay.min(MAX_DELAY)).await;
     }
     match met.status {

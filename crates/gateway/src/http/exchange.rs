@@ -74,7 +74,7 @@ const TOO_LARGE_TO_HOLD: Refusal =
 pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next {
     let started = Instant::now();
     if let Some(rule) = request.rule.clone()
-        && let Some(own) = own_answer(&rule, &request, &head, keeps(client, &request))
+        && let Some(own) = own_answer(client, &rule, &request, &head)
     {
         return answered(client, &request, &head, &own, started).await;
     }
@@ -125,8 +125,10 @@ async fn turned_away(
 }
 
 /// The answer of a rule that leads to no service.
-fn own_answer(rule: &Rule, request: &Request, head: &[u8], keep: bool) -> Option<Vec<u8>> {
-    let close = !keep;
+fn own_answer(client: &Client, rule: &Rule, request: &Request, head: &[u8]) -> Option<Vec<u8>> {
+    let close = !keeps(client, request);
+    // Nobody is sent from a secured address to one that is not.
+    let scheme = if client.stream.is_secured() { "https" } else { "http" };
     let id = &head[request.id.clone()];
     let mut out = Vec::new();
     match &rule.action {
@@ -135,8 +137,7 @@ fn own_answer(rule: &Rule, request: &Request, head: &[u8], keep: bool) -> Option
             answer::text(*status, body, &rule.edits.response, id, request.head, close, &mut out);
         }
         Action::Redirect(redirect) => {
-            let asked =
-                answer::Asked { scheme: "http", host: request.host(head), target: request.target(head) };
+            let asked = answer::Asked { scheme, host: request.host(head), target: request.target(head) };
             answer::redirect(redirect, &asked, &rule.edits.response, id, close, &mut out);
         }
     }
