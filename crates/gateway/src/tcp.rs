@@ -160,7 +160,7 @@ pub async fn relay(watch: &Watch, ends: Ends<'_>, meter: &Meter<'_>) {
     if ended.is_err() {
         // Whoever still listens learns that the stream did not end, it broke.
         client.reset_on_close();
-        stream::reset_on_close(&upstream.stream);
+        upstream.stream.reset_on_close();
     }
 }
 

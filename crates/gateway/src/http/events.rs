@@ -8,9 +8,9 @@ use super::transfer::{Fault, Transfer};
 use crate::buffer::{BUFFER_BYTES, Buf, Scratch};
 use crate::stream;
 use crate::stream::client::ClientWrite;
+use crate::stream::upstream::UpstreamRead;
 use crate::watch::{Occupation, Side};
 use std::io;
-use tokio::net::tcp::ReadHalf;
 
 /// Where in a stream of events the bytes so far end. Lines end in LF, CR or CR LF, events in an
 /// empty line.
@@ -69,7 +69,7 @@ impl Transfer<'_> {
         &self,
         response: Response,
         mut out: Scratch,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         write: &mut ClientWrite<'_>,
     ) -> Result<Response, Fault> {
@@ -123,7 +123,7 @@ impl Transfer<'_> {
     async fn await_event(
         &self,
         events: &Events,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
     ) -> Result<Option<usize>, Fault> {
         self.watch.attend(Side::Output, events.is_between());

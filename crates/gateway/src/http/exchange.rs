@@ -16,7 +16,7 @@ use crate::options::MAX_ATTEMPTS;
 use crate::policy::breaker::Standing;
 use crate::rules::{Action, Rule};
 use crate::snapshot::{Backend, Endpoint, Work};
-use crate::stream;
+use crate::stream::{self, UpstreamStream};
 use crate::tcp;
 use crate::watch::Side;
 use crate::worker::Worker;
@@ -418,7 +418,7 @@ pub async fn connect(client: &Client, work: &Work) -> io::Result<Upstream> {
             stream::tune_upstream(&stream);
             work.shard().connection();
             work.endpoint.trusted();
-            Ok(Upstream { stream, buf: Buf::default() })
+            Ok(Upstream { stream: UpstreamStream::Plain(stream), buf: Buf::default() })
         }
         Err(error) => {
             let worker = &client.worker;

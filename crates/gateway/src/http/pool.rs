@@ -3,7 +3,7 @@
 use crate::buffer::Buf;
 use crate::options::{Limits, MAX_IDLE_UPSTREAM};
 use crate::snapshot::Endpoint;
-use crate::stream;
+use crate::stream::{self, UpstreamStream};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// A connection to an instance.
 pub struct Upstream {
-    pub stream: TcpStream,
+    pub stream: UpstreamStream,
     pub buf: Buf,
 }
 
@@ -46,7 +46,7 @@ impl Pool {
             self.count.set(self.count.get() - 1);
             let young = now_ms.saturating_sub(idle.since_ms) <= max_idle.as_millis() as u64;
             if young && stream::is_quiet(&idle.stream) {
-                return Some(Upstream { stream: idle.stream, buf: Buf::default() });
+                return Some(Upstream { stream: UpstreamStream::Plain(idle.stream), buf: Buf::default() });
             }
         }
         None
@@ -57,12 +57,13 @@ impl Pool {
         if !upstream.buf.is_empty() || endpoint.closed.load(Relaxed) {
             return;
         }
+        let UpstreamStream::Plain(stream) = upstream.stream;
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves
             .entry(endpoint.number)
             .or_insert_with(|| Shelf { endpoint: endpoint.clone(), idle: Vec::new() });
         if shelf.idle.len() < MAX_IDLE_UPSTREAM {
-            shelf.idle.push(Idle { stream: upstream.stream, since_ms: now_ms });
+            shelf.idle.push(Idle { stream, since_ms: now_ms });
             self.count.set(self.count.get() + 1);
         }
     }

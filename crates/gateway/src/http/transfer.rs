@@ -11,6 +11,7 @@ use crate::counters::Shard;
 use crate::options::{Limits, MAX_HEAD_BYTES, MAX_INTERIM};
 use crate::stream;
 use crate::stream::client::{ClientRead, ClientWrite};
+use crate::stream::upstream::{UpstreamRead, UpstreamWrite};
 use crate::watch::{Side, Watch};
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
@@ -18,7 +19,6 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// What ended an exchange early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub struct Rules<'a> {
 /// The client's side and the upstream's side, each as (read, its buffer, write).
 pub struct Ends<'e, 's> {
     pub client: (&'e mut ClientRead<'s>, &'e mut Buf, &'e mut ClientWrite<'s>),
-    pub upstream: (&'e mut ReadHalf<'s>, &'e mut Buf, &'e mut WriteHalf<'s>),
+    pub upstream: (&'e mut UpstreamRead<'s>, &'e mut Buf, &'e mut UpstreamWrite<'s>),
 }
 
 impl<'a> Transfer<'a> {
@@ -143,7 +143,7 @@ impl<'a> Transfer<'a> {
         head: &[u8],
         read: &mut ClientRead<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut UpstreamWrite<'_>,
     ) -> Fault {
         match self.send_request(head, read, buf, write).await {
             Ok(()) => {}
@@ -172,7 +172,7 @@ impl<'a> Transfer<'a> {
         head: &[u8],
         read: &mut ClientRead<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut UpstreamWrite<'_>,
     ) -> Result<(), Fault> {
         match self.request.body {
             Body::Length(length) if length > 0 => self.send_length(head, length, read, buf, write).await,
@@ -187,7 +187,7 @@ impl<'a> Transfer<'a> {
         length: u64,
         read: &mut ClientRead<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut UpstreamWrite<'_>,
     ) -> Result<(), Fault> {
         let mut left = length;
         let mut first = Scratch::take();
@@ -210,7 +210,7 @@ impl<'a> Transfer<'a> {
         head: &[u8],
         read: &mut ClientRead<'_>,
         buf: &mut Buf,
-        write: &mut WriteHalf<'_>,
+        write: &mut UpstreamWrite<'_>,
     ) -> Result<(), Fault> {
         let mut chunked = Chunked::new();
         let mut pace = Pace::new(self);
@@ -244,7 +244,7 @@ impl<'a> Transfer<'a> {
         count as u64
     }
 
-    async fn to_upstream(&self, write: &mut WriteHalf<'_>, data: &[u8]) -> Result<(), Fault> {
+    async fn to_upstream(&self, write: &mut UpstreamWrite<'_>, data: &[u8]) -> Result<(), Fault> {
         stream::write_all(self.watch, Side::Input, write, data, self.limits.write_stall).await.map_err(
             |error| match error.kind() {
                 io::ErrorKind::TimedOut => Fault::UpstreamSlow,
@@ -270,7 +270,7 @@ impl<'a> Transfer<'a> {
     /// Reads more of the response; 0 is its end.
     async fn await_upstream(
         &self,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         limit: usize,
         wait: Duration,
@@ -294,7 +294,7 @@ impl<'a> Transfer<'a> {
 
     async fn respond(
         &self,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         write: &mut ClientWrite<'_>,
     ) -> Result<Response, Fault> {
@@ -330,7 +330,7 @@ impl<'a> Transfer<'a> {
     /// Reads heads until the final one, handing on the interim ones the client understands.
     async fn response_head(
         &self,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         write: &mut ClientWrite<'_>,
     ) -> Result<(Response, Scratch), Fault> {
@@ -375,7 +375,7 @@ impl<'a> Transfer<'a> {
         self.rules.stall.is_none() || self.half_closed.get() || self.waited() >= self.rules.response
     }
 
-    async fn read_head(&self, read: &mut ReadHalf<'_>, buf: &mut Buf) -> Result<usize, Fault> {
+    async fn read_head(&self, read: &mut UpstreamRead<'_>, buf: &mut Buf) -> Result<usize, Fault> {
         let mut from = 0;
         loop {
             if let Some(length) = field::head_end(buf.filled(), &mut from) {
@@ -400,7 +400,7 @@ impl<'a> Transfer<'a> {
     async fn send_rest(
         &self,
         mut left: u64,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {
@@ -420,7 +420,7 @@ impl<'a> Transfer<'a> {
         &self,
         mut out: Scratch,
         chunks: bool,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {
@@ -446,7 +446,7 @@ impl<'a> Transfer<'a> {
         &self,
         mut out: Scratch,
         chunks: bool,
-        read: &mut ReadHalf<'_>,
+        read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
         write: &mut ClientWrite<'_>,
     ) -> Result<(), Fault> {

@@ -54,7 +54,7 @@ pub async fn relay(watch: &Watch, ends: Ends<'_>, meter: &Meter<'_>, stall: Dura
     };
     if outcome.is_err() {
         client.reset_on_close();
-        stream::reset_on_close(&upstream.stream);
+        upstream.stream.reset_on_close();
     }
 }
 

@@ -1,11 +1,14 @@
 //! Reading and writing under a deadline, with as few system calls as there can be, whatever lies
-//! between the bytes and the socket: `halves` is what that has to offer, `client` the client's side.
+//! between the bytes and the socket: `halves` is what that has to offer, `client` and `upstream` are
+//! the two sides.
 
 pub mod client;
 pub mod halves;
+pub mod upstream;
 
 pub use client::ClientStream;
 pub use halves::{Sink, Source};
+pub use upstream::UpstreamStream;
 
 use crate::buffer::{BUFFER_BYTES, Buf};
 use crate::watch::{Side, Watch};
