@@ -5,7 +5,7 @@ mod support;
 use model::DurationMs;
 use model::gateway::{Route, RouteAction};
 use model::rule::{PathMatch, Redirect, Sticky};
-use model::traffic::{Rate, RateKey};
+use model::traffic::{Limit, Priority, PriorityFrom, Rate, RateKey};
 use support::{Project, service, with_keys};
 
 fn routes(yaml: &str) -> Vec<Route> {
@@ -105,6 +105,41 @@ fn how_instances_are_asked_is_declared() {
         ("faults: [{share: 200%, delay: 1s}]", "`share`: "),
         ("faults: [{share: 5%, delay: 5m}]", "a `delay` can be 60s at most"),
         ("timeout: {}", "unknown key `timeout`; hint: did you mean `timeouts`?"),
+    ] {
+        let said = said(keys);
+        assert!(said.contains(expect) && said.contains("compose.yaml:4:"), "{keys}: {said}");
+    }
+}
+
+#[test]
+fn how_much_at_a_time_is_declared() {
+    let traffic = |keys: &str| service(&format!("x-juchu: {{gateway: {{{keys}}}}}")).policy.gateway.traffic;
+    let some = traffic("limit: 50, queue: {size: 20, timeout: 2s}, priority: high");
+    assert_eq!(some.limit, Some(Limit::Fixed(50)));
+    assert_eq!((some.queue.size, some.queue.timeout), (Some(20), Some(DurationMs(2000))));
+    assert_eq!(some.priority, Some(PriorityFrom::Fixed(Priority::High)));
+    let some = traffic("limit: adaptive, queue: off, priority: {header: X-Priority}");
+    assert_eq!((some.limit, some.queue.size), (Some(Limit::Adaptive { min: None, max: None }), Some(0)));
+    assert_eq!(some.priority, Some(PriorityFrom::Header("x-priority".into())));
+    let bounds = Limit::Adaptive { min: Some(2), max: Some(80) };
+    assert_eq!(traffic("limit: {min: 2, max: 80}").limit, Some(bounds));
+    assert_eq!(routes("      - {path: /reports, priority: low}")[0].priority, Some(Priority::Low));
+    let said = |keys: &str| with_keys(&format!("x-juchu: {{gateway: {{{keys}}}}}")).refused();
+    for (keys, expect) in [
+        ("limit: 0", "`limit` cannot be `0`; hint: write how many requests an instance may have at a time"),
+        ("limit: adaptiv", "`limit` cannot be `adaptiv`; hint: write how many"),
+        ("limit: {min: 9, max: 3}", "`min` is 9 and `max` only 3"),
+        ("limit: {max: 0}", "`max` must be 1 at least"),
+        (
+            "queue: {size: 3}",
+            "a `queue` without a `limit` has nobody who waits; hint: give the service a `limit`",
+        ),
+        ("limit: 1, queue: {size: 20000}", "the `size` of a queue can be 10000 at most"),
+        ("limit: 1, queue: {timeout: 1h}", "nobody can wait for longer than 5m"),
+        ("limit: 1, queue: {timeout: 0s}", "`timeout` cannot be no time at all"),
+        ("priority: urgent", "priority"),
+        ("priority: {header: 'a b'}", "`a b` is not the name of a header field"),
+        ("routes: [{priority: urgent}]", "priority"),
     ] {
         let said = said(keys);
         assert!(said.contains(expect) && said.contains("compose.yaml:4:"), "{keys}: {said}");

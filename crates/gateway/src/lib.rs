@@ -4,7 +4,7 @@
 //! socket, keeps the last good one on disk, and goes on serving it while the daemon is away.
 //! Reading order: the words (`options`, `wire`), the table in force (`snapshot`), a thread of the
 //! data plane (`worker`) with what it speaks (`tls`, `detect`, `tcp`, `http`), what waits and what ends
-//! (`hold`, `drain`), names, the control, and how a newer program takes over (`handover`).
+//! (`hold`, `seat`, `drain`), names, the control, and how a newer program takes over (`handover`).
 
 pub mod client;
 pub mod options;
@@ -24,6 +24,7 @@ mod names;
 mod policy;
 mod process;
 mod rules;
+mod seat;
 mod snapshot;
 mod stream;
 mod tcp;

@@ -7,8 +7,11 @@ use crate::counters::{Counters, Shard};
 use crate::drain::Drain;
 use crate::policy::Policy;
 use crate::policy::breaker::{Breaker, Standing};
+use crate::policy::limit::Places;
+use crate::policy::queue::Line;
 use crate::policy::retry::Budget;
 use crate::rules::Rules;
+use crate::seat::Seat;
 use model::service::Protocol;
 use model::traffic::Traffic;
 use std::cell::Cell;
@@ -60,6 +63,8 @@ pub struct Backend {
     pub without_endpoint: Arc<AtomicU64>,
     pub policy: Arc<Policy>,
     pub budget: Arc<Budget>,
+    /// Those that wait for one of its instances to have room.
+    pub line: Arc<Line<Seat>>,
 }
 
 /// One instance's address behind one backend, for as long as any table names it.
@@ -76,6 +81,8 @@ pub struct Endpoint {
     /// Moment until which others are preferred.
     suspect_until: AtomicU64,
     pub breaker: Breaker,
+    /// The requests it may have at a time.
+    pub places: Places,
     /// When it last answered a request, to a tenth of a second.
     answered: AtomicU64,
 }
@@ -94,6 +101,7 @@ impl Endpoint {
             gone: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
             breaker: Breaker::default(),
+            places: Places::default(),
             answered: AtomicU64::new(0),
         }
     }
@@ -153,6 +161,7 @@ impl Backend {
             without_endpoint,
             Arc::new(Policy::new(&Traffic::default(), &[])),
             Arc::default(),
+            Arc::default(),
         )
     }
 
@@ -163,16 +172,17 @@ impl Backend {
         without_endpoint: Arc<AtomicU64>,
         policy: Arc<Policy>,
         budget: Arc<Budget>,
+        line: Arc<Line<Seat>>,
     ) -> Self {
         let same = endpoints.windows(2).all(|pair| pair[0].1 == pair[1].1);
         let weights = (!same).then(|| endpoints.iter().map(|(_, weight)| *weight).collect());
         let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
-        Self { id, endpoints, weights, hold, without_endpoint, policy, budget }
+        Self { id, endpoints, weights, hold, without_endpoint, policy, budget, line }
     }
 
     /// The less loaded of two chosen at random, or one by its weight; those that failed lately
     /// last, `not` only if it is the only one. One that is left alone gets a request on trial only
-    /// if it may be sent again.
+    /// if it may be sent again. None of them if all that are well are at their limit.
     pub fn choose(
         &self,
         not: Option<u64>,
@@ -181,7 +191,7 @@ impl Backend {
         random: &Random,
     ) -> Option<Arc<Endpoint>> {
         if let [only] = self.endpoints.as_slice() {
-            return Some(only.clone());
+            return self.has_room(only).then(|| only.clone());
         }
         let chosen = self.choose_admitted(not, may_try, now, random)?;
         if chosen.breaker.standing(now) != Standing::OnTrial || chosen.breaker.try_it(now) {
@@ -206,8 +216,12 @@ impl Backend {
             Standing::OnTrial => may_try,
             Standing::Paused => false,
         };
-        let good = |e: &Endpoint| Some(e.number) != not && e.suspect_until.load(Relaxed) <= now && admits(e);
-        let other = |e: &Endpoint| Some(e.number) != not;
+        let is_well =
+            |e: &Endpoint| Some(e.number) != not && e.suspect_until.load(Relaxed) <= now && admits(e);
+        // Rather than to one that is not well what is new waits for one that is.
+        let may_be_sick = self.policy.limit.is_none() || !self.endpoints.iter().any(|e| is_well(e));
+        let good = |e: &Endpoint| is_well(e) && self.has_room(e);
+        let other = |e: &Endpoint| Some(e.number) != not && may_be_sick && self.has_room(e);
         match &self.weights {
             None => self.less_loaded(good, random).or_else(|| self.less_loaded(other, random)),
             Some(weights) => self
@@ -218,6 +232,10 @@ impl Backend {
                 .or_else(|| self.less_loaded(other, random)),
         }
         .cloned()
+    }
+
+    fn has_room(&self, endpoint: &Endpoint) -> bool {
+        self.policy.limit.is_none() || endpoint.places.has_room()
     }
 
     fn less_loaded(&self, wanted: impl Fn(&Endpoint) -> bool, random: &Random) -> Option<&Arc<Endpoint>> {

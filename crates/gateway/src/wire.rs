@@ -223,6 +223,22 @@ pub struct BackendStatus {
     /// Requests and connections for which no endpoint was there.
     pub without_endpoint: u64,
     pub endpoints: Vec<EndpointStatus>,
+    /// Where the requests that an instance has at a time are limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+}
+
+/// Requests that found every instance at its limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub waiting: u64,
+    /// That waited since the gateway started, and those of them that did so in vain.
+    pub waited: u64,
+    pub late: u64,
+    /// Refused at once because the queue was full.
+    pub full: u64,
+    /// Refused for the sake of others: of low, normal and high priority.
+    pub shed: [u64; 3],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,6 +246,9 @@ pub struct EndpointStatus {
     pub instance: String,
     pub address: SocketAddr,
     pub draining: bool,
+    /// Requests that it may have at a time; none: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     pub counts: Counts,
 }
 

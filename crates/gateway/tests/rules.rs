@@ -19,6 +19,7 @@ fn rule(id: &str, hosts: &[&str], path: PathMatch, to: &str) -> Rule {
         headers: BTreeMap::new(),
         action: to_backends(&[(to, 1)]),
         edits: Edits::default(),
+        priority: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::rule::{Edits, PathMatch, Redirect, Sticky};
 use crate::service::{Protocol, Transport};
-use crate::traffic::Traffic;
+use crate::traffic::{Priority, Traffic};
 use crate::{Service, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub struct Route {
     pub action: RouteAction,
     #[serde(default, skip_serializing_if = "Edits::is_none")]
     pub edits: Edits,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

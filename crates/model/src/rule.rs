@@ -2,6 +2,7 @@
 //! fields, and what is done with the request and its response on the way.
 
 use crate::route::BackendId;
+use crate::traffic::Priority;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,9 @@ pub struct Rule {
     pub action: Action,
     #[serde(default, skip_serializing_if = "Edits::is_none")]
     pub edits: Edits,
+    /// Of its requests, whatever their service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 impl Rule {

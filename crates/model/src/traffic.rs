@@ -17,6 +17,14 @@ pub struct Traffic {
     pub rates: Vec<Rate>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+    /// Requests that one instance works on at a time; none: as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// Where requests wait while all instances are at their limit.
+    #[serde(skip_serializing_if = "is_default")]
+    pub queue: Queue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<PriorityFrom>,
 }
 
 impl Traffic {
@@ -103,4 +111,63 @@ pub struct Fault {
     /// Answered instead of asking an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+}
+
+/// How many requests one instance has at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    Fixed(u32),
+    /// As many as it answers without becoming slower, within these bounds.
+    Adaptive {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max: Option<u32>,
+    },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Queue {
+    /// Requests that may wait for one service at a time; 0: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
+    /// For how long one waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationMs>,
+}
+
+/// Who is refused first where not all can be served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+impl Priority {
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+    pub fn parse(word: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| word.eq_ignore_ascii_case(priority.word().as_bytes()))
+    }
+}
+
+/// Where the priority of a request is from, unless its route has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PriorityFrom {
+    Fixed(Priority),
+    /// A header field's value, by its lower-case name; believed of other services alone.
+    Header(String),
 }

@@ -56,7 +56,14 @@ static GATEWAY: Object = strict(&[
     on("breaker", Either(&[Word(&["off"]), Shape::Object(&BREAKER)])),
     on("rates", List(&Shape::Object(&RATE))),
     on("faults", List(&Shape::Object(&FAULT))),
+    on("limit", Either(&[TextOrNumber, Shape::Object(&LIMIT)])),
+    on("queue", Either(&[Word(&["off"]), Shape::Object(&QUEUE)])),
+    on("priority", Either(&[PRIORITY, Shape::Object(&PRIORITY_FIELD)])),
 ]);
+static LIMIT: Object = strict(&[on("min", Int), on("max", Int)]);
+static QUEUE: Object = strict(&[on("size", Int), on("timeout", Duration)]);
+const PRIORITY: Shape = Word(&["low", "normal", "high"]);
+static PRIORITY_FIELD: Object = Object { required: &["header"], ..strict(&[on("header", Text)]) };
 static TIMEOUTS: Object = strict(&[on("connect", Duration), on("response", Duration), on("idle", Duration)]);
 static RETRIES: Object = strict(&[on("attempts", Int), on("on", List(&Int)), on("budget", TextOrNumber)]);
 static BREAKER: Object = strict(&[on("failures", Int), on("pause", Duration), on("stall", Duration)]);
@@ -85,6 +92,7 @@ static ROUTE: Object = strict(&[
     on("redirect", Shape::Object(&ROUTE_REDIRECT)),
     on("answer", Shape::Object(&ROUTE_ANSWER)),
     on("rewrite", Shape::Object(&ROUTE_REWRITE)),
+    on("priority", PRIORITY),
     on("request_headers", Shape::Object(&HEADER_EDITS)),
     on("response_headers", Shape::Object(&HEADER_EDITS)),
 ]);

@@ -5,6 +5,7 @@ use crate::diagnostics::Sink;
 use crate::tree::Node;
 use model::gateway::{GatewayPolicy, Route, RouteAction, RouteTarget};
 use model::rule::{Edits, HeaderEdits, PathMatch, Redirect, Sticky};
+use model::traffic::Priority;
 use model::{Service, ServiceName};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -56,6 +57,7 @@ fn route(name: &ServiceName, node: &Node, sink: &mut Sink) -> Option<Route> {
         headers: headers(node, sink),
         action: action(name, node, sink)?,
         edits: edits(node, sink),
+        priority: text(node, "priority").and_then(|word| Priority::parse(word.as_bytes())),
     };
     (sink.errors() == errors).then_some(route)
 }

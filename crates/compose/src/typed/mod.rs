@@ -6,6 +6,7 @@ mod gateway;
 mod health;
 mod hooks;
 mod image;
+mod limit;
 mod mounts;
 mod network;
 mod networks;

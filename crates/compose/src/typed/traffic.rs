@@ -1,6 +1,7 @@
-//! `x-juchu.gateway` beside its routes: times, repetitions, breaker, rates, disturbances.
+//! `x-juchu.gateway` beside its routes: times, repetitions, breaker, rates, disturbances; how much at
+//! a time is in `limit`.
 
-use super::{count, duration, gateway::is_field_name, parsed, text};
+use super::{count, duration, gateway::is_field_name, limit, parsed, text};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
 use model::traffic::{Breaker, Fault, Rate, RateKey, Retries, Timeouts, Traffic};
@@ -19,11 +20,14 @@ pub(super) fn traffic(node: &Node, sink: &mut Sink) -> Traffic {
         breaker: node.get("breaker").map(|node| breaker(node, sink)).unwrap_or_default(),
         rates: items("rates").iter().filter_map(|node| rate(node, sink)).collect(),
         faults: items("faults").iter().filter_map(|node| fault(node, sink)).collect(),
+        limit: node.get("limit").and_then(|node| limit::limit(node, sink)),
+        queue: limit::queue(node, sink),
+        priority: node.get("priority").and_then(|node| limit::priority(node, sink)),
     }
 }
 
 /// A time that is not nothing.
-fn time(node: &Node, key: &str, sink: &mut Sink) -> Option<DurationMs> {
+pub(super) fn time(node: &Node, key: &str, sink: &mut Sink) -> Option<DurationMs> {
     let time = duration(node, key)?;
     if time.0 > 0 {
         return Some(time);
@@ -73,7 +77,7 @@ fn breaker(node: &Node, sink: &mut Sink) -> Breaker {
     }
 }
 
-fn at_least_one(node: &Node, key: &str, sink: &mut Sink) -> Option<u32> {
+pub(super) fn at_least_one(node: &Node, key: &str, sink: &mut Sink) -> Option<u32> {
     let value = count(node, key, sink)?;
     if value == 0 {
         sink.error(node.get(key).map(|node| node.pos), format!("`{key}` must be 1 at least"));
@@ -82,7 +86,7 @@ fn at_least_one(node: &Node, key: &str, sink: &mut Sink) -> Option<u32> {
 }
 
 fn rate(node: &Node, sink: &mut Sink) -> Option<Rate> {
-    let (requests, per) = parsed(node, "limit", sink, limit)?;
+    let (requests, per) = parsed(node, "limit", sink, often)?;
     let key = match node.get("key") {
         Some(key) if key.as_map().is_some() => {
             let name = text(key, "header").unwrap_or_default();
@@ -99,7 +103,7 @@ fn rate(node: &Node, sink: &mut Sink) -> Option<Rate> {
 }
 
 /// `100/s`, `1000/m`, `5000/h` or `1/d`.
-fn limit(text: &str) -> Result<(u32, DurationMs), String> {
+fn often(text: &str) -> Result<(u32, DurationMs), String> {
     let wrong = || format!("`{text}` is not a rate; write it as 100/s, 1000/m, 5000/h or 10000/d");
     let (requests, unit) = text.split_once('/').ok_or_else(wrong)?;
     let seconds = match unit.trim() {

@@ -3,7 +3,9 @@
 
 use crate::drain::Drain;
 use crate::policy::Policy;
+use crate::policy::queue::Line;
 use crate::policy::retry::Budget;
+use crate::seat::Seat;
 use crate::snapshot::{Backend, Endpoint, Moment};
 use model::route::{Endpoint as Declared, RouteTable};
 use model::traffic::Traffic;
@@ -32,6 +34,8 @@ pub struct Endpoints {
     without_endpoint: HashMap<String, Arc<AtomicU64>>,
     /// By backend, with what they were made from.
     policies: HashMap<String, (Traffic, Arc<Policy>, Arc<Budget>)>,
+    /// Those that wait for an instance with room, by backend.
+    lines: HashMap<String, Arc<Line<Seat>>>,
     next_number: u64,
 }
 
@@ -43,6 +47,7 @@ impl Endpoints {
             retired: HashMap::new(),
             without_endpoint: HashMap::new(),
             policies: HashMap::new(),
+            lines: HashMap::new(),
             next_number: 0,
         }
     }
@@ -70,6 +75,7 @@ impl Endpoints {
         self.retired.extend(gone);
         self.without_endpoint.retain(|backend, _| table.backends.contains_key(backend));
         self.policies.retain(|backend, _| table.backends.contains_key(backend));
+        self.lines.retain(|backend, _| table.backends.contains_key(backend));
     }
 
     fn unknown(&mut self, declared: &Declared) -> Known {
@@ -84,13 +90,18 @@ impl Endpoints {
         let mut backends = BTreeMap::new();
         for (id, declared) in &table.backends {
             let open = declared.endpoints.iter().filter(|endpoint| !endpoint.draining);
-            let endpoints = open
+            let endpoints: Vec<(Arc<Endpoint>, u32)> = open
                 .filter_map(|e| Some((self.present.get(&key(id, e))?.endpoint.clone(), e.weight)))
                 .collect();
             let without_endpoint = self.without_endpoint.entry(id.clone()).or_default().clone();
             let hold = Duration::from_millis(declared.hold_ms);
             let (policy, budget) = self.policy(id, &declared.traffic);
-            let backend = Backend::with(id.clone(), endpoints, hold, without_endpoint, policy, budget);
+            let line = self.lines.entry(id.clone()).or_default().clone();
+            let limit = declared.traffic.limit.as_ref();
+            declared.endpoints.iter().filter_map(|e| self.present.get(&key(id, e))).for_each(|known| {
+                known.endpoint.places.declare(limit);
+            });
+            let backend = Backend::with(id.clone(), endpoints, hold, without_endpoint, policy, budget, line);
             backends.insert(id.as_str(), Arc::new(backend));
         }
         backends
@@ -126,6 +137,13 @@ impl Endpoints {
 
     pub fn without_endpoint(&self, backend: &str) -> u64 {
         self.without_endpoint.get(backend).map_or(0, |count| count.load(Relaxed))
+    }
+
+    /// Those that wait for one of its instances to have room; none if it has no limit.
+    pub fn line(&self, backend: &str) -> Option<&Line<Seat>> {
+        let (traffic, ..) = self.policies.get(backend)?;
+        traffic.limit.as_ref()?;
+        self.lines.get(backend).map(|line| &**line)
     }
 
     fn all(&self) -> impl Iterator<Item = &Known> {

@@ -2,10 +2,13 @@
 
 use super::controller::Controller;
 use super::table::key;
-use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, RuleStatus, Status};
+use crate::policy::queue::Line;
+use crate::seat::Seat;
+use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, QueueStatus, RuleStatus, Status};
 use model::route::Listener;
 use model::service::Transport;
 use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl Controller {
     pub fn status(&self) -> Status {
@@ -71,12 +74,25 @@ impl Controller {
             instance: e.instance.clone(),
             address: e.address,
             draining: e.draining,
+            limit: self.endpoints.get(id, e).and_then(|known| known.places.limit()),
             counts: self.endpoints.get(id, e).map(|known| known.counters.read()).unwrap_or_default(),
         };
         BackendStatus {
             backend: id.to_owned(),
             without_endpoint: self.endpoints.without_endpoint(id),
             endpoints: declared.iter().map(endpoint).collect(),
+            queue: self.endpoints.line(id).map(queue_status),
         }
+    }
+}
+
+fn queue_status(line: &Line<Seat>) -> QueueStatus {
+    let counts = &line.counts;
+    QueueStatus {
+        waiting: line.waiting() as u64,
+        waited: counts.waited.load(Relaxed),
+        late: counts.late.load(Relaxed),
+        full: counts.full.load(Relaxed),
+        shed: counts.shed.each_ref().map(|count| count.load(Relaxed)),
     }
 }

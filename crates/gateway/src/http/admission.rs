@@ -61,7 +61,7 @@ fn key(key: &RateKey, client: &Client, head: &[u8]) -> u64 {
 }
 
 /// The value of a field of the head that goes to the instance; empty if it is not there.
-fn field<'h>(head: &'h [u8], name: &str) -> &'h [u8] {
+pub fn field<'h>(head: &'h [u8], name: &str) -> &'h [u8] {
     let lines = head.split(|&b| b == b'\n').skip(1);
     let values = lines.filter_map(|line| {
         let colon = line.iter().position(|&b| b == b':')?;

@@ -4,6 +4,7 @@ use super::admission::{self, KeptOut};
 use super::answer;
 use super::connection::Client;
 use super::field;
+use super::line::{self, NoSeat};
 use super::pool::Upstream;
 use super::request::{Refusal, Request};
 use super::response::Response;
@@ -15,12 +16,13 @@ use crate::log::Access;
 use crate::options::MAX_ATTEMPTS;
 use crate::policy::breaker::Standing;
 use crate::rules::{Action, Rule};
+use crate::seat::{self, Seat};
 use crate::snapshot::{Backend, Endpoint, Work};
 use crate::stream::{self, UpstreamStream};
 use crate::tcp;
 use crate::watch::Side;
 use crate::worker::Worker;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -87,7 +89,10 @@ pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next
     let mut place = None;
     let mut round = 1;
     let (outcome, instance) = loop {
-        let (outcome, instance) = try_instances(client, &request, &head, round == 1).await;
+        let (outcome, instance) = match line::enter(client, &request, &head).await {
+            Ok(seat) => try_instances(client, &request, &head, round == 1, seat).await,
+            Err(no_seat) => (not_seated(&request, no_seat), None),
+        };
         if !matches!(outcome, Attempt::Failed { may_wait: true, .. }) {
             break (outcome, instance);
         }
@@ -171,6 +176,7 @@ async fn try_instances(
     request: &Request,
     head: &[u8],
     fresh: bool,
+    mut seat: Option<Seat>,
 ) -> (Attempt, Option<Arc<Endpoint>>) {
     let mut tried = None;
     let mut outcome = None;
@@ -180,7 +186,9 @@ async fn try_instances(
     let attempts = 1 + policy.retries.attempts.min(MAX_ATTEMPTS - 1);
     for attempt in 1..=attempts {
         client.refresh();
-        let Some(endpoint) = choose(client, tried, is_repeatable(request)) else { break };
+        let Some((endpoint, seat)) = choose(client, seat.take(), tried, is_repeatable(request)) else {
+            break;
+        };
         tried = Some(endpoint.number);
         instance = Some(endpoint.clone());
         let backend = client.backend.clone();
@@ -196,7 +204,7 @@ async fn try_instances(
         let declines = |status| {
             may_follow && is_repeatable(request) && policy.retries.statuses.contains(&status) && may_repeat()
         };
-        let turn = Turn { first: fresh && attempt == 1, declines: &declines };
+        let turn = Turn { first: fresh && attempt == 1, declines: &declines, seat: Cell::new(seat) };
         client.watch.join(endpoint.number);
         let result = self::attempt(client, request, head, endpoint, turn).await;
         client.watch.leave();
@@ -234,9 +242,35 @@ fn not_served(client: &Client, outcome: Attempt, waited: Result<Woken, NoPlace>)
     Some(Attempt::Failed { refusal, again: false, may_wait: false, body_unread, bytes_in })
 }
 
-fn choose(client: &Client, not: Option<u64>, may_try: bool) -> Option<Arc<Endpoint>> {
-    let worker = &client.worker;
-    client.backend.choose(not, may_try, worker.registry.clock().now_ms(), &worker.random)
+/// The instance at which there is a place already, or another one, with its place where it has only
+/// so many.
+fn choose(
+    client: &Client,
+    seat: Option<Seat>,
+    not: Option<u64>,
+    may_try: bool,
+) -> Option<(Arc<Endpoint>, Option<Seat>)> {
+    let (worker, backend) = (&client.worker, &client.backend);
+    let now = worker.registry.clock().now_ms();
+    if seat.is_none() && backend.policy.limit.is_none() {
+        return Some((backend.choose(not, may_try, now, &worker.random)?, None));
+    }
+    let seat = seat.or_else(|| backend.seat(not, may_try, now, &worker.random))?;
+    Some((seat.endpoint.clone(), Some(seat)))
+}
+
+/// What becomes of a request for which no instance has room.
+fn not_seated(request: &Request, no_seat: NoSeat) -> Attempt {
+    match no_seat {
+        NoSeat::Refused(refusal) => {
+            let body_unread = has_body(request);
+            Attempt::Failed { refusal, again: false, may_wait: false, body_unread, bytes_in: 0 }
+        }
+        NoSeat::ClientGone => {
+            let fault = Some("the client went away");
+            Attempt::Done { next: Next::Abort, status: 0, bytes_in: 0, bytes_out: 0, fault }
+        }
+    }
 }
 
 fn nobody(request: &Request) -> Attempt {
@@ -245,7 +279,7 @@ fn nobody(request: &Request) -> Attempt {
 }
 
 /// Sending it twice does no harm, and is possible.
-fn is_repeatable(request: &Request) -> bool {
+pub fn is_repeatable(request: &Request) -> bool {
     request.idempotent && !has_body(request)
 }
 
@@ -254,6 +288,8 @@ struct Turn<'t> {
     first: bool,
     /// Whether an answer with this status is given up for another attempt.
     declines: &'t dyn Fn(u16) -> bool,
+    /// Where the instance has only so many places, the one that is taken.
+    seat: Cell<Option<Seat>>,
 }
 
 fn has_body(request: &Request) -> bool {
@@ -286,7 +322,13 @@ async fn attempt(
     let policy = &backend.policy;
     let is_trial = work.endpoint.breaker.is_tried();
     let is_stalled = |sent| is_trial || look_around(&worker, &backend, &work.endpoint, sent);
+    let answered = |waited: Duration, response: &Response| {
+        let is_sample = response.status < 500 && !waited.is_zero();
+        let is_stream = response.events || response.status == 101;
+        seat::answered(&turn.seat, waited, is_sample, is_stream, worker.registry.clock().now_ms());
+    };
     let rules = Rules {
+        answered: policy.limit.is_some().then_some(&answered),
         response: policy.response.unwrap_or(limits.response_header),
         idle: policy.idle.unwrap_or(limits.response_idle),
         stall: policy.breaker.as_ref().map(|breaker| Duration::from_millis(breaker.stall_ms)),
@@ -302,6 +344,10 @@ async fn attempt(
     };
     let result = transfer.run(head, ends).await;
     let summary = Summary::of(&transfer, request, first, reused);
+    if matches!(result, Err(Fault::UpstreamSlow)) {
+        let limit = policy.response.unwrap_or(limits.response_header);
+        seat::answered(&turn.seat, limit, true, false, worker.registry.clock().now_ms());
+    }
     judge(client, &work, result.as_ref().map(|response| response.status));
     match result {
         Ok(response) if response.status == 101 => relay(client, upstream, work, response, summary).await,

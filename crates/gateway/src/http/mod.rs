@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod field;
 pub mod frames;
 pub mod lead;
+pub mod line;
 pub mod pool;
 pub mod request;
 pub mod response;

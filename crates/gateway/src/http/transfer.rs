@@ -18,7 +18,7 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What ended an exchange early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,14 @@ pub struct Transfer<'a> {
     pub bytes_out: Cell<u64>,
     /// When the request was on its way completely.
     sent_ms: Cell<u64>,
+    /// The same to the microsecond, where somebody asks for it.
+    sent_at: Cell<Option<Instant>>,
     /// One direction came to its end before its time; the other gets a little longer.
     half_closed: Cell<bool>,
 }
+
+/// Told how long after the request was sent its answer has begun.
+pub type Answered<'a> = dyn Fn(Duration, &Response) + 'a;
 
 /// What the service's policy, and how often it was tried, ask of one attempt.
 pub struct Rules<'a> {
@@ -74,6 +79,7 @@ pub struct Rules<'a> {
     pub is_stalled: &'a dyn Fn(u64) -> bool,
     /// Whether an answer with this status is given up for another attempt.
     pub declines: &'a dyn Fn(u16) -> bool,
+    pub answered: Option<&'a Answered<'a>>,
 }
 
 /// The client's side and the upstream's side, each as (read, its buffer, write).
@@ -108,6 +114,7 @@ impl<'a> Transfer<'a> {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             sent_ms: Cell::new(0),
+            sent_at: Cell::new(None),
             half_closed: Cell::new(false),
         }
     }
@@ -151,6 +158,9 @@ impl<'a> Transfer<'a> {
         }
         self.request_done.set(true);
         self.sent_ms.set(self.watch.now_ms());
+        if self.rules.answered.is_some() {
+            self.sent_at.set(Some(Instant::now()));
+        }
         let wait = if self.head_sent.get() { self.rules.idle } else { self.patience() };
         self.watch.arm(Side::Output, wait);
         self.watch.disarm(Side::Input);
@@ -300,6 +310,9 @@ impl<'a> Transfer<'a> {
     ) -> Result<Response, Fault> {
         let (response, mut out) = self.response_head(read, buf, write).await?;
         self.status.set(response.status);
+        if let Some(answered) = self.rules.answered {
+            answered(self.sent_at.get().map(|sent| sent.elapsed()).unwrap_or_default(), &response);
+        }
         if !self.consumed.get() && (self.rules.declines)(response.status) {
             return Err(Fault::Declined(response.status));
         }

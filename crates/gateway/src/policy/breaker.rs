@@ -93,6 +93,11 @@ impl Breaker {
             && self.trial.compare_exchange(before, now.max(1), Relaxed, Relaxed).is_ok()
     }
 
+    /// It is left alone, or was and has not shown yet that it is well.
+    pub fn is_left_alone(&self) -> bool {
+        self.until.load(Relaxed) != 0
+    }
+
     /// A request is on trial.
     pub fn is_tried(&self) -> bool {
         self.until.load(Relaxed) != 0 && self.trial.load(Relaxed) != 0

@@ -1,14 +1,18 @@
 //! What the gateway does when a service does not do well, or is asked too much. One file for each
 //! policy: pure over atomics, told the time, tested without waiting.
 
+pub mod adaptive;
 pub mod breaker;
 pub mod fault;
+pub mod limit;
+pub mod queue;
 pub mod rate;
 pub mod retry;
+pub mod shed;
 
 use breaker::Settings;
 use model::DurationMs;
-use model::traffic::Traffic;
+use model::traffic::{Limit, PriorityFrom, Traffic};
 use rate::Limiter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +27,10 @@ pub struct Policy {
     pub breaker: Option<Settings>,
     pub rates: Vec<Arc<Limiter>>,
     pub faults: Vec<model::traffic::Fault>,
+    /// How many requests an instance has at a time; none: as many as come.
+    pub limit: Option<Limit>,
+    pub queue: queue::Settings,
+    pub priority: Option<PriorityFrom>,
 }
 
 impl Policy {
@@ -41,6 +49,9 @@ impl Policy {
             breaker: Settings::new(&traffic.breaker),
             rates: traffic.rates.iter().enumerate().map(limiter).collect(),
             faults: traffic.faults.clone(),
+            limit: traffic.limit.clone(),
+            queue: queue::Settings::new(&traffic.queue),
+            priority: traffic.priority.clone(),
         }
     }
 }

@@ -65,6 +65,7 @@ fn rule(
         },
         action,
         edits: declared.edits.clone(),
+        priority: declared.priority,
         counters: counters.get(&declared.id)?.clone(),
     })
 }

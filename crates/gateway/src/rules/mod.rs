@@ -12,6 +12,7 @@ use crate::snapshot::{Backend, Random, fingerprint};
 use crate::{http::field, snapshot};
 use httparse::Header;
 use model::rule::{Edits, Redirect, Sticky};
+use model::traffic::Priority;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub struct Rule {
     pub prefix: Option<Vec<u8>>,
     pub action: Action,
     pub edits: Edits,
+    pub priority: Option<Priority>,
     pub counters: Arc<Lazy>,
 }
 

@@ -64,6 +64,7 @@ fn some_rule() -> impl Strategy<Value = Declared> {
             headers: if beta { BTreeMap::from([("x-beta".into(), None)]) } else { BTreeMap::new() },
             action: Wanted::Answer { status: 200, body: String::new() },
             edits: Default::default(),
+            priority: None,
         }
     })
 }

@@ -21,6 +21,7 @@ pub(super) fn add(stack: &Routed<'_>, table: &mut RouteTable) {
                 headers: route.headers.clone(),
                 action,
                 edits: route.edits.clone(),
+                priority: route.priority,
             };
             for address in service.listens_for(route) {
                 put(rule.clone(), address, table);

@@ -75,6 +75,7 @@ fn route(host: &str, to: &[&str]) -> Route {
         headers: Default::default(),
         action: RouteAction::Forward { to: to.iter().map(target).collect(), sticky: None },
         edits: Default::default(),
+        priority: None,
     }
 }
 
