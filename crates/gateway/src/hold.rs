@@ -215,7 +215,8 @@ mod tests {
         let place = held.enter(&backend(Duration::from_secs(60)), 0).expect("there is room");
         assert_eq!(place.wait(&stream).await, Woken::TryAgain);
         drop(client);
-        stream.socket().readable().await.expect("something is there");
+        let ClientStream::Plain(socket) = &stream else { panic!("it is a socket") };
+        socket.readable().await.expect("something is there");
         let mut woken = place.wait(&stream).await;
         while woken == Woken::TryAgain {
             woken = place.wait(&stream).await;

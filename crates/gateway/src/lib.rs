@@ -3,8 +3,9 @@
 //! Its own process, which knows nothing of the store: it is handed whole route tables over a Unix
 //! socket, keeps the last good one on disk, and goes on serving it while the daemon is away.
 //! Reading order: the words (`options`, `wire`), the table in force (`snapshot`), a thread of the
-//! data plane (`worker`) with what it speaks (`tls`, `detect`, `tcp`, `http`), what waits and what ends
-//! (`hold`, `seat`, `drain`), names, the control, and how a newer program takes over (`handover`).
+//! data plane (`worker`) with what it speaks (`tls`, `detect`, `tcp`, `http`, `http2`), what waits and
+//! what ends (`hold`, `seat`, `drain`), names, the control, and how a newer program takes over
+//! (`handover`).
 
 pub mod client;
 pub mod options;
@@ -19,6 +20,7 @@ mod drain;
 mod handover;
 mod hold;
 mod http;
+mod http2;
 mod log;
 mod names;
 mod policy;

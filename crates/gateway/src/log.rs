@@ -86,6 +86,8 @@ pub struct Access<'a> {
     pub bytes_out: u64,
     pub micros: u64,
     pub fault: Option<&'static str>,
+    /// Of HTTP.
+    pub version: &'static str,
 }
 
 /// What one thread has not handed over yet.
@@ -146,6 +148,7 @@ fn push_access(out: &mut Vec<u8>, access: &Access<'_>) {
     text(",\"backend\":", access.backend.as_bytes());
     text(",\"rule\":", access.rule.unwrap_or_default().as_bytes());
     text(",\"instance\":", access.instance.unwrap_or_default().as_bytes());
+    text(",\"http\":", access.version.as_bytes());
     text(",\"method\":", access.method);
     text(",\"host\":", access.host);
     text(",\"path\":", path);
@@ -309,6 +312,7 @@ mod tests {
                 bytes_out: 2,
                 micros: 3,
                 fault: Some("no instance is ready"),
+                version: "2",
             },
         );
         let line: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");

@@ -74,6 +74,22 @@ pub const MAX_FLOWS_OF_CLIENT: usize = 8192;
 pub const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
 /// TLS handshakes of one thread under way; further connections are closed.
 pub const MAX_HANDSHAKES: usize = 1024;
+/// Streams that a client of HTTP/2 may have open on one connection, and all clients of one thread
+/// together; further ones are refused, which says that they may be sent again.
+pub const MAX_HTTP2_STREAMS: u32 = 128;
+pub const MAX_STREAMS_OF_THREAD: usize = 32_768;
+/// Bytes of requests' bodies that may be on their way in one stream and in one connection.
+pub const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+pub const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of one stream that wait for the socket.
+pub const HTTP2_SEND_BUFFER: usize = 32 * 1024;
+/// Streams of one connection that were reset and are still remembered: by the client before they
+/// were looked at, and by us for what the client did wrong (GOAWAY beyond).
+pub const MAX_RESETS: usize = 32;
+/// Streams that a client outside may give up beyond those that it sees to their end (GOAWAY beyond).
+pub const MAX_GIVEN_UP: u64 = 200;
+/// Frames in one second that carry nothing, as pings and settings (GOAWAY beyond).
+pub const MAX_EMPTY_FRAMES: u32 = 2000;
 /// Certificates in the directory, and bytes of one with its chain and key.
 pub const MAX_CERTIFICATES: usize = 4096;
 pub const MAX_CERTIFICATE_BYTES: usize = 256 * 1024;

@@ -244,9 +244,7 @@ impl Watch {
     }
     fn retire(&self, how: Retiring) {
         self.retiring.set(how);
-        if self.idle.get() {
-            self.wake();
-        }
+        self.wake();
     }
 }
 
@@ -256,7 +254,9 @@ pub struct Registry {
     slots: RefCell<Vec<Option<Rc<Watch>>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
-    /// The same number for other threads.
+    /// How many of them are streams of one of the others.
+    streams: Cell<usize>,
+    /// The number of those that are none, for other threads.
     open: Arc<AtomicU64>,
     changed: tokio::sync::Notify,
 }
@@ -269,6 +269,7 @@ impl Registry {
             slots: RefCell::default(),
             free: RefCell::default(),
             count: Cell::new(0),
+            streams: Cell::new(0),
             changed: tokio::sync::Notify::new(),
         }
     }
@@ -277,6 +278,14 @@ impl Registry {
     }
     pub fn count(&self) -> usize {
         self.count.get()
+    }
+    /// Streams within connections.
+    pub fn streams(&self) -> usize {
+        self.streams.get()
+    }
+    /// Those that have a socket of their own.
+    pub fn connections(&self) -> usize {
+        self.count.get() - self.streams.get()
     }
     /// Completes when the number of connections changed.
     pub async fn changed(&self) {
@@ -305,7 +314,14 @@ impl Registry {
             self.clock.refresh();
             self.changed.notify_waiters();
         }
-        Registered { registry: self.clone(), slot, watch }
+        Registered { registry: self.clone(), slot, watch, is_stream: false }
+    }
+    /// As a connection, and counted as a stream within one.
+    pub fn register_stream(self: &Rc<Self>, listener: u32) -> Registered {
+        self.streams.set(self.streams.get() + 1);
+        let mut registered = self.register(listener);
+        registered.is_stream = true;
+        registered
     }
     /// Wakes every connection whose deadline has passed.
     pub fn sweep(&self) {
@@ -327,7 +343,7 @@ impl Registry {
     }
     fn set_count(&self, count: usize) {
         self.count.set(count);
-        self.open.store(count as u64, Relaxed);
+        self.open.store(self.connections() as u64, Relaxed);
     }
 }
 
@@ -336,6 +352,7 @@ pub struct Registered {
     registry: Rc<Registry>,
     slot: usize,
     watch: Rc<Watch>,
+    is_stream: bool,
 }
 
 impl std::ops::Deref for Registered {
@@ -349,6 +366,9 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.registry.slots.borrow_mut()[self.slot] = None;
         self.registry.free.borrow_mut().push(self.slot);
+        if self.is_stream {
+            self.registry.streams.set(self.registry.streams.get() - 1);
+        }
         self.registry.set_count(self.registry.count.get() - 1);
         self.registry.changed.notify_waiters();
     }

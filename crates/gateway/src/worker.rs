@@ -327,7 +327,7 @@ impl Acceptor {
     }
     /// Accepts only while there is room; until then connections wait in the backlog.
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        while self.worker.registry.count() >= self.worker.shared.limits.connections_per_thread {
+        while self.worker.registry.connections() >= self.worker.shared.limits.connections_per_thread {
             self.worker.registry.changed().await;
         }
         listener.accept().await

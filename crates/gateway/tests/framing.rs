@@ -128,7 +128,6 @@ const CASES: &[(&str, Expect)] = &[
     ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", refused(505)),
     ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", refused(505)),
     ("GET / HTTP/1.11\r\nHost: a\r\n\r\n", refused(400)),
-    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", refused(505)),
     ("\u{16}\u{3}\u{1}\u{2}\0\n\r\n", refused(400)),
     ("GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-maybe\r\n\r\n", refused(417)),
     // What is odd but clear passes, framed anew.

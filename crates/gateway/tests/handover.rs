@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::http2::Http2;
 use common::process::Process;
 use common::{Instance, PATIENCE, Raw, connect, endpoint, eventually, status_of, table};
 use gateway::wire::{CONTROL_VERSION, HANDING_FORM, Reply, ReplyLine, Request, RequestLine, Status};
@@ -134,6 +135,41 @@ fn a_dozen_handovers_under_load_lose_nothing() {
         load.goes_on();
     }
     assert!(load.end() > 12 * 200);
+    assert_eq!(world.status().listeners[0].counts.errors, 0);
+}
+
+#[test]
+fn streams_of_http2_that_were_begun_get_their_answers_over_handovers() {
+    let instance = Instance::saying("ok");
+    let mut world = World::start(2);
+    let address = world.apply(&table(1, &[(Http, true, &[instance.address])]))[0];
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, served) = (stop.clone(), served.clone());
+            std::thread::spawn(move || {
+                let mut connections = 0;
+                while !stop.load(Relaxed) {
+                    let mut client = Http2::to(address);
+                    connections += 1;
+                    while !stop.load(Relaxed) && client.is_open() {
+                        let answer = client.get("http://a/").expect("a stream that was begun is served");
+                        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+                        served.fetch_add(1, Relaxed);
+                    }
+                }
+                connections
+            })
+        })
+        .collect();
+    for _ in 0..4 {
+        let enough = served.load(Relaxed) + 100;
+        eventually(|| served.load(Relaxed) > enough || clients.iter().any(|client| client.is_finished()));
+        world.hand_over(2);
+    }
+    stop.store(true, Relaxed);
+    let connections = clients.into_iter().map(|client| client.join().expect("no request was lost"));
+    assert!(connections.sum::<i32>() >= 4 * 4, "each handover sends the clients to the successor");
     assert_eq!(world.status().listeners[0].counts.errors, 0);
 }
 

@@ -59,6 +59,10 @@ impl Chunked {
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
+    /// The lines behind the last chunk, once that has been read.
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
     /// Takes from `input` what belongs to the body, appends it framed anew to `out` and returns
     /// how many bytes were taken: all, unless the body ended.
     pub fn step(&mut self, input: &[u8], into: Into, out: &mut Vec<u8>) -> Result<usize, &'static str> {

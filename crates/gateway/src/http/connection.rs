@@ -5,6 +5,7 @@ use super::field;
 use super::lead;
 use super::request::{self, Context, Refusal};
 use crate::buffer::{Buf, Scratch};
+use crate::http2;
 use crate::log::Access;
 use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
 use crate::snapshot::{Backend, ListenerId, Route};
@@ -55,6 +56,8 @@ impl Client {
 enum NoRequest {
     /// Nothing is to be said: the client left, or had been idle.
     Quiet,
+    /// The client speaks HTTP/2; all that it has sent is in the buffer.
+    Http2,
     Refused(Refusal),
 }
 
@@ -69,6 +72,7 @@ pub async fn serve(mut client: Client) {
                 Next::Abort => return,
             },
             Err(NoRequest::Quiet) => return,
+            Err(NoRequest::Http2) => return http2::connection::serve(client).await,
             Err(NoRequest::Refused(refusal)) => {
                 refused(&mut client, refusal).await;
                 return linger(client).await;
@@ -99,6 +103,9 @@ async fn next_head(client: &mut Client, first: bool) -> Result<usize, NoRequest>
         }
         if let Some(length) = field::head_end(client.buf.filled(), &mut from) {
             client.watch.disarm(Side::Input);
+            if first && client.buf.filled().starts_with(http2::PREFACE_LINE) {
+                return Err(NoRequest::Http2);
+            }
             return if length > MAX_HEAD_BYTES { Err(too_long(client)) } else { Ok(length) };
         }
         if request::is_too_long(client.buf.filled()) {
@@ -197,7 +204,7 @@ fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request
 }
 
 /// Answers a request that is not one.
-async fn refused(client: &mut Client, refusal: Refusal) {
+pub async fn refused(client: &mut Client, refusal: Refusal) {
     let sent = exchange::refuse(client, refusal, None, false, true).await;
     let listener = client.route.counters.shard(client.worker.index);
     listener.request(refusal.status, 0);
@@ -217,6 +224,7 @@ async fn refused(client: &mut Client, refusal: Refusal) {
         bytes_out: sent,
         micros: 0,
         fault: Some(refusal.reason),
+        version: client.stream.http_version(),
     });
 }
 

@@ -639,6 +639,7 @@ fn note(
         bytes_out,
         micros,
         fault,
+        version: client.stream.http_version(),
     });
 }
 

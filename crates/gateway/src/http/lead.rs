@@ -70,6 +70,7 @@ pub async fn give(client: &mut Client, lead: &Lead, request: &Request, head: &[u
         bytes_out: out.len() as u64,
         micros: 0,
         fault: None,
+        version: client.stream.http_version(),
     });
     match sent {
         Err(_) => Next::Abort,

@@ -7,6 +7,7 @@ use crate::detect;
 use crate::http;
 use crate::http::connection::Client;
 use crate::http::request::Refusal;
+use crate::http2;
 use crate::options::{MAX_HANDSHAKES, MAX_LINGER_BYTES};
 use crate::snapshot::Route;
 use crate::stream::{self, ClientStream};
@@ -26,8 +27,10 @@ const NOT_SECURED: Refusal =
 pub async fn serve(client: Client) {
     // Boxed so that what is served later does not carry the room a handshake needs.
     let Some(client) = Box::pin(secure(client)).await else { return };
+    let agreed = client.stream.protocol();
     match client.route.protocol {
-        _ if client.stream.protocol().as_deref() == Some(HTTP_1) => http::connection::serve(client).await,
+        _ if agreed.as_deref() == Some(http2::PROTOCOL) => http2::connection::serve(client).await,
+        _ if agreed.as_deref() == Some(HTTP_1) => http::connection::serve(client).await,
         Protocol::Http => http::connection::serve(client).await,
         Protocol::Tcp => tcp::serve(client).await,
         Protocol::Auto => detect::serve(client).await,

@@ -2,6 +2,7 @@
 //! what a handshake needs. Sessions are resumed by tickets, so that nothing is kept for them.
 
 use super::shelf::Certificates;
+use crate::http2;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -66,7 +67,7 @@ impl Terminator {
         let builder = ServerConfig::builder_with_provider(self.provider.clone());
         let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = vec![HTTP_1.to_vec(), CHALLENGE_PROTOCOL.to_vec()];
+        config.alpn_protocols = vec![http2::PROTOCOL.to_vec(), HTTP_1.to_vec(), CHALLENGE_PROTOCOL.to_vec()];
         config.ticketer = self.tickets.clone();
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS;

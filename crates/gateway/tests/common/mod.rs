@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod datagrams;
+pub mod http2;
 pub mod process;
 pub mod tls;
 
