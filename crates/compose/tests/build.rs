@@ -31,6 +31,8 @@ fn limits_have_their_units() {
     assert_eq!(limits.network, Some(true), "ours goes before the common key");
     assert_eq!(spec(&project("{context: ./app, network: none}", "{}")).limits.network, Some(false));
     assert_eq!(spec(&project("./app", "{}")).limits, Default::default());
+    let tools = spec(&project("./app", "{host: true, packages: [cmake]}")).tools;
+    assert_eq!((tools.host, tools.packages), (true, vec!["cmake".to_owned()]));
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub struct BuildSpec {
     /// `x-juchu.build`: what the build may take of the machine.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: BuildLimits,
+    /// `x-juchu.build`: what build commands find.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tools: BuildTools,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<BuildSecret>,
     /// Directories or images by the name under which a Dockerfile copies from them.
@@ -96,6 +99,28 @@ pub struct BuildLimits {
     /// Whether build commands reach the outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<bool>,
+}
+
+impl BuildLimits {
+    /// Compilers have most of it.
+    const TIMEOUT: DurationMs = DurationMs::from_secs(2 * 3600);
+
+    /// How long the build, and each of its commands, may take.
+    pub fn timeout(&self) -> DurationMs {
+        self.timeout.unwrap_or(Self::TIMEOUT)
+    }
+}
+
+/// Where build commands run, and with what beside the tool of their language.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildTools {
+    /// The compiler of this machine, as a process of it and not in a container.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub host: bool,
+    /// Debian packages in the build container that the image does not get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// Content that build commands may read at `/run/secrets/ID` and that never becomes part of an image.

@@ -30,6 +30,8 @@ pub struct Draft {
     pub ports: Vec<(u16, String)>,
     pub stop_signal: Option<String>,
     pub notes: Vec<String>,
+    /// The lock file whose packages are compiled into the program.
+    pub lock: Option<PathBuf>,
     /// Inputs that are not in the context: digests of downloads or of compiled files.
     pub inputs: Vec<(String, Digest)>,
 }
@@ -109,7 +111,13 @@ impl Draft {
             origin: format!("{kind} project in {}", project.place()),
             created: project.created()?,
         };
-        Ok(Planned { plan, kind, notes: self.notes, fingerprint: project.fingerprint.clone() })
+        Ok(Planned {
+            plan,
+            kind,
+            notes: self.notes,
+            lock: self.lock,
+            fingerprint: project.fingerprint.clone(),
+        })
     }
 
     fn inputs_digest(&mut self, fingerprint: &Digest) -> Digest {

@@ -162,7 +162,7 @@ fn compile(project: &Project, package: &str, name: &str, into: &Path) -> Result<
 fn refused(project: &Project, failed: Failed) -> BuildError {
     let (why, hint) = match failed {
         Failed::TimedOut => {
-            (format!("it did not finish within {}", tool::TIME_LIMIT), "look what it waits for")
+            (format!("it did not finish within {}", project.time_limit()), "look what it waits for")
         }
         Failed::Runner(error) => (error, "compile it elsewhere, and build the program with `kind: binary`"),
         Failed::Said(last)

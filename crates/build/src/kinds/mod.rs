@@ -11,6 +11,7 @@ mod detect;
 mod draft;
 mod ignore;
 mod settings;
+mod stage;
 mod tree;
 
 mod binary;

@@ -7,10 +7,10 @@ use crate::archive::ArchiveChoice;
 use crate::job::Job;
 use crate::{BuildError, ImagePlan};
 use model::image::{BuildSpec, NativeImage};
-use model::{Digest, Timestamp};
+use model::{Digest, DurationMs, Timestamp};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A variable of the caller that `juchu build --locked` sets.
 pub const LOCKED: &str = "JUCHU_LOCKED";
@@ -76,6 +76,8 @@ pub struct Planned {
     pub kind: Kind,
     /// Sentences for people: what was chosen, and what they may want to change.
     pub notes: Vec<String>,
+    /// The lock file whose packages are compiled into the program, when the recipe knows it.
+    pub lock: Option<PathBuf>,
     /// As `fingerprint` gives it.
     pub fingerprint: Digest,
 }
@@ -127,6 +129,11 @@ impl<'a> Project<'a> {
     /// There is a `.env`, which often holds secrets, and `.dockerignore` does not take it back.
     pub fn leaves_out_env_file(&self) -> bool {
         self.tree.as_ref().is_some_and(|tree| tree.root.join(".env").is_file() && !tree.has(".env"))
+    }
+
+    /// How long a build command may take.
+    pub fn time_limit(&self) -> DurationMs {
+        self.spec.limits.timeout()
     }
 
     /// Somebody already said what to run.

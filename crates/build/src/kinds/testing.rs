@@ -58,6 +58,11 @@ impl Fixture {
         self
     }
 
+    pub fn spec(mut self, change: impl FnOnce(&mut BuildSpec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self

@@ -7,13 +7,12 @@ use super::settings::{Context, Project};
 use crate::BuildError;
 use crate::plan::{Entry, ImagePlan, User};
 use model::image::ImageConfig;
-use model::{Digest, DurationMs, Timestamp};
+use model::{Digest, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-pub const TIME_LIMIT: DurationMs = DurationMs::from_secs(30 * 60);
 /// Lines of output kept for the message of a failure.
 const LINES_KEPT: usize = 60;
 const PROXIES: &[&str] = &[
@@ -59,19 +58,21 @@ impl Tool<'_> {
     /// Runs it to its end; lines that `is_shown` lets pass are told as progress.
     pub fn run(self, is_shown: &dyn Fn(&str) -> bool) -> Result<(), Failed> {
         let ctx = self.project.ctx;
+        let mut packages = self.packages;
+        packages.extend(self.project.spec.tools.packages.iter().cloned());
         let mut mounts = vec![
             RunMount { source: self.input.to_owned(), target: "/in".to_owned(), read_only: true },
             RunMount { source: self.output.to_owned(), target: "/out".to_owned(), read_only: false },
         ];
         mounts.extend(self.mounts);
         let request = RunRequest {
-            image: image(self.name, self.packages, self.files, self.project),
+            image: image(self.name, packages, self.files, self.project),
             argv: self.argv,
             environment: self.environment,
             working_dir: self.working_dir.to_owned(),
             mounts,
             network: self.network,
-            time_limit: TIME_LIMIT,
+            time_limit: self.project.time_limit(),
         };
         let mut last: VecDeque<String> = VecDeque::new();
         let outcome = ctx.runner.run(&request, &mut |line| {

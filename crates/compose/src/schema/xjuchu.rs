@@ -126,6 +126,8 @@ static BUILD: Object = strict(&[
     on("pids", Int),
     on("timeout", Duration),
     on("network", Bool),
+    on("host", Bool),
+    on("packages", List(&Text)),
 ]);
 
 static LOG: Object = lenient(&[on("max_size", Size), on("max_files", Int)]);

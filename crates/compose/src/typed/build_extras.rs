@@ -1,10 +1,10 @@
 //! What a build may take of the machine and what it is given beside its context: `x-juchu.build`,
 //! secrets, keys, further contexts.
 
-use super::{duration, parsed, text, texts_of};
+use super::{duration, parsed, text, text_list, texts_of};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
-use model::image::{BuildLimits, BuildSecret, BuildSecretSource};
+use model::image::{BuildLimits, BuildSecret, BuildSecretSource, BuildTools};
 use model::{Bytes, Cpus, DurationMs};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +27,14 @@ pub(super) fn limits(node: &Node, sink: &mut Sink) -> BuildLimits {
         pids: between(policy, "pids", 8, 1 << 22, sink),
         timeout: duration(policy, "timeout").filter(|limit| *limit > DurationMs(0)),
         network: policy.get("network").and_then(Node::as_bool).or(cut_off),
+    }
+}
+
+pub(super) fn tools(node: &Node) -> BuildTools {
+    let policy = node.get("x-juchu").and_then(|policy| policy.get("build"));
+    BuildTools {
+        host: policy.and_then(|policy| policy.get("host")).and_then(Node::as_bool).unwrap_or(false),
+        packages: text_list(policy.and_then(|policy| policy.get("packages"))),
     }
 }
 

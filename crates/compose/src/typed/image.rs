@@ -81,6 +81,7 @@ fn build(
         labels: texts_of(build.and_then(|build| build.get("labels"))),
         image,
         limits: build_extras::limits(node, sink),
+        tools: build_extras::tools(node),
         secrets: build_extras::secrets(build, root, sink),
         additional_contexts: build_extras::contexts(build, sink),
         ssh: build_extras::keys(build),

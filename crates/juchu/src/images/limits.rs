@@ -10,8 +10,6 @@ use std::path::Path;
 const WEIGHT: u64 = 128;
 const TASKS: i64 = 4096;
 const DISK: Bytes = Bytes::mib(10 << 10);
-/// Compilers have most of it.
-const TIMEOUT: DurationMs = DurationMs::from_secs(2 * 3600);
 /// Of the machine's memory, so that what serves keeps the other part.
 const MEMORY_SHARE: u64 = 2;
 const MEMORY_LEAST: Bytes = Bytes::mib(512);
@@ -59,7 +57,7 @@ impl Limits {
             weight: declared.weight.unwrap_or(WEIGHT),
             disk: declared.disk.unwrap_or(DISK),
             tasks: declared.pids.unwrap_or(TASKS),
-            timeout: declared.timeout.unwrap_or(TIMEOUT),
+            timeout: declared.timeout(),
             stated: BuildLimits { network: None, ..declared.clone() } != BuildLimits::default(),
         }
     }

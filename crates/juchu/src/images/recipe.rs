@@ -94,8 +94,9 @@ impl Workshop {
                 })?;
                 planned.notes.iter().for_each(|note| job.say(note));
                 let context = spec.context.as_deref();
-                let compiled_in = match (planned.kind, context) {
-                    (Kind::Rust, Some(context)) => locked_crates(context),
+                let compiled_in = match (planned.kind, &planned.lock, context) {
+                    (Kind::Rust, Some(lock), _) => crates_of(lock),
+                    (Kind::Rust, None, Some(context)) => locked_crates(context),
                     _ => Vec::new(),
                 };
                 assemble(&planned.plan, store, job, compiled_in, context)
@@ -185,8 +186,11 @@ fn account(
 /// The crates that the nearest lock file names: its own, or that of the workspace above.
 fn locked_crates(context: &Path) -> Vec<Package> {
     let mut files = context.ancestors().map(|above| above.join("Cargo.lock"));
-    let file = files.find(|file| file.is_file());
+    files.find(|file| file.is_file()).map(|file| crates_of(&file)).unwrap_or_default()
+}
+
+fn crates_of(lock: &Path) -> Vec<Package> {
     // The build has read it already.
-    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-    text.map(|text| build::inventory::of_cargo_lock(&text)).unwrap_or_default()
+    let text = std::fs::read_to_string(lock).unwrap_or_default();
+    build::inventory::of_cargo_lock(&text)
 }

@@ -97,7 +97,10 @@ fn refused(project: &Project, script: &str, failed: Failed) -> BuildError {
     let place = project.place();
     match failed {
         Failed::TimedOut => BuildError::input_hint(
-            format!("the build script of {place}, `{script}`, did not finish within {}", tool::TIME_LIMIT),
+            format!(
+                "the build script of {place}, `{script}`, did not finish within {}",
+                project.time_limit()
+            ),
             "look what it waits for; it runs without network and without a terminal",
         ),
         Failed::Runner(error) => BuildError::input_hint(
@@ -107,7 +110,7 @@ fn refused(project: &Project, script: &str, failed: Failed) -> BuildError {
         Failed::Said(last) => BuildError::input_hint(
             format!("the build script of {place}, `{script}`, failed: {}", tool::reason(&last)),
             "it runs without network in Debian's Node with what the lock file names; \
-             more Debian packages are given to it by `x-juchu: {image: {packages: […]}}`",
+             more Debian packages are given to it by `x-juchu: {build: {packages: […]}}`",
         ),
     }
 }

@@ -101,7 +101,7 @@ fn make(
 
 fn refused(project: &Project, failed: Failed) -> BuildError {
     let why = match failed {
-        Failed::TimedOut => format!("it did not finish within {}", tool::TIME_LIMIT),
+        Failed::TimedOut => format!("it did not finish within {}", project.time_limit()),
         Failed::Runner(error) => error,
         Failed::Said(last) => tool::reason(&last),
     };

@@ -84,7 +84,7 @@ fn run(
         Ok(()) => collect(project, &output).map(Ok),
         Err(Failed::Said(last)) => Ok(Err(last)),
         Err(Failed::TimedOut) => Err(BuildError::input_hint(
-            format!("pip did not finish within {}", tool::TIME_LIMIT),
+            format!("pip did not finish within {}", project.time_limit()),
             "pin the requirements with `==`, so that nothing has to be searched for",
         )),
         Err(Failed::Runner(error)) => Err(BuildError::input_hint(
@@ -171,7 +171,7 @@ fn refused(project: &Project, last: &VecDeque<String>) -> BuildError {
     let reason = tool::reason(last);
     let hint = match needs_compiler(last) {
         true => {
-            "name the Debian packages with the headers it needs with `x-juchu: {image: {packages: [libpq-dev]}}`"
+            "name the Debian packages with the headers it needs with `x-juchu: {build: {packages: [libpq-dev]}}`"
         }
         false => {
             "try the same with `pip wheel -r requirements.txt`; PIP_* settings and proxies of this shell are passed on"

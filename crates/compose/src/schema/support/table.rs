@@ -519,7 +519,7 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     (
         "services.x-juchu.build",
         Honoured(
-            "what the [build](../guides/images.md#limits) may take: `memory`, `cpus`, `weight`, `disk`, `pids`, `timeout`, `network`; unknown keys are errors",
+            "what the [build](../guides/images.md#limits) may take: `memory`, `cpus`, `weight`, `disk`, `pids`, `timeout`, `network`; what its commands find: `packages`, `host`; unknown keys are errors",
         ),
     ),
     ("services.x-juchu.component", Honoured("a recipe of the catalogue")),
