@@ -19,6 +19,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["model", "build"]),
     ("gateway", &["model", "signals"]),
     ("certs", &["model"]),
+    ("observe", &[]),
     ("net", &["model"]),
     ("host", &["model", "run", "net"]),
     // rim

@@ -1,0 +1,14 @@
+//! What was measured: kept on this host's disk, and asked for by PromQL.
+//!
+//! [`keep`] is the storage; [`promql`] asks any [`Samples`], the storage or data of a test alike.
+
+mod labels;
+mod samples;
+
+pub mod keep;
+
+pub use labels::{LabelError, Labels, Matcher, NAME};
+pub use samples::{Points, Samples, SamplesError, Series, Want};
+pub use values::{ABSENT, STALE, is_stale};
+
+mod values;
