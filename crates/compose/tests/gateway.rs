@@ -5,7 +5,8 @@ mod support;
 use model::DurationMs;
 use model::gateway::{Route, RouteAction};
 use model::rule::{PathMatch, Redirect, Sticky};
-use model::traffic::{Limit, Priority, PriorityFrom, Rate, RateKey};
+use model::subnet::Cidr;
+use model::traffic::{Limit, Priority, PriorityFrom, ProxyVersion, Rate, RateKey};
 use support::{Project, service, with_keys};
 
 fn routes(yaml: &str) -> Vec<Route> {
@@ -140,6 +141,42 @@ fn how_much_at_a_time_is_declared() {
         ("priority: urgent", "priority"),
         ("priority: {header: 'a b'}", "`a b` is not the name of a header field"),
         ("routes: [{priority: urgent}]", "priority"),
+    ] {
+        let said = said(keys);
+        assert!(said.contains(expect) && said.contains("compose.yaml:4:"), "{keys}: {said}");
+    }
+}
+
+#[test]
+fn who_says_for_whom_it_speaks_is_declared() {
+    let proxy = |keys: &str| {
+        let keys =
+            format!("ports: ['443:80', '81:81']\nx-juchu: {{gateway: {{proxy_protocol: {{{keys}}}}}}}");
+        service(&keys).policy.gateway.proxy
+    };
+    let some = proxy("accept: true, from: [10.0.0.0/8, 192.0.2.7]");
+    let from = ["10.0.0.0/8", "192.0.2.7/32"].map(|text| Cidr::parse(text).expect("a subnet"));
+    assert_eq!(some.accepts(443), Some(from.to_vec()));
+    let some = proxy("accept: [443], send: true");
+    assert_eq!((some.accepts(443), some.accepts(81)), (Some(Vec::new()), None));
+    assert_eq!(
+        (some.sends(80), proxy("send: v1").sends(80)),
+        (Some(ProxyVersion::V2), Some(ProxyVersion::V1))
+    );
+    let some = proxy("send: {'81': v1}");
+    assert_eq!((some.sends(80), some.sends(81)), (None, Some(ProxyVersion::V1)));
+    let said = |keys: &str| {
+        with_keys(&format!("x-juchu: {{gateway: {{proxy_protocol: {{{keys}}}}}}}\nports: ['443:80']"))
+            .refused()
+    };
+    for (keys, expect) in [
+        ("", "`proxy_protocol` says nothing; hint: add `accept: true`"),
+        ("accept: [444]", "444 in `accept` is no published TCP port; hint: name host ports"),
+        ("accept: true, from: 10.0.0.0/99", "`10.0.0.0/99` is not a subnet"),
+        ("from: 10.0.0.0/8", "`from` says who is believed, but nobody is asked; hint: add `accept: true`"),
+        ("send: v3", "`v3` is no version of the PROXY protocol; write v1 or v2"),
+        ("send: {web: v2}", "`web` is not a port of the container"),
+        ("send: {'80': v3}", "v3"),
     ] {
         let said = said(keys);
         assert!(said.contains(expect) && said.contains("compose.yaml:4:"), "{keys}: {said}");

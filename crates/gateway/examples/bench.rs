@@ -179,6 +179,7 @@ fn configure(dir: &Path, upstream: SocketAddr) -> Outcome<SocketAddr> {
         rules: Vec::new(),
         tls: None,
         https_port: None,
+        proxied: None,
     };
     let mut table = RouteTable { version: ROUTE_TABLE_VERSION, revision: 1, ..RouteTable::empty() };
     table

@@ -35,13 +35,16 @@ pub async fn serve(mut client: Client) {
 async fn look(client: &mut Client) -> Option<Guess> {
     let (mut read, _) = client.stream.split();
     loop {
-        let count = stream::fill(&client.watch, Side::Input, &mut read, &mut client.buf, BUFFER_BYTES).await;
-        match (count, guess(client.buf.filled())) {
+        // Some may have come together with what stood before them.
+        match guess(client.buf.filled()) {
+            Guess::Unclear => {}
+            clear => return Some(clear),
+        }
+        match stream::fill(&client.watch, Side::Input, &mut read, &mut client.buf, BUFFER_BYTES).await {
             // A client that has only closed its side may still wait for the server's words.
-            (Ok(0), _) => return Some(Guess::Other),
-            (Err(_), _) => return None,
-            (_, Guess::Unclear) => {}
-            (_, clear) => return Some(clear),
+            Ok(0) => return Some(Guess::Other),
+            Ok(_) => {}
+            Err(_) => return None,
         }
     }
 }

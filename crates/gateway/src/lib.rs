@@ -25,6 +25,7 @@ mod log;
 mod names;
 mod policy;
 mod process;
+mod proxy;
 mod rules;
 mod seat;
 mod snapshot;

@@ -13,6 +13,7 @@ use crate::policy::retry::Budget;
 use crate::rules::Rules;
 use crate::seat::Seat;
 use model::service::Protocol;
+use model::subnet::Cidr;
 use model::traffic::Traffic;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -50,6 +51,8 @@ pub struct Route {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Every request is led to https at this port of the same host.
     pub https_port: Option<u16>,
+    /// Load balancers speak here for their clients: from where; empty: from anywhere.
+    pub proxied: Option<Box<[Cidr]>>,
 }
 
 pub struct Backend {

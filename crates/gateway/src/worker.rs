@@ -6,10 +6,11 @@ use crate::detect;
 use crate::drain::{self, Drain};
 use crate::hold::Held;
 use crate::http;
-use crate::http::connection::{Client, peer_text};
+use crate::http::connection::Client;
 use crate::http::pool::Pool;
 use crate::log::{Log, ThreadLog};
 use crate::options::Limits;
+use crate::proxy::{self, Peer};
 use crate::snapshot::{ListenerId, Random, Route, Snapshot};
 use crate::stream::{self, ClientStream};
 use crate::tcp;
@@ -364,16 +365,29 @@ impl Acceptor {
             route: self.route.clone(),
             backend: self.route.backend.clone(),
             generation,
-            peer: peer_text(peer),
+            peer: Peer::new(peer),
             buf: Buf::default(),
             stream: ClientStream::Plain(stream),
             worker,
         };
-        match self.route.protocol {
-            _ if self.route.tls.is_some() => spawn_local(tls::accept::serve(client)),
-            Protocol::Http => spawn_local(http::connection::serve(client)),
-            Protocol::Tcp => spawn_local(tcp::serve(client)),
-            Protocol::Auto => spawn_local(detect::serve(client)),
-        };
+        if self.route.proxied.is_some() {
+            spawn_local(async {
+                if let Some(client) = Box::pin(proxy::read(client)).await {
+                    serve(client);
+                }
+            });
+        } else {
+            serve(client);
+        }
     }
+}
+
+/// Begins what the port is for.
+fn serve(client: Client) {
+    match client.route.protocol {
+        _ if client.route.tls.is_some() => spawn_local(tls::accept::serve(client)),
+        Protocol::Http => spawn_local(http::connection::serve(client)),
+        Protocol::Tcp => spawn_local(tcp::serve(client)),
+        Protocol::Auto => spawn_local(detect::serve(client)),
+    };
 }

@@ -204,6 +204,7 @@ fn all_addresses_and_a_virtual_one_share_a_port() {
         rules: Vec::new(),
         tls: None,
         https_port: None,
+        proxied: None,
     });
     assert_eq!(gateway.apply(&wanted).failed, []);
     assert_eq!(Raw::to(SocketAddr::from(([127, 0, 0, 1], port))).send(GET).response().1, "published");

@@ -85,6 +85,7 @@ fn table(
         last_port: 0,
         tls: None,
         https_port: None,
+        proxied: None,
         rules,
     });
     table

@@ -4,11 +4,12 @@ mod common;
 
 use common::tls::{Authority, Secured, leave};
 use common::{Gateway, Instance, Raw, eventually, status_of, table};
+use model::route::ListenerTls;
 use model::service::Protocol::{Auto, Http, Tcp};
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 
 const HOST: &str = "shop.example";
 
@@ -57,6 +58,25 @@ fn requests_within_tls_are_served_and_say_so() {
         let counts = gateway.status().listeners[0].counts.clone();
         (counts.requests, counts.errors, counts.active) == (12, 0, 0)
     });
+}
+
+#[test]
+fn a_load_balancer_says_for_whom_it_speaks_before_the_handshake() {
+    let authority = Authority::new();
+    let instance = Instance::saying("hello");
+    let mut gateway = gateway(&authority);
+    let mut wanted = table(gateway.next_revision(), &[(Http, true, &[instance.address])]);
+    wanted.listeners[0].tls = Some(ListenerTls { certificate: "web".to_owned() });
+    wanted.listeners[0].proxied = Some(Vec::new());
+    let address = gateway.apply(&wanted).bound[0].1;
+    let config = authority.trusting(&[&TLS13], &["http/1.1"]);
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.2 40000 443\r\n").expect("there is room");
+    let (head, body) = Secured::over(socket, HOST, &config).expect("a handshake").get(HOST);
+    assert_eq!((status_of(&head), body.as_str()), (200, "hello"));
+    let received = instance.received();
+    assert!(received.contains("X-Forwarded-For: 192.0.2.7\r\n"), "{received}");
+    assert!(Secured::to(address, HOST, &config).is_err(), "who says nothing is not served");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::rule::{Edits, PathMatch, Redirect, Sticky};
 use crate::service::{Protocol, Transport};
-use crate::traffic::{Priority, Traffic};
+use crate::subnet::Cidr;
+use crate::traffic::{Priority, ProxyVersion, Traffic};
 use crate::{Service, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +17,43 @@ pub struct GatewayPolicy {
     pub routes: Vec<Route>,
     #[serde(skip_serializing_if = "Traffic::is_default")]
     pub traffic: Traffic,
+    #[serde(skip_serializing_if = "ProxyPolicy::is_default")]
+    pub proxy: ProxyPolicy,
+}
+
+/// `proxy_protocol`: who says for whom it speaks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProxyPolicy {
+    /// Host ports on which load balancers speak for their clients; `Some` and empty: all for TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accept: Option<Vec<u16>>,
+    /// Where those are; empty: anywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Cidr>,
+    /// To the instances, on each of their ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send: Option<ProxyVersion>,
+    /// The same for these ports alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub send_to: BTreeMap<u16, ProxyVersion>,
+}
+
+impl ProxyPolicy {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// From where load balancers speak on a host port; none: nobody does.
+    pub fn accepts(&self, port: u16) -> Option<Vec<Cidr>> {
+        let ports = self.accept.as_ref()?;
+        (ports.is_empty() || ports.contains(&port)).then(|| self.from.clone())
+    }
+
+    /// What instances are told on a port of theirs.
+    pub fn sends(&self, port: u16) -> Option<ProxyVersion> {
+        self.send_to.get(&port).copied().or(self.send)
+    }
 }
 
 impl GatewayPolicy {

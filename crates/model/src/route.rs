@@ -2,6 +2,7 @@
 
 use crate::rule::Rule;
 use crate::service::{Protocol, Transport};
+use crate::subnet::Cidr;
 use crate::traffic::Traffic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +53,9 @@ pub struct Listener {
     /// Requests are led to https at this port instead of being served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https_port: Option<u16>,
+    /// Each connection begins with a head of the PROXY protocol, from these; empty: from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxied: Option<Vec<Cidr>>,
 }
 
 /// How a listener speaks TLS.

@@ -25,6 +25,9 @@ pub struct Traffic {
     pub queue: Queue,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<PriorityFrom>,
+    /// Every connection to an instance begins with a head that says for whom it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyVersion>,
 }
 
 impl Traffic {
@@ -170,4 +173,13 @@ pub enum PriorityFrom {
     Fixed(Priority),
     /// A header field's value, by its lower-case name; believed of other services alone.
     Header(String),
+}
+
+/// Form of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    V2,
 }

@@ -13,6 +13,7 @@ use model::route::{
     RouteTable,
 };
 use model::service::{NetworkMode, Protocol, PublishedPort, Transport};
+use model::traffic::Traffic;
 use model::{DurationMs, Release, Service};
 use names::zone;
 use std::collections::BTreeSet;
@@ -63,6 +64,9 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             rules: Vec::new(),
             tls: secured(stack, service, published),
             https_port: leads_to(service, published),
+            proxied: (transport == Transport::Tcp)
+                .then(|| service.policy.gateway.proxy.accepts(published.published))
+                .flatten(),
         };
         listeners(table, transport).push(listener);
     }
@@ -86,6 +90,7 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
                     rules: Vec::new(),
                     tls: None,
                     https_port: None,
+                    proxied: None,
                 };
                 listeners(table, transport).push(listener);
             }
@@ -206,12 +211,13 @@ fn backend(
     let id = format!("{}/{}:{port}{suffix}", stack.release.stack.name, service.name);
     if !table.backends.contains_key(&id) {
         let endpoints = endpoints(stack, service, port);
+        let sends = service.policy.gateway.proxy.sends(port).filter(|_| transport == Transport::Tcp);
         table.backends.insert(
             id.clone(),
             Backend {
                 endpoints,
                 hold_ms: service.policy.hold.unwrap_or_default().0,
-                traffic: service.policy.gateway.traffic.clone(),
+                traffic: Traffic { proxy: sends, ..service.policy.gateway.traffic.clone() },
             },
         );
     }

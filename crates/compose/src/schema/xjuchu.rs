@@ -56,9 +56,15 @@ static GATEWAY: Object = strict(&[
     on("breaker", Either(&[Word(&["off"]), Shape::Object(&BREAKER)])),
     on("rates", List(&Shape::Object(&RATE))),
     on("faults", List(&Shape::Object(&FAULT))),
+    on("proxy_protocol", Shape::Object(&PROXY)),
     on("limit", Either(&[TextOrNumber, Shape::Object(&LIMIT)])),
     on("queue", Either(&[Word(&["off"]), Shape::Object(&QUEUE)])),
     on("priority", Either(&[PRIORITY, Shape::Object(&PRIORITY_FIELD)])),
+]);
+static PROXY: Object = strict(&[
+    on("accept", Either(&[Bool, List(&TextOrNumber)])),
+    on("from", ONE_OR_MORE),
+    on("send", Either(&[TextOrNumber, Bool, Named(&Word(&["v1", "v2"]))])),
 ]);
 static LIMIT: Object = strict(&[on("min", Int), on("max", Int)]);
 static QUEUE: Object = strict(&[on("size", Int), on("timeout", Duration)]);

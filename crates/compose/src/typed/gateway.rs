@@ -41,6 +41,7 @@ pub(super) fn policy(name: &ServiceName, node: &Node, sink: &mut Sink) -> Gatewa
     GatewayPolicy {
         routes: routes.iter().filter_map(|node| route(name, node, sink)).collect(),
         traffic: super::traffic::traffic(node, sink),
+        proxy: super::proxy::policy(node, sink),
     }
 }
 
@@ -314,10 +315,11 @@ fn may_edit(name: &str, node: &Node, sink: &mut Sink) -> bool {
 pub(super) fn check(root: &Node, services: &BTreeMap<ServiceName, Service>, sink: &mut Sink) {
     let mut taken = BTreeMap::<String, String>::new();
     for service in services.values() {
-        let place = |index: usize| {
-            let gateway = root.get("services")?.get(service.name.as_str())?.get("x-juchu")?.get("gateway")?;
-            gateway.get("routes")?.items().get(index)
-        };
+        let gateway = || root.get("services")?.get(service.name.as_str())?.get("x-juchu")?.get("gateway");
+        let Some(gateway) = gateway() else { continue };
+        sink.about(service.name.as_str());
+        super::proxy::check(service, gateway, sink);
+        let place = |index: usize| gateway.get("routes")?.items().get(index);
         for (index, route) in service.policy.gateway.routes.iter().enumerate() {
             let Some(node) = place(index) else { continue };
             sink.about(service.name.as_str());

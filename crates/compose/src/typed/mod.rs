@@ -11,6 +11,7 @@ mod mounts;
 mod network;
 mod networks;
 mod process;
+mod proxy;
 mod resources;
 mod rollout;
 mod security;

@@ -23,6 +23,8 @@ pub(super) fn traffic(node: &Node, sink: &mut Sink) -> Traffic {
         limit: node.get("limit").and_then(|node| limit::limit(node, sink)),
         queue: limit::queue(node, sink),
         priority: node.get("priority").and_then(|node| limit::priority(node, sink)),
+        // By port, which the route table knows.
+        proxy: None,
     }
 }
 

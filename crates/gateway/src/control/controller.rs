@@ -283,6 +283,7 @@ impl Controller {
             let route = Route {
                 tls: self.secured(listener),
                 https_port: listener.https_port,
+                proxied: listener.proxied.as_ref().map(|from| from.clone().into()),
                 revision: table.revision,
                 protocol: listener.protocol,
                 public: listener.public,

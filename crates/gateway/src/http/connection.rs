@@ -8,12 +8,12 @@ use crate::buffer::{Buf, Scratch};
 use crate::http2;
 use crate::log::Access;
 use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
+use crate::proxy::Peer;
 use crate::snapshot::{Backend, ListenerId, Route};
 use crate::stream::{self, ClientStream};
 use crate::watch::{Registered, Retiring, Side};
 use crate::worker::Worker;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,7 @@ pub struct Client {
     /// Where what is asked at the moment goes.
     pub backend: Arc<Backend>,
     pub generation: u64,
-    /// The peer's address as text.
-    pub peer: String,
+    pub peer: Peer,
 }
 
 impl Client {
@@ -226,9 +225,4 @@ pub async fn refused(client: &mut Client, refusal: Refusal) {
         fault: Some(refusal.reason),
         version: client.stream.http_version(),
     });
-}
-
-/// The peer's address as text, IPv4 as IPv4.
-pub fn peer_text(peer: SocketAddr) -> String {
-    peer.ip().to_canonical().to_string()
 }

@@ -15,6 +15,7 @@ use crate::hold::{self, NoPlace, Woken};
 use crate::log::Access;
 use crate::options::MAX_ATTEMPTS;
 use crate::policy::breaker::Standing;
+use crate::proxy::{self, Peer};
 use crate::rules::{Action, Rule};
 use crate::seat::{self, Seat};
 use crate::snapshot::{Backend, Endpoint, Work};
@@ -445,6 +446,10 @@ impl Summary {
 
 fn pooled(client: &Client, request: &Request, work: &Work) -> Option<Upstream> {
     let worker = &client.worker;
+    // Where it is told for whom a connection is, it is for nobody else.
+    if client.backend.policy.proxy.is_some() {
+        return None;
+    }
     let limits = &worker.shared.limits;
     let repeatable = request.idempotent && !has_body(request);
     let max_idle = if repeatable { limits.upstream_idle } else { limits.upstream_idle_unsafe };
@@ -459,7 +464,7 @@ pub async fn connect(client: &Client, work: &Work) -> io::Result<Upstream> {
     let mut connecting = pin!(TcpStream::connect(work.endpoint.address));
     let outcome = watch.guard(Side::Output, |cx| connecting.as_mut().poll(cx)).await;
     watch.disarm(Side::Output);
-    match outcome {
+    match outcome.and_then(|stream| introduce(client, stream)) {
         Ok(stream) => {
             stream::tune_upstream(&stream);
             work.shard().connection();
@@ -478,6 +483,20 @@ pub async fn connect(client: &Client, work: &Work) -> io::Result<Upstream> {
     }
 }
 
+/// Says for whom the connection is, where the instance wants to know.
+fn introduce(client: &Client, stream: TcpStream) -> io::Result<TcpStream> {
+    if let Some(version) = client.backend.policy.proxy {
+        let Peer { address, destination, .. } = &client.peer;
+        let to = (*destination).or_else(|| client.stream.local_addr().ok()).unwrap_or(client.route.address);
+        let head = proxy::head(version, *address, to);
+        // It is the first that is written, and there is always room for it.
+        if stream.try_write(&head)? != head.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(stream)
+}
+
 fn not_connected(client: &Client, request: &Request, work: &Work) -> Attempt {
     let again = client.backend.has_others(work.endpoint.number);
     let body_unread = has_body(request);
@@ -492,7 +511,7 @@ fn complete(
     summary: Summary,
 ) -> Attempt {
     let worker = &client.worker;
-    if response.reusable && summary.request_done {
+    if response.reusable && summary.request_done && client.backend.policy.proxy.is_none() {
         worker.pool.give(&work.endpoint, upstream, worker.registry.clock().now_ms());
     }
     let keep = response.keep_client && summary.request_done;

@@ -10,6 +10,7 @@ use crate::options::{
     HTTP2_CONNECTION_WINDOW, HTTP2_SEND_BUFFER, HTTP2_STREAM_WINDOW, MAX_GIVEN_UP, MAX_HEAD_BYTES,
     MAX_HTTP2_STREAMS, MAX_RESETS, MAX_STREAMS_OF_THREAD,
 };
+use crate::proxy::Peer;
 use crate::snapshot::{ListenerId, Route};
 use crate::stream::ClientStream;
 use crate::watch::{Registered, Retiring, Side};
@@ -46,7 +47,7 @@ struct Origin {
     listener: ListenerId,
     route: Arc<Route>,
     generation: u64,
-    peer: String,
+    peer: Peer,
     /// The address the client connected to, and whether nobody in between can read it.
     ends: (SocketAddr, bool),
 }

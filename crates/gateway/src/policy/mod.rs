@@ -12,7 +12,7 @@ pub mod shed;
 
 use breaker::Settings;
 use model::DurationMs;
-use model::traffic::{Limit, PriorityFrom, Traffic};
+use model::traffic::{Limit, PriorityFrom, ProxyVersion, Traffic};
 use rate::Limiter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Policy {
     pub limit: Option<Limit>,
     pub queue: queue::Settings,
     pub priority: Option<PriorityFrom>,
+    /// Instances are told for whom the gateway speaks.
+    pub proxy: Option<ProxyVersion>,
 }
 
 impl Policy {
@@ -52,6 +54,7 @@ impl Policy {
             limit: traffic.limit.clone(),
             queue: queue::Settings::new(&traffic.queue),
             priority: traffic.priority.clone(),
+            proxy: traffic.proxy,
         }
     }
 }

@@ -69,6 +69,9 @@ async fn secure(mut client: Client) -> Option<Client> {
 
 /// The first byte of a client that says something.
 async fn begins(client: &mut Client) -> Option<u8> {
+    if !client.buf.is_empty() {
+        return client.buf.filled().first().copied();
+    }
     let (mut read, _) = client.stream.split();
     match stream::fill(&client.watch, Side::Input, &mut read, &mut client.buf, BUFFER_BYTES).await {
         Ok(1..) => client.buf.filled().first().copied(),

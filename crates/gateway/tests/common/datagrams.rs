@@ -116,6 +116,7 @@ pub fn serve(table: &mut RouteTable, backend: &str, instances: &[&Echo]) {
             rules: Vec::new(),
             tls: None,
             https_port: None,
+            proxied: None,
         });
     }
 }

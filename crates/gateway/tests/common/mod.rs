@@ -168,6 +168,7 @@ pub fn table(revision: u64, services: &[(Protocol, bool, &[SocketAddr])]) -> Rou
             rules: Vec::new(),
             tls: None,
             https_port: None,
+            proxied: None,
         });
     }
     table

@@ -83,7 +83,11 @@ pub struct Secured {
 impl Secured {
     /// Completes the handshake, or says why it failed.
     pub fn to(address: SocketAddr, host: &str, config: &Arc<ClientConfig>) -> Result<Self, std::io::Error> {
-        let socket = TcpStream::connect(address).expect("someone listens");
+        Self::over(TcpStream::connect(address).expect("someone listens"), host, config)
+    }
+
+    /// The same on a connection on which something was said before.
+    pub fn over(socket: TcpStream, host: &str, config: &Arc<ClientConfig>) -> Result<Self, std::io::Error> {
         socket.set_read_timeout(Some(PATIENCE)).expect("an option");
         socket.set_nodelay(true).expect("an option");
         let name = ServerName::try_from(host.to_owned()).expect("a name");

@@ -46,6 +46,7 @@ fn put(rule: Rule, address: SocketAddr, table: &mut RouteTable) {
             rules: vec![rule],
             tls: None,
             https_port: None,
+            proxied: None,
         }),
     }
 }
