@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use model::flow;
 use model::{ErrorKind, ReleaseId, Report, ServiceName, StackName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -131,6 +132,14 @@ impl Client {
     /// Puts a gateway of the daemon's program in the place of the one that runs.
     pub async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, ClientError> {
         self.post("/gateway/upgrade", &()).await
+    }
+
+    pub async fn traffic(&self) -> Result<flow::Status, ClientError> {
+        self.get("/gateway").await
+    }
+
+    pub async fn explain(&self, question: &flow::Question) -> Result<flow::Explanation, ClientError> {
+        self.post("/gateway/explain", question).await
     }
 
     pub async fn logs(

@@ -5,7 +5,10 @@ mod releases;
 
 pub use releases::*;
 
+pub mod traffic;
+
 use async_trait::async_trait;
+use model::flow;
 use model::instance::Health;
 use model::{Digest, DurationMs, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
 use run::control::*;
@@ -156,6 +159,16 @@ impl Control for FakeControl {
     async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report> {
         drop(self.checked()?);
         Ok(GatewayUpgrade { before: Some(41), after: 42, draining: 3 })
+    }
+
+    async fn traffic(&self) -> Result<flow::Status, Report> {
+        drop(self.checked()?);
+        Ok(traffic::guestbook(1))
+    }
+
+    async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report> {
+        drop(self.checked()?);
+        Ok(traffic::explanation(&question))
     }
 
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {

@@ -2,7 +2,8 @@
 
 use crate::options::MAX_CONTROL_LINE;
 use crate::wire::{
-    CONTROL_VERSION, CertificatesReport, Refusal, Reply, ReplyLine, Request, RequestLine, Status,
+    CONTROL_VERSION, CertificatesReport, Explanation, Question, Refusal, Reply, ReplyLine, Request,
+    RequestLine, Status,
 };
 use model::route::{ApplyReport, RouteTable};
 use std::io;
@@ -70,6 +71,14 @@ impl GatewayClient {
     pub async fn status(&mut self) -> Result<Status, ClientError> {
         match self.ask(Request::Status, ANSWER_LIMIT).await? {
             Reply::Status(status) => Ok(*status),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Where a request would go, and why.
+    pub async fn explain(&mut self, question: Question) -> Result<Explanation, ClientError> {
+        match self.ask(Request::Explain { question }, ANSWER_LIMIT).await? {
+            Reply::Explained(explanation) => Ok(*explanation),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -117,6 +117,17 @@ impl Endpoint {
     pub fn last_answer(&self) -> Moment {
         self.answered.load(Relaxed)
     }
+    /// As people are told.
+    pub fn standing(&self, now: Moment) -> model::flow::Standing {
+        use model::flow::Standing as Told;
+        match self.breaker.standing(now) {
+            Standing::Ramp(share) => Told::Returning(share as u8),
+            Standing::OnTrial => Told::OnTrial,
+            Standing::Paused => Told::Paused,
+            Standing::Serving if self.suspect_until.load(Relaxed) > now => Told::Suspect,
+            Standing::Serving => Told::Serving,
+        }
+    }
     pub fn suspect(&self, until: Moment) {
         self.suspect_until.store(until, Relaxed);
     }

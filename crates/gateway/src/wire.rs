@@ -1,9 +1,13 @@
 //! Version 1 of what is said on the control socket: one JSON object on one line each way.
 
-use model::route::{ApplyReport, BindFailure, RouteTable};
-use model::service::Transport;
+use model::route::{ApplyReport, RouteTable};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+
+pub use model::flow::{
+    BackendStatus, Counts, EndpointStatus, Explanation, Latency, LatencyBucket, ListenerStatus, NameCounts,
+    PredecessorStatus, Question, QueueStatus, RuleStatus, Status,
+};
 
 /// Version of the form of requests and replies.
 pub const CONTROL_VERSION: u32 = 1;
@@ -22,6 +26,10 @@ pub enum Request {
         table: RouteTable,
     },
     Status,
+    /// Where a request would go, and why.
+    Explain {
+        question: Question,
+    },
     /// Reads the directory of certificates anew.
     Certificates,
     /// Waits until nothing goes to the instance any more, at most `deadline_ms`.
@@ -121,6 +129,7 @@ pub struct ReplyLine {
 pub enum Reply {
     Applied(ApplyReport),
     Status(Box<Status>),
+    Explained(Box<Explanation>),
     Certificates(CertificatesReport),
     Drained {
         /// Connections and requests still going to the instance.
@@ -163,153 +172,6 @@ pub enum Refusal {
     NotHanded { reason: String },
     #[error("the gateway goes on itself: {reason}")]
     TakenBack { reason: String },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Of the table in force.
-    pub revision: u64,
-    pub pid: u32,
-    pub uptime_ms: u64,
-    /// Of the program.
-    pub program: String,
-    pub threads: usize,
-    /// Client connections now.
-    #[serde(default)]
-    pub connections: u64,
-    pub listeners: Vec<ListenerStatus>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleStatus>,
-    pub backends: Vec<BackendStatus>,
-    /// Addresses that could not be bound and are tried again.
-    pub failed: Vec<BindFailure>,
-    pub names: NameCounts,
-    /// Lines of the access log that found its queue full.
-    pub log_dropped: u64,
-    /// Gateways that handed over and still finish what they have.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub predecessors: Vec<PredecessorStatus>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PredecessorStatus {
-    pub pid: u32,
-    pub connections: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListenerStatus {
-    pub asked: SocketAddr,
-    pub bound: SocketAddr,
-    pub backend: String,
-    #[serde(default, skip_serializing_if = "is_tcp")]
-    pub transport: Transport,
-    pub counts: Counts,
-}
-
-fn is_tcp(transport: &Transport) -> bool {
-    *transport == Transport::Tcp
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleStatus {
-    pub rule: String,
-    pub counts: Counts,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackendStatus {
-    pub backend: String,
-    /// Requests and connections for which no endpoint was there.
-    pub without_endpoint: u64,
-    pub endpoints: Vec<EndpointStatus>,
-    /// Where the requests that an instance has at a time are limited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue: Option<QueueStatus>,
-}
-
-/// Requests that found every instance at its limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueStatus {
-    pub waiting: u64,
-    /// That waited since the gateway started, and those of them that did so in vain.
-    pub waited: u64,
-    pub late: u64,
-    /// Refused at once because the queue was full.
-    pub full: u64,
-    /// Refused for the sake of others: of low, normal and high priority.
-    pub shed: [u64; 3],
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointStatus {
-    pub instance: String,
-    pub address: SocketAddr,
-    pub draining: bool,
-    /// Requests that it may have at a time; none: as many as come.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    pub counts: Counts,
-}
-
-/// Since the gateway started. `connections` are those accepted (listener) or opened (endpoint).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    pub connections: u64,
-    /// Connections (TCP) and requests (HTTP) under way.
-    pub active: u64,
-    /// Finished HTTP requests.
-    pub requests: u64,
-    /// What could not be served: no endpoint, no connection, cut short.
-    pub errors: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// Responses by class, 1xx to 5xx.
-    pub classes: [u64; 5],
-    pub latency: Latency,
-}
-
-/// Durations of HTTP requests; buckets without a count are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
-    pub sum_us: u64,
-    pub buckets: Vec<LatencyBucket>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LatencyBucket {
-    /// Upper edge in microseconds.
-    pub le_us: u64,
-    pub count: u64,
-}
-
-impl Latency {
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.count).sum()
-    }
-    /// Upper edge of the bucket in which the quantile lies; at most a fifth too high.
-    pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
-        let rank = (self.count() as f64 * quantile).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        self.buckets
-            .iter()
-            .find(|bucket| {
-                seen += bucket.count;
-                seen >= rank
-            })
-            .map(|bucket| bucket.le_us)
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameCounts {
-    /// Answered from a zone, "no such name" included.
-    pub answered: u64,
-    pub forwarded: u64,
-    /// Forwarded without an answer in time.
-    pub failed: u64,
-    /// Malformed or from outside, thrown away.
-    pub dropped: u64,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Gateway, Instance, Raw, endpoint, eventually, status_of};
+use model::flow::{Outcome, Question, Standing, Verdict};
 use model::route::{Backend, Listener, ROUTE_TABLE_VERSION, RouteTable};
 use model::rule::{Action, Edits, HeaderEdits, PathMatch, Redirect, Rule, Sticky, Target};
 use model::service::Protocol::Http;
@@ -343,4 +344,82 @@ fn ten_thousand_rules_are_found_as_one_is() {
     assert_eq!(site.ask("GET /", "Host: h0.example\r\n"), (200, "web".into()));
     assert_eq!(site.ask("GET /", "Host: h10000.example\r\n").0, 404);
     eventually(|| site.gateway.status().rules.len() == 10_000);
+}
+
+fn question(target: &str, host: &str, port: u16) -> Question {
+    Question {
+        tls: false,
+        host: host.into(),
+        port,
+        address: Some([127, 0, 0, 1].into()),
+        method: "GET".into(),
+        target: target.into(),
+        headers: Vec::new(),
+    }
+}
+
+#[test]
+fn where_a_request_would_go_is_told_and_is_where_it_goes() {
+    let mut beta = rule("beta", &["a.example"], prefix("/api"), "beta");
+    beta.headers = BTreeMap::from([("x-beta".into(), Some("yes".into()))]);
+    let mut api = rule("api", &["a.example"], prefix("/api"), "api");
+    api.edits.prefix = Some("/v1".into());
+    let mut old = rule("old", &["old.example"], prefix("/"), "web");
+    old.action =
+        Action::Redirect(Redirect { status: 308, host: Some("a.example".into()), ..Redirect::default() });
+    let mut both = rule("both", &["both.example"], prefix("/"), "web");
+    both.action = to_backends(&[("web", 1), ("api", 3)]);
+    let mut site = Site::new(&["web", "api", "beta"], "", vec![api, beta, old, both]);
+    let port = site.address.port();
+    let mut explain = |question: Question| {
+        let explained = site.gateway.wait(async |client| client.explain(question).await);
+        explained.expect("it is a question")
+    };
+
+    let told = explain(question("/api/users?x=1", "a.example", port));
+    let Outcome::Forwarded { line, host, to } = &told.outcome else { panic!("{told:?}") };
+    assert_eq!(line.as_deref(), Some("GET /v1/users?x=1"));
+    assert_eq!(host.as_deref(), Some(format!("a.example:{port}").as_str()));
+    assert_eq!((to[0].backend.as_str(), to[0].share, to[0].instances.len()), ("api", 10_000, 1));
+    assert_eq!(to[0].instances[0].standing, Standing::Serving);
+    let verdicts: Vec<(&str, Verdict)> =
+        told.considered.iter().map(|one| (one.rule.as_str(), one.verdict)).collect();
+    assert_eq!(
+        verdicts,
+        [
+            ("api", Verdict::Takes),
+            ("beta", Verdict::OtherHeaders),
+            ("old", Verdict::OtherHost),
+            ("both", Verdict::OtherHost)
+        ]
+    );
+
+    let mut asked = question("/api", "a.example", port);
+    asked.headers.push(("X-Beta".into(), "yes".into()));
+    let told = explain(asked);
+    assert_eq!(told.considered[0].rule, "beta");
+    assert_eq!(told.considered[1].verdict, Verdict::LessSpecific);
+
+    let told = explain(question("/x?y=1", "old.example", port));
+    let location = "http://a.example/x?y=1".to_owned();
+    assert_eq!(told.outcome, Outcome::Redirected { status: 308, location });
+
+    let told = explain(question("/", "both.example", port));
+    let Outcome::Forwarded { to, .. } = &told.outcome else { panic!("{told:?}") };
+    assert_eq!(to.iter().map(|one| one.share).collect::<Vec<_>>(), [2_500, 7_500]);
+
+    let told = explain(question("/", "c.example", port));
+    assert!(matches!(told.outcome, Outcome::Refused { status: 404, .. }), "{told:?}");
+    let told = explain(question("/", "c.example", 1));
+    assert_eq!(told.outcome, Outcome::NobodyListens { ports: vec![port] });
+    let told = explain(Question { tls: true, ..question("/", "a.example", port) });
+    assert_eq!(told.outcome, Outcome::OtherSecurity { tls: false });
+    let bad = question("/ HTTP/1.1\r\nHost: b", "a.example", port);
+    let refused = site.gateway.wait(async |client| client.explain(bad).await);
+    assert!(refused.is_err(), "two requests in one: {refused:?}");
+
+    // What is told is what happens.
+    let (head, _) = site.asked("GET /api/users?x=1", "Host: a.example\r\n");
+    assert_eq!(status_of(&head), 200);
+    assert!(site.received("api").contains("GET /v1/users?x=1 HTTP/1.1"));
 }

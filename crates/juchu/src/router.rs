@@ -7,6 +7,7 @@ use gateway::wire::{Refusal, Status};
 use gateway::{ClientError, GatewayClient};
 use juchu::home::Home;
 use model::certificate::{CertificateStatus, CertificateWanted};
+use model::flow;
 use model::route::{ApplyReport, RouteTable};
 use model::{DurationMs, InstanceId, Report};
 use run::control::GatewayUpgrade;
@@ -130,6 +131,13 @@ impl GatewayProcess {
         Err(failed(format!("did not serve within {} s", UPGRADE_LIMIT.as_secs())))
     }
 
+    /// A gateway that nobody needed yet is not started to be looked at.
+    async fn client_of_running(&self) -> Result<GatewayClient, Report> {
+        GatewayClient::connect(&self.socket).await.map_err(|_| {
+            Report::environment("no gateway runs").hint("`juchu up` starts it with the first stack")
+        })
+    }
+
     async fn status(&self) -> Option<Status> {
         GatewayClient::connect(&self.socket).await.ok()?.status().await.ok()
     }
@@ -212,6 +220,21 @@ impl Router for GatewayProcess {
 
     fn certificates(&self) -> Vec<CertificateStatus> {
         self.certificates.status()
+    }
+
+    async fn traffic(&self) -> Result<flow::Status, Report> {
+        self.client_of_running().await?.status().await.map_err(|error| report(&error))
+    }
+
+    async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report> {
+        self.client_of_running().await?.explain(question).await.map_err(|error| match error {
+            // Said by one that does not know the question, too.
+            ClientError::Refused(Refusal::BadRequest { reason }) => {
+                Report::usage(format!("the gateway cannot think this request through: {reason}"))
+                    .hint("`juchu upgrade` puts the gateway of this program in its place, if it is older")
+            }
+            error => report(&error),
+        })
     }
 
     async fn pid(&self) -> Option<u32> {

@@ -8,6 +8,7 @@ mod units;
 
 pub mod certificate;
 pub mod diagnostic;
+pub mod flow;
 pub mod gateway;
 pub mod image;
 pub mod instance;

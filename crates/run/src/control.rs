@@ -5,6 +5,7 @@
 
 use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
 use async_trait::async_trait;
+use model::flow;
 use model::instance::Health;
 use model::{DurationMs, InstanceId, ReleaseId, Report, ServiceName, Stack, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,10 @@ pub trait Control: Send + Sync {
     /// Puts a gateway of this daemon's program in the place of the one that runs, without cutting a
     /// connection.
     async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report>;
+    /// What passes through the gateway, as counted since it started.
+    async fn traffic(&self) -> Result<flow::Status, Report>;
+    /// Where a request would go, and why; none is sent.
+    async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report>;
 }
 
 /// Somebody wants something changed.

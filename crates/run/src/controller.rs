@@ -11,6 +11,7 @@ use crate::story::Stories;
 use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
 use model::certificate::CertificateStatus;
+use model::flow;
 use model::{DurationMs, ErrorKind, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,6 +220,14 @@ impl Control for Controller {
 
     async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report> {
         self.parts.router.upgrade().await
+    }
+
+    async fn traffic(&self) -> Result<flow::Status, Report> {
+        self.parts.router.traffic().await
+    }
+
+    async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report> {
+        self.parts.router.explain(question).await
     }
 
     async fn preview(&self, request: ChangeRequest) -> Result<Preview, Report> {

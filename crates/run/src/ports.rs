@@ -3,6 +3,7 @@
 use crate::control::GatewayUpgrade;
 use async_trait::async_trait;
 use model::certificate::{CertificateStatus, CertificateWanted};
+use model::flow;
 use model::image::BuiltImage;
 use model::route::{ApplyReport, RouteTable};
 use model::service::Transport;
@@ -44,6 +45,14 @@ pub trait Router: Send + Sync {
     /// Puts a gateway of the present program in the place of the one that runs: listening sockets
     /// are handed over, the old one finishes what it has.
     async fn upgrade(&self) -> Result<GatewayUpgrade, Report>;
+    /// What passes through it, as counted since it started.
+    async fn traffic(&self) -> Result<flow::Status, Report> {
+        Err(Report::environment("nothing is counted here"))
+    }
+    /// Where a request would go, and why; none is sent.
+    async fn explain(&self, _question: flow::Question) -> Result<flow::Explanation, Report> {
+        Err(Report::environment("no request can be thought through here"))
+    }
     /// From here on these certificates are kept, and no others; returns at once.
     fn want_certificates(&self, _wanted: Vec<CertificateWanted>) {}
     /// How each of them stands.

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use model::flow;
 use model::{Report, StackName};
 use run::control::Control;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub fn routes() -> Router<App> {
         .route("/verify", get(verify))
         .route("/doctor", get(doctor))
         .route("/daemon", get(daemon))
+        .route("/gateway", get(traffic))
+        .route("/gateway/explain", post(explain))
         .route("/gateway/upgrade", post(upgrade_gateway))
         .route("/events", get(events))
         .route("/console-link", post(console_link))
@@ -117,6 +120,17 @@ async fn compare(
 
 async fn upgrade_gateway(AppState(control): Plane) -> Answer<GatewayUpgrade> {
     within(UPGRADE, control.upgrade_gateway()).await.map(Json)
+}
+
+async fn traffic(AppState(control): Plane) -> Answer<flow::Status> {
+    within(ANSWER, control.traffic()).await.map(Json)
+}
+
+async fn explain(
+    AppState(control): Plane,
+    body: Result<Json<flow::Question>, JsonRejection>,
+) -> Answer<flow::Explanation> {
+    within(ANSWER, control.explain(parsed(body)?)).await.map(Json)
 }
 
 async fn logs(

@@ -5,6 +5,7 @@ pub mod bind;
 pub mod controller;
 mod datagrams;
 mod endpoints;
+mod explain;
 mod handing;
 pub mod keep;
 mod listeners;

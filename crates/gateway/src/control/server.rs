@@ -193,6 +193,10 @@ impl Server {
                 status.predecessors = self.predecessors.status().await;
                 Ok(Reply::Status(Box::new(status)))
             }
+            Request::Explain { question } => {
+                let explained = self.controller.lock().await.explain(&question);
+                explained.map(|explanation| Reply::Explained(Box::new(explanation)))
+            }
             Request::Certificates => {
                 let report = self.controller.lock().await.certify();
                 self.predecessors.certify().await;

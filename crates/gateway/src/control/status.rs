@@ -39,6 +39,7 @@ impl Controller {
             asked: listener.address,
             bound: bound.address,
             backend: listener.backend.clone(),
+            public: listener.public,
             transport: Transport::Tcp,
             counts: bound.counters.read(),
         })
@@ -62,6 +63,7 @@ impl Controller {
             asked: listener.address,
             bound: bound.address,
             backend: listener.backend.clone(),
+            public: listener.public,
             transport: Transport::Udp,
             counts: bound.counters.read(),
         })
@@ -70,12 +72,17 @@ impl Controller {
     fn backend_status(&self, id: &str) -> BackendStatus {
         let declared =
             self.table.backends.get(id).map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
-        let endpoint = |e: &model::route::Endpoint| EndpointStatus {
-            instance: e.instance.clone(),
-            address: e.address,
-            draining: e.draining,
-            limit: self.endpoints.get(id, e).and_then(|known| known.places.limit()),
-            counts: self.endpoints.get(id, e).map(|known| known.counters.read()).unwrap_or_default(),
+        let now = self.shared.now_ms();
+        let endpoint = |e: &model::route::Endpoint| {
+            let known = self.endpoints.get(id, e);
+            EndpointStatus {
+                instance: e.instance.clone(),
+                address: e.address,
+                draining: e.draining,
+                limit: known.and_then(|known| known.places.limit()),
+                standing: known.map(|known| known.standing(now)).unwrap_or_default(),
+                counts: known.map(|known| known.counters.read()).unwrap_or_default(),
+            }
         };
         BackendStatus {
             backend: id.to_owned(),

@@ -79,7 +79,8 @@ pub async fn give(client: &mut Client, lead: &Lead, request: &Request, head: &[u
     }
 }
 
-fn write(lead: &Lead, request: &Request, head: &[u8], close: bool, out: &mut Vec<u8>) -> u16 {
+/// The whole answer; returns its status.
+pub fn write(lead: &Lead, request: &Request, head: &[u8], close: bool, out: &mut Vec<u8>) -> u16 {
     let (status, line, body): (u16, &[u8], &[u8]) = match lead {
         Lead::Proof(proof) => (200, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", proof),
         Lead::Https(_) => (308, b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://", b""),

@@ -29,6 +29,8 @@ mod machine;
 mod plan;
 mod ps;
 mod releases;
+mod route;
+mod top;
 
 mod progress;
 mod reference;
@@ -154,6 +156,8 @@ async fn ask(
             let stack = over(&args.stack);
             ps::ps(screen, home, args, stack).await
         }
+        Command::Top(args) => top::top(screen, home, args).await,
+        Command::Route(args) => route::route(screen, home, args).await,
         Command::Logs(args) => {
             let stack = args::StackArgs::from(args.stack.clone()).over(before);
             logs::logs(screen, home, args, stack).await

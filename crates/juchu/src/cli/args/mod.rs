@@ -4,6 +4,7 @@ mod config;
 mod images;
 mod registry;
 mod releases;
+mod traffic;
 
 pub use config::{Config, ConfigFormat, Listed, Skipped};
 pub use images::{
@@ -15,6 +16,7 @@ pub use registry::{
     RegistryUserCommand,
 };
 pub use releases::{Diff, Promote, Release, Releases, Rollback};
+pub use traffic::{Route, RouteCommand, RouteTest, Top};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::ReleaseId;
@@ -117,6 +119,12 @@ pub enum Command {
     Diff(Diff),
     /// The services with their state, ports and images.
     Ps(Ps),
+    /// Requests, errors and times of each route and instance, as they pass through the gateway.
+    ///
+    /// Shown anew each second; `q` or Ctrl-C ends it.
+    Top(Top),
+    /// Where requests go.
+    Route(Route),
     /// The output of services, merged by time.
     Logs(Logs),
     /// Run a command inside a running instance.

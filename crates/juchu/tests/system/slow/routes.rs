@@ -65,6 +65,17 @@ fn services_share_an_address_by_host_and_path_and_change_without_a_restart() {
     assert_eq!(ask(port, "old.example", "/").0, 308);
     assert_eq!(ask(port, "other.example", "/").0, 404);
 
+    // The gateway says beforehand what it does, and counts what it did.
+    let told = machine.must(
+        &directory,
+        &["route", "test", &format!("http://shop.example:{port}/api/x"), "--at", "127.0.0.1"],
+    );
+    assert!(told.contains("site/api#1") && told.contains("GET /x"), "{told}");
+    let nobody = machine.run(&directory, &["route", "test", "http://shop.example:1/"]);
+    assert_eq!(nobody.code, 4, "{}{}", nobody.out, nobody.err);
+    let shown = machine.must(&directory, &["top", "--once", "--interval", "100ms", "api"]);
+    assert!(shown.contains("site/api:8080") && !shown.contains("site/web"), "{shown}");
+
     // A second stack on the same address: other hosts are welcome, the same ones are refused.
     let other =
         format!("      gateway:\n        routes:\n          - {{host: blog.example, listen: {port}}}\n");

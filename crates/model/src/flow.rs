@@ -1,0 +1,302 @@
+//! What passes through the gateway, as counted there, and where a request would go.
+
+use crate::route::BindFailure;
+use crate::service::{Protocol, Transport};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the table in force.
+    pub revision: u64,
+    pub pid: u32,
+    pub uptime_ms: u64,
+    /// Of the program.
+    pub program: String,
+    pub threads: usize,
+    /// Client connections now.
+    #[serde(default)]
+    pub connections: u64,
+    pub listeners: Vec<ListenerStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleStatus>,
+    pub backends: Vec<BackendStatus>,
+    /// Addresses that could not be bound and are tried again.
+    pub failed: Vec<BindFailure>,
+    pub names: NameCounts,
+    /// Lines of the access log that found its queue full.
+    pub log_dropped: u64,
+    /// Gateways that handed over and still finish what they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predecessors: Vec<PredecessorStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PredecessorStatus {
+    pub pid: u32,
+    pub connections: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub asked: SocketAddr,
+    pub bound: SocketAddr,
+    pub backend: String,
+    /// For people outside rather than between services.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
+    #[serde(default, skip_serializing_if = "is_tcp")]
+    pub transport: Transport,
+    pub counts: Counts,
+}
+
+fn is_tcp(transport: &Transport) -> bool {
+    *transport == Transport::Tcp
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    pub rule: String,
+    pub counts: Counts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    pub backend: String,
+    /// Requests and connections for which no endpoint was there.
+    pub without_endpoint: u64,
+    pub endpoints: Vec<EndpointStatus>,
+    /// Where the requests that an instance has at a time are limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+}
+
+/// Requests that found every instance at its limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub waiting: u64,
+    /// That waited since the gateway started, and those of them that did so in vain.
+    pub waited: u64,
+    pub late: u64,
+    /// Refused at once because the queue was full.
+    pub full: u64,
+    /// Refused for the sake of others: of low, normal and high priority.
+    pub shed: [u64; 3],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    pub instance: String,
+    pub address: SocketAddr,
+    pub draining: bool,
+    /// Requests that it may have at a time; none: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    #[serde(default, skip_serializing_if = "Standing::is_serving")]
+    pub standing: Standing,
+    pub counts: Counts,
+}
+
+/// Since the gateway started. `connections` are those accepted (listener) or opened (endpoint).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub connections: u64,
+    /// Connections (TCP) and requests (HTTP) under way.
+    pub active: u64,
+    /// Finished HTTP requests.
+    pub requests: u64,
+    /// What could not be served: no endpoint, no connection, cut short.
+    pub errors: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Responses by class, 1xx to 5xx.
+    pub classes: [u64; 5],
+    pub latency: Latency,
+}
+
+/// Durations of HTTP requests; buckets without a count are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    pub sum_us: u64,
+    pub buckets: Vec<LatencyBucket>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyBucket {
+    /// Upper edge in microseconds.
+    pub le_us: u64,
+    pub count: u64,
+}
+
+impl Latency {
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.count).sum()
+    }
+    /// Upper edge of the bucket in which the quantile lies; at most a fifth too high.
+    pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
+        let rank = (self.count() as f64 * quantile).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.buckets
+            .iter()
+            .find(|bucket| {
+                seen += bucket.count;
+                seen >= rank
+            })
+            .map(|bucket| bucket.le_us)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameCounts {
+    /// Answered from a zone, "no such name" included.
+    pub answered: u64,
+    pub forwarded: u64,
+    /// Forwarded without an answer in time.
+    pub failed: u64,
+    /// Malformed or from outside, thrown away.
+    pub dropped: u64,
+}
+
+/// How far an instance is used at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    #[default]
+    Serving,
+    /// It failed lately: others first.
+    Suspect,
+    /// Left alone by the breaker.
+    Paused,
+    /// One request may try it.
+    OnTrial,
+    /// It has this share of what it will have, of 100.
+    Returning(u8),
+}
+
+impl Standing {
+    pub fn is_serving(&self) -> bool {
+        *self == Self::Serving
+    }
+}
+
+/// A request that is not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// It would come over TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// As it stands in a URL; brackets belong to an IPv6 address.
+    pub host: String,
+    pub port: u16,
+    /// The address it would be sent to, instead of that which the host means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Name and value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where a request would go, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Where it would arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Arrival>,
+    /// The rules that were looked at, that which takes it first; at most a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<Considered>,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    pub address: SocketAddr,
+    pub protocol: Protocol,
+    pub tls: bool,
+    /// How many rules this address has.
+    pub rules: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Considered {
+    pub rule: String,
+    /// By which marks it takes requests, in words.
+    pub takes: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// This one takes it.
+    Takes,
+    /// It would, but another is more specific.
+    LessSpecific,
+    OtherHost,
+    OtherPath,
+    OtherMethod,
+    OtherHeaders,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing listens there; these ports are listened on.
+    NobodyListens {
+        ports: Vec<u16>,
+    },
+    /// TLS is spoken there and was not asked for, or the other way round.
+    OtherSecurity {
+        tls: bool,
+    },
+    /// Refused by the gateway.
+    Refused {
+        status: u16,
+        reason: String,
+    },
+    Redirected {
+        status: u16,
+        location: String,
+    },
+    /// Answered by the gateway.
+    Answered {
+        status: u16,
+    },
+    Forwarded {
+        /// The request line as the instance gets it; absent where bytes are passed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        line: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        to: Vec<Destination>,
+    },
+}
+
+/// One service a request may go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    pub backend: String,
+    /// Of ten thousand such requests.
+    pub share: u32,
+    /// How long it would wait for an instance.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold_ms: u64,
+    pub instances: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub instance: String,
+    pub address: SocketAddr,
+    #[serde(default, skip_serializing_if = "Standing::is_serving")]
+    pub standing: Standing,
+    /// Its share of what the service gets, of ten thousand.
+    pub share: u32,
+}
+
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
+}
