@@ -33,6 +33,7 @@ pub const PACKAGES: &[Package] = &[
     installed("buildah", "builds Dockerfiles for us"),
     installed("python3-venv", "holds the validators below"),
     unpacked("docker-registry", "a registry to pull images from"),
+    unpacked("prometheus", "answers the same questions about the same measurements"),
 ];
 
 /// From PyPI: they check documents of ours by the public schemas.

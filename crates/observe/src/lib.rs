@@ -6,6 +6,7 @@ mod labels;
 mod samples;
 
 pub mod keep;
+pub mod promql;
 
 pub use labels::{LabelError, Labels, Matcher, NAME};
 pub use samples::{Points, Samples, SamplesError, Series, Want};

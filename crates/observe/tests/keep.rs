@@ -349,3 +349,28 @@ fn age_is_a_duration_that_people_can_set() {
     assert_eq!(limits.raw.age, Duration::from_secs(7 * 24 * 3600));
     assert_eq!(limits.minutes.age, Duration::from_secs(90 * 24 * 3600));
 }
+
+#[test]
+fn the_store_answers_promql_from_samples_and_from_summaries() {
+    use observe::promql::{Query, Value};
+    let directory = TempDir::new();
+    let metrics = open(directory.path(), START);
+    feed(&metrics, START, START + 26 * HOUR, 30_000, both);
+    metrics.maintain(START + 26 * HOUR + HOUR);
+    let ask = |expression: &str| -> f64 {
+        let query = Query::parse(expression).unwrap();
+        match query.instant(&metrics, START + HOUR, &observe::promql::Settings::default()).unwrap() {
+            Value::Vector(answers) => answers[0].points.values[0],
+            other => panic!("a vector is expected, not {other:?}"),
+        }
+    };
+    let average = "avg_over_time(gauge[30m])";
+    let before = ask(average);
+    assert_eq!(ask("rate(hits_total{job=~\"te.t\"}[10m])"), 1.0);
+    metrics.maintain(START + 9 * 24 * HOUR);
+    // Only minutes are left of that hour, two samples each: the mean is still that of all of them.
+    let summed = ask(average);
+    assert!((summed - before).abs() < 2.0, "{summed} instead of {before}");
+    assert_eq!(ask("count_over_time(gauge[10m])"), 20.0);
+    assert_eq!(ask("rate(hits_total[10m])"), 1.0);
+}
