@@ -374,3 +374,51 @@ fn the_store_answers_promql_from_samples_and_from_summaries() {
     assert_eq!(ask("count_over_time(gauge[10m])"), 20.0);
     assert_eq!(ask("rate(hits_total[10m])"), 1.0);
 }
+
+/// Files of version 1 as they were written on 2026-11-23; they are read for ever.
+/// `OBSERVE_WRITE_GOLDEN=1` writes them where there are none.
+#[test]
+fn files_of_version_1_are_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let until = START + 3 * HOUR;
+    // Exact on every machine: decimals, eighths, a counter.
+    let exact = |name: &str, time: i64| {
+        let tick = (time - START) / 1000;
+        if name == "gauge" { (tick % 97) as f64 / 8.0 - 5.0 } else { (tick % 4000) as f64 / 10.0 }
+    };
+    if std::env::var_os("OBSERVE_WRITE_GOLDEN").is_some() && !golden.exists() {
+        feed(&open(&golden, START), START, until, 30_000, |name, time| Some(exact(name, time)));
+        std::fs::remove_file(golden.join("lock")).unwrap();
+    }
+    let directory = TempDir::new();
+    for ending in ["seg", "wal"] {
+        let found = files(&golden, ending);
+        assert!(!found.is_empty());
+        found.iter().for_each(|path| {
+            drop(std::fs::copy(path, directory.path().join(path.file_name().unwrap())).unwrap())
+        });
+    }
+    let metrics = open(directory.path(), until);
+    for name in ["gauge", "hits_total"] {
+        let points = read(&metrics, name, START, until, Want::Last);
+        assert_eq!(
+            (points.times_ms, points.values),
+            expected(|time| exact(name, time), START, until, 30_000)
+        );
+    }
+    assert_eq!(metrics.status().lost, 0);
+    let minutes = files(directory.path(), "seg")
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains("/minutes-"));
+    assert_eq!(minutes.count(), 1);
+    // Once the raw ones are too old, the summaries answer.
+    metrics.maintain(until + 8 * 24 * HOUR);
+    let target = metrics.target("node", Ends::WhenMissing).unwrap();
+    let id = metrics.series(target, &series("gauge"), Kind::Gauge).unwrap();
+    metrics.tick(target, until + 8 * 24 * HOUR, &[(id, 1.0)]).unwrap();
+    let summed = read(&metrics, "gauge", START, START + 59_999, Want::Sum);
+    assert_eq!(
+        (summed.values, summed.spacing_ms),
+        (vec![exact("gauge", START) + exact("gauge", START + 30_000)], 60_000)
+    );
+}
