@@ -394,9 +394,9 @@ fn files_of_version_1_are_read() {
     for ending in ["seg", "wal"] {
         let found = files(&golden, ending);
         assert!(!found.is_empty());
-        found.iter().for_each(|path| {
-            drop(std::fs::copy(path, directory.path().join(path.file_name().unwrap())).unwrap())
-        });
+        for path in &found {
+            std::fs::copy(path, directory.path().join(path.file_name().unwrap())).unwrap();
+        }
     }
     let metrics = open(directory.path(), until);
     for name in ["gauge", "hits_total"] {
