@@ -245,7 +245,9 @@ fn a_rust_project_runs_on_its_libraries() {
         "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
     );
     project.write("src/main.rs", "fn main() { println!(\"hello from rust\") }\n");
-    let jail = Jail::new(&plan(&spec(project.path()), &NoRunner).plan);
+    let mut spec = spec(project.path());
+    spec.tools.host = true;
+    let jail = Jail::new(&plan(&spec, &NoRunner).plan);
     let (code, output) = jail.start(&[]).ended(START);
     assert_eq!((code, output.as_str()), (0, "hello from rust"));
 }
