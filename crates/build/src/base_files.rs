@@ -3,6 +3,7 @@
 
 use crate::deb::MERGED;
 use crate::error::BuildError;
+use crate::java_trust;
 use crate::plan::User;
 use crate::spool::Content;
 use crate::tree::{Node, NodeKind, Tree};
@@ -78,7 +79,8 @@ pub fn complete(tree: &mut Tree, users: &[User], suite: &str) -> Result<(), Buil
     accounts(tree, users);
     release(tree, suite);
     alternatives(tree);
-    certificates(tree)
+    let bundle = certificates(tree)?;
+    java_trust::complete(tree, &bundle)
 }
 
 /// Accounts and temporary directories for an image without a base layer.
@@ -162,7 +164,7 @@ fn alternatives(tree: &mut Tree) {
 }
 
 /// All certificate authorities in one file, and where OpenSSL looks for it by default.
-fn certificates(tree: &mut Tree) -> Result<(), BuildError> {
+fn certificates(tree: &mut Tree) -> Result<Arc<[u8]>, BuildError> {
     let mut bundle = Vec::new();
     for (path, node) in tree.paths_below(CERTIFICATES) {
         if let (true, NodeKind::File(content)) = (path.ends_with(".crt"), &node.kind) {
@@ -171,11 +173,12 @@ fn certificates(tree: &mut Tree) -> Result<(), BuildError> {
             bundle.push(b'\n');
         }
     }
+    let bundle: Arc<[u8]> = Arc::from(bundle);
     if bundle.is_empty() {
-        return Ok(());
+        return Ok(bundle);
     }
-    let content = Content::Bytes(Arc::from(bundle));
+    let content = Content::Bytes(Arc::clone(&bundle));
     tree.put(BUNDLE, Node { kind: NodeKind::File(content), mode: 0o644, uid: 0, gid: 0 });
     tree.put_missing("usr/lib/ssl/cert.pem", Node::symlink(format!("/{BUNDLE}")));
-    Ok(())
+    Ok(bundle)
 }

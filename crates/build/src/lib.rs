@@ -7,6 +7,7 @@ pub mod plan;
 
 pub mod archive;
 pub mod assemble;
+pub mod caches;
 pub mod catalogue;
 pub mod compare;
 pub mod error;
@@ -34,6 +35,7 @@ mod download;
 mod durable;
 mod growing;
 mod http;
+mod java_trust;
 mod layer;
 mod spool;
 mod tree;

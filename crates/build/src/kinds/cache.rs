@@ -17,16 +17,20 @@ impl<'a> Cache<'a> {
         Self { root: ctx.cache }
     }
 
-    /// `root/area/name`, with its directory made.
+    /// `root/area/name`, with its directory made; what is there counts as used.
     pub fn place(&self, area: &str, name: &str) -> Result<PathBuf, BuildError> {
         let directory = self.root.join(area);
         durable::create_directories(&directory)?;
-        Ok(directory.join(name))
+        let path = directory.join(name);
+        durable::touch(&path);
+        Ok(path)
     }
 
     /// A list written earlier; one that cannot be read counts as absent.
     pub fn read<T: DeserializeOwned>(&self, area: &str, name: &str) -> Option<T> {
-        serde_json::from_slice(&fs::read(self.root.join(area).join(name)).ok()?).ok()
+        let path = self.root.join(area).join(name);
+        durable::touch(&path);
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
     /// Keeps a list; answers where.

@@ -5,6 +5,7 @@
 //! (Python or JavaScript entry file, one executable) goes before pages (index.html).
 
 use super::elf;
+use super::java;
 use super::settings::Project;
 use super::tree::{Tree, TreeKind};
 use crate::BuildError;
@@ -19,14 +20,15 @@ pub enum Kind {
     Node,
     Rust,
     Go,
+    Java,
     Binary,
     /// Stated by hand: packages, files and an entry point.
     Files,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] =
-        [Kind::Static, Kind::Python, Kind::Node, Kind::Rust, Kind::Go, Kind::Binary, Kind::Files];
+    const ALL: [Kind; 8] =
+        [Kind::Static, Kind::Python, Kind::Node, Kind::Rust, Kind::Go, Kind::Java, Kind::Binary, Kind::Files];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +37,7 @@ impl Kind {
             Kind::Node => "node",
             Kind::Rust => "rust",
             Kind::Go => "go",
+            Kind::Java => "java",
             Kind::Binary => "binary",
             Kind::Files => "files",
         }
@@ -91,7 +94,7 @@ fn stated_kind(text: &str) -> Result<Kind, BuildError> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
         BuildError::input_hint(
             format!("`x-juchu.image.kind` is `{text}`, which is not a kind of project"),
-            "use one of static, python, node, rust, go, binary, files",
+            "use one of static, python, node, rust, go, java, binary, files",
         )
     })
 }
@@ -138,6 +141,9 @@ fn programs(tree: &Tree) -> Vec<(Kind, String)> {
     if let Some(name) = server.or(index) {
         found.push((Kind::Node, (*name).to_owned()));
     }
+    if let Some(jar) = java::startable(tree).into_iter().next() {
+        found.push((Kind::Java, jar));
+    }
     if let [one] = &executables(tree)[..] {
         found.push((Kind::Binary, one.clone()));
     }
@@ -180,7 +186,7 @@ pub fn site_directory(tree: &Tree) -> Option<&'static str> {
 fn nothing_fits(project: &Project) -> BuildError {
     BuildError::input_hint(
         format!("{} holds no project that can be recognised", project.place()),
-        "expected Cargo.toml, go.mod, package.json, requirements.txt, pyproject.toml, main.py, index.html or one \
+        "expected Cargo.toml, go.mod, package.json, requirements.txt, pyproject.toml, main.py, index.html, a jar or one \
          executable; or say what it is with `x-juchu: {image: {kind: …}}`",
     )
 }

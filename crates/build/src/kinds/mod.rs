@@ -17,6 +17,7 @@ mod tree;
 mod binary;
 mod by_hand;
 mod go;
+mod java;
 mod node;
 mod python;
 use python::words as python_words;
@@ -56,6 +57,7 @@ pub fn plan_image(spec: &BuildSpec, ctx: &Context) -> Result<Planned, BuildError
         Kind::Node => node::plan(&project)?,
         Kind::Rust => rust::plan(&project)?,
         Kind::Go => go::plan(&project)?,
+        Kind::Java => java::plan(&project)?,
         Kind::Binary => binary::plan(&project)?,
         Kind::Files => by_hand::plan(&project)?,
     };

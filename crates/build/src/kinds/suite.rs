@@ -8,16 +8,32 @@ pub struct Suite {
     pub python: (u32, u32),
     /// Major version of the package `nodejs`.
     pub node: u64,
+    /// The newest release of Java that is kept for all of the suite's time.
+    pub java: u32,
     /// Libraries whose time type grew carry `t64` in their package names.
     pub t64: bool,
 }
 
 const SUITES: &[Suite] = &[
-    Suite { names: &["bullseye", "oldoldstable"], glibc: (2, 31), python: (3, 9), node: 12, t64: false },
-    Suite { names: &["bookworm", "oldstable"], glibc: (2, 36), python: (3, 11), node: 18, t64: false },
-    Suite { names: &["trixie", "stable"], glibc: (2, 41), python: (3, 13), node: 20, t64: true },
-    Suite { names: &["jammy"], glibc: (2, 35), python: (3, 10), node: 12, t64: false },
-    Suite { names: &["noble"], glibc: (2, 39), python: (3, 12), node: 18, t64: true },
+    Suite {
+        names: &["bullseye", "oldoldstable"],
+        glibc: (2, 31),
+        python: (3, 9),
+        node: 12,
+        java: 17,
+        t64: false,
+    },
+    Suite {
+        names: &["bookworm", "oldstable"],
+        glibc: (2, 36),
+        python: (3, 11),
+        node: 18,
+        java: 17,
+        t64: false,
+    },
+    Suite { names: &["trixie", "stable"], glibc: (2, 41), python: (3, 13), node: 20, java: 21, t64: true },
+    Suite { names: &["jammy"], glibc: (2, 35), python: (3, 10), node: 12, java: 17, t64: false },
+    Suite { names: &["noble"], glibc: (2, 39), python: (3, 12), node: 18, java: 21, t64: true },
 ];
 
 impl Suite {

@@ -12,6 +12,7 @@ use super::args::{
 use super::image_text::{difference_text, gc_text, inspect_text, list_text};
 use super::reach;
 use super::screen::{Outcome, Screen};
+use crate::caches;
 use crate::home::Home;
 use build::ImageStore;
 use build::catalogue::{LOCAL, Stored, find, size_together, stored};
@@ -49,6 +50,9 @@ pub struct Collected {
     /// Packed layers and documents; their unpacked form comes on top.
     pub freed_bytes: u64,
     pub kept_bytes: u64,
+    /// Downloads and output of compilers that builds keep for later ones, and their bound.
+    pub cache_bytes: u64,
+    pub cache_max_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -198,6 +202,8 @@ async fn gc(screen: &Screen, home: &Home, args: &ImageGc) -> Outcome {
         kept: kept.len(),
         freed_bytes: swept.bytes,
         kept_bytes: size_together(kept.iter().copied()),
+        cache_bytes: caches::held(home).bytes,
+        cache_max_bytes: caches::most(&home.state)?.0,
     };
     match args.output.json {
         true => screen.json(&collected),

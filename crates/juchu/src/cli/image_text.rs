@@ -224,5 +224,7 @@ pub fn gc_text(collected: &Collected, screen: &Screen) -> String {
         false => write!(text, "{} images are gone, {freed} are free", collected.removed.len()),
     };
     let _ = writeln!(text, "; {} stay with {kept}", collected.kept);
+    let (held, most) = (Bytes(collected.cache_bytes), Bytes(collected.cache_max_bytes));
+    let _ = writeln!(text, "the caches of builds hold {held} of at most {most}");
     text
 }

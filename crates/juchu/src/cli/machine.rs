@@ -3,10 +3,11 @@
 use super::args::{Exec, Read, StackArgs};
 use super::screen::{Ended, Hue, Outcome, Paint, Screen, safe};
 use super::{Hooks, reach, target};
+use crate::caches;
 use crate::home::Home;
 use console::api::v1::EnterRequest;
 use console::client::ClientError;
-use model::{ErrorKind, Report};
+use model::{Bytes, ErrorKind, Report};
 use run::control::DaemonStatus;
 use run::engine::{ExecRequest, Lack};
 use serde::Serialize;
@@ -26,19 +27,22 @@ struct Checkup {
     lacks: Vec<Lack>,
     /// What builds Dockerfiles here: a program's path.
     dockerfiles: Option<PathBuf>,
+    /// What builds keep for later ones, and its bound.
+    cache_bytes: u64,
+    cache_max_bytes: u64,
 }
 
 /// Works without a daemon too: then this process looks at the machine itself.
 pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> Outcome {
     let path = env::var("PATH").unwrap_or_default();
     let dockerfiles = engines::dockerfile::find(&path).map(|tool| tool.path);
-    let checkup = match reach::running(home).await {
-        Ok(client) => {
-            Checkup { daemon: Some(client.daemon().await?), lacks: client.lacks().await?, dockerfiles }
-        }
-        Err(ClientError::NotRunning) => Checkup { daemon: None, lacks: (hooks.lacks)(home), dockerfiles },
+    let (daemon, lacks) = match reach::running(home).await {
+        Ok(client) => (Some(client.daemon().await?), client.lacks().await?),
+        Err(ClientError::NotRunning) => (None, (hooks.lacks)(home)),
         Err(error) => return Err(error.into()),
     };
+    let (cache_bytes, cache_max_bytes) = (caches::held(home).bytes, caches::most(&home.state)?.0);
+    let checkup = Checkup { daemon, lacks, dockerfiles, cache_bytes, cache_max_bytes };
     if args.output.json {
         screen.json(&checkup)?;
     } else {
@@ -74,6 +78,9 @@ impl Checkup {
             }
             None => format!("□ nothing here builds Dockerfiles; `{}` would\n", engines::dockerfile::INSTALL),
         };
+        let (held, most) = (Bytes(self.cache_bytes), Bytes(self.cache_max_bytes));
+        let icon = screen.out.on(Hue::Good, "●");
+        let _ = writeln!(text, "{icon} the caches of builds hold {held} of at most {most}");
         text
     }
 }
@@ -226,6 +233,8 @@ mod tests {
             daemon: None,
             lacks: vec![lack("no memory controller", true), lack("no swap", false)],
             dockerfiles: None,
+            cache_bytes: 3 << 20,
+            cache_max_bytes: 10 << 30,
         };
         insta::assert_snapshot!(checkup.text(&home, &screen()), @"
         □ the daemon is not running (home /var/lib/juchu); `juchu up` starts it
@@ -236,8 +245,9 @@ mod tests {
             memory limits are not in force
             hint: `mount -t cgroup2 none /sys/fs/cgroup`
         □ nothing here builds Dockerfiles; `apt install buildah runc` would
+        ● the caches of builds hold 3 MiB of at most 10 GiB
         ");
-        let fine = Checkup { daemon: None, lacks: vec![], dockerfiles: Some("/usr/bin/buildah".into()) };
+        let fine = Checkup { lacks: vec![], dockerfiles: Some("/usr/bin/buildah".into()), ..checkup };
         let text = fine.text(&home, &screen());
         assert!(text.contains("● this machine has everything"), "{text}");
         assert!(text.contains("● Dockerfiles are built by /usr/bin/buildah"), "{text}");

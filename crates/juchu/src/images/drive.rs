@@ -43,7 +43,11 @@ pub async fn obtain(
         let (say, redactor) = (Arc::clone(say), redactor.clone());
         Arc::new(move |text: String| say(redactor.text(&text)))
     };
-    let watch = Watch::new([place.state.clone(), order.cache.clone()]);
+    let watched = || Watch::new([place.state.clone(), order.cache.clone()]);
+    let mut watch = watched();
+    if super::room::make(&order, watch.held_before(), say)? {
+        watch = watched();
+    }
     let build = Build { order: &order, place, say, cancel, containers, watch: &watch, redactor: &redactor };
     let worker = Worker::start(&build).map_err(|e| Report::environment(format!("start a build: {e}")))?;
     if let Some(group) = &place.group {

@@ -7,6 +7,7 @@ mod drive;
 mod limits;
 pub mod place;
 mod recipe;
+mod room;
 mod secrets;
 mod turn;
 mod watch;

@@ -5,9 +5,8 @@
 //! written between two looks; a single file is bounded by the kernel (`RLIMIT_FSIZE`).
 
 use super::limits::{DISK_FLOOR, Exceeded};
+use build::caches::allocated;
 use model::Bytes;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,8 +14,6 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(250);
 /// Of the time, at most one part in so many is spent measuring.
 const REST: u32 = 10;
-/// More directories below each other are not looked at.
-const DEPTH_MAX: usize = 128;
 
 #[derive(Clone, Default)]
 pub struct Watch {
@@ -48,9 +45,15 @@ impl Watch {
         for directory in directories {
             // What lies in another watched directory is measured there.
             if !watched.iter().any(|other| directory.starts_with(&other.directory)) {
-                watched.push(Watched { before: size(&directory, 0), directory });
+                watched.push(Watched { before: allocated(&directory), directory });
             }
         }
+    }
+
+    /// What its directories held when they came.
+    pub fn held_before(&self) -> u64 {
+        let watched = self.watched.lock().expect("no holder of this lock can panic");
+        watched.iter().map(|one| one.before).sum()
     }
 
     pub fn also(&self, directories: impl IntoIterator<Item = PathBuf>) -> Also<'_> {
@@ -83,7 +86,7 @@ impl Drop for Also<'_> {
 }
 
 fn judge(all: &[Watched], limit: Bytes) -> Option<Exceeded> {
-    let written: u64 = all.iter().map(|one| size(&one.directory, 0).saturating_sub(one.before)).sum();
+    let written: u64 = all.iter().map(|one| allocated(&one.directory).saturating_sub(one.before)).sum();
     if written > limit.0 {
         return Some(Exceeded::Disk);
     }
@@ -96,20 +99,10 @@ fn free(directory: &Path) -> Option<Bytes> {
     Some(Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
 }
 
-/// What is allocated below a path, links not followed; what vanishes meanwhile counts for nothing.
-fn size(path: &Path, depth: usize) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
-    let own = meta.blocks() * 512;
-    if !meta.is_dir() || depth >= DEPTH_MAX {
-        return own;
-    }
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    own + entries.map(|entry| size(&entry.path(), depth + 1)).sum::<u64>()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[tokio::test]
     async fn what_was_there_before_does_not_count_and_what_is_written_does() {

@@ -114,6 +114,7 @@ pub fn cached_wheel(ctx: &Context, target: &Target, hashes: &[String]) -> Option
         fs::read_dir(directory).ok()?.flatten().find_map(|entry| {
             let name = WheelName::parse(entry.file_name().to_str()?)?;
             target.rank(&name)?;
+            crate::durable::touch(&entry.path());
             Wheel::at(entry.path(), sha256).ok()
         })
     })

@@ -14,7 +14,7 @@ use super::{Built, arguments, crates};
 use crate::BuildError;
 use crate::durable::create_directories;
 use crate::kinds::cache::Cache;
-use crate::kinds::draft::{Draft, link};
+use crate::kinds::draft::Draft;
 use crate::kinds::runner::RunMount;
 use crate::kinds::settings::{Project, kind_patterns};
 use crate::kinds::stage::{Stage, made_by_command};
@@ -152,11 +152,7 @@ impl Workplace<'_> {
             project,
             name: "cargo",
             packages: self.packages(),
-            // What scripts of maintainers would link.
-            files: vec![
-                link("/usr/local/bin/cc", "/usr/bin/gcc"),
-                link("/usr/local/bin/c++", "/usr/bin/g++"),
-            ],
+            files: Vec::new(),
             argv: [program].into_iter().chain(run.arguments.iter().cloned()).collect(),
             environment,
             working_dir: working_dir.to_str().expect("paths of a project are UTF-8"),

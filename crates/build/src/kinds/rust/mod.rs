@@ -62,7 +62,6 @@ fn keep(project: &Project, built: &Path) -> Result<Kept, BuildError> {
         fs::copy(built, &temporary).map_err(BuildError::io(format!("copy {}", built.display())))?;
         crate::durable::publish(&temporary, &path)?;
     }
-    crate::durable::touch(&path);
     Ok(Kept { path, digest })
 }
 
