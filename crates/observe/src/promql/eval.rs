@@ -2,7 +2,7 @@
 
 use super::ranges::{Window, live};
 use super::rows::{Row, Rows, unite};
-use super::{Answer, Query, QueryError, Settings, Value};
+use super::{Answer, QueryError, Settings, Value};
 use crate::values::{ABSENT, is_absent, is_live};
 use crate::{Labels, Matcher, NAME, Points, Samples, Series, Want, is_stale};
 use promql_parser::label::MatchOp;
@@ -381,7 +381,11 @@ impl Scope<'_> {
                 for series in self.select(&matrix.vs, start, end)? {
                     self.read(&*series, start, end, Want::Last, &mut points)?;
                     let (times_ms, values) = live(&points.times_ms, &points.values);
-                    let points = Points { times_ms, values, spacing_ms: 0 };
+                    let points = Points {
+                        times_ms: times_ms.into_owned(),
+                        values: values.into_owned(),
+                        spacing_ms: 0,
+                    };
                     answers.push(Answer { labels: series.labels().clone(), points });
                 }
             }
@@ -433,11 +437,4 @@ pub fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>, QueryError> {
     name.chain(others)
         .collect::<Result<_, _>>()
         .map_err(|error: crate::LabelError| QueryError::Parse(error.to_string()))
-}
-
-impl Query {
-    /// What all selectors of the query ask for, so that a caller can tell what it depends on.
-    pub fn text(&self) -> String {
-        self.expression.to_string()
-    }
 }

@@ -4,6 +4,7 @@
 //! compensated sums, its smoothing.
 
 use crate::values::is_live;
+use std::borrow::Cow;
 
 /// The samples of one range, marks of an end left out.
 #[derive(Debug, Clone, Copy)]
@@ -223,14 +224,14 @@ pub fn time_of(window: &Window<'_>, is_better: impl Fn(f64, f64) -> bool) -> f64
     window.times[best] as f64 / 1000.0
 }
 
-/// Without marks of an end.
-pub fn live(times: &[i64], values: &[f64]) -> (Vec<i64>, Vec<f64>) {
-    times
-        .iter()
-        .zip(values)
-        .filter(|(_, value)| is_live(**value))
-        .map(|(time, value)| (*time, *value))
-        .unzip()
+/// Without marks of an end; as they are where there are none.
+pub fn live<'a>(times: &'a [i64], values: &'a [f64]) -> (Cow<'a, [i64]>, Cow<'a, [f64]>) {
+    if values.iter().all(|value| is_live(*value)) {
+        return (times.into(), values.into());
+    }
+    let live = times.iter().zip(values).filter(|(_, value)| is_live(**value));
+    let (times, values): (Vec<i64>, Vec<f64>) = live.map(|(time, value)| (*time, *value)).unzip();
+    (times.into(), values.into())
 }
 
 #[cfg(test)]

@@ -176,8 +176,12 @@ fn part_of(want: Want) -> Part {
 }
 
 fn push_raw(times: &[i64], values: &[f64], want: Want, into: &mut Points) {
-    into.times_ms.reserve(times.len());
-    into.values.reserve(times.len());
+    let is_after = times.first().is_none_or(|first| into.times_ms.last().is_none_or(|last| last < first));
+    if is_after && want != Want::Count && !values.iter().any(|value| is_absent(*value)) {
+        into.times_ms.extend_from_slice(times);
+        into.values.extend_from_slice(values);
+        return;
+    }
     for (time, value) in times.iter().zip(values).filter(|(_, value)| !is_absent(**value)) {
         let is_counted = want == Want::Count && is_live(*value);
         into.push(*time, if is_counted { 1.0 } else { *value });
