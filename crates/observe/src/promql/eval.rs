@@ -307,6 +307,8 @@ impl Scope<'_> {
         function: &dyn Fn(usize, &Window<'_>) -> Option<f64>,
     ) -> Row {
         let is_open = self.shared.settings.ranges_open;
+        // Found once, so that each range of a counter need not look for resets that are not there.
+        let rises = values.is_sorted();
         let mut row = Row::empty(labels, self.steps());
         for (step, now) in self.grid.times().enumerate() {
             let end = moment.of(now);
@@ -315,7 +317,7 @@ impl Scope<'_> {
             let to = times.partition_point(|time| *time <= end);
             if from < to {
                 let (times, values) = (&times[from..to], &values[from..to]);
-                let window = Window { times, values, start, end, now, is_open };
+                let window = Window { times, values, start, end, now, is_open, rises };
                 row.values[step] = function(step, &window).unwrap_or(ABSENT);
             }
         }

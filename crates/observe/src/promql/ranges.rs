@@ -17,6 +17,8 @@ pub struct Window<'a> {
     /// The time of the step, which `offset` moves the range away from.
     pub now: i64,
     pub is_open: bool,
+    /// Whether no value of the whole series is less than the one before it.
+    pub rises: bool,
 }
 
 /// A sum with the part that was rounded away.
@@ -120,7 +122,7 @@ pub fn extrapolated(window: &Window<'_>, change: Change) -> Option<f64> {
     }
     let is_counter = change != Change::Delta;
     let mut result = values[values.len() - 1] - values[0];
-    if is_counter {
+    if is_counter && !window.rises {
         result += values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
     }
     let seconds = |ms: i64| ms as f64 / 1000.0;
@@ -240,8 +242,15 @@ mod tests {
 
     #[test]
     fn a_rate_is_carried_to_the_ends_of_its_range() {
-        let window =
-            |times, values| Window { times, values, start: 0, end: 60_000, now: 60_000, is_open: false };
+        let window = |times, values| Window {
+            times,
+            values,
+            start: 0,
+            end: 60_000,
+            now: 60_000,
+            is_open: false,
+            rises: false,
+        };
         let rate =
             extrapolated(&window(&[5000, 15_000, 25_000, 55_000], &[5.0, 15.0, 2.0, 32.0]), Change::Rate);
         // 10 + 2 + 30 in 50 s, carried 5 s to each end.
