@@ -31,13 +31,17 @@ pub const PACKAGES: &[Package] = &[
     installed("runc", "the OCI runtime that ours is compared with"),
     installed("pebble", "an authority for tests that certificates are ordered from"),
     installed("buildah", "builds Dockerfiles for us"),
-    installed("python3-venv", "holds the validators below"),
+    installed("nghttp2-client", "asks the gateway in HTTP/2"),
+    installed("python3-venv", "holds the validators and the clients below"),
     unpacked("docker-registry", "a registry to pull images from"),
     unpacked("prometheus", "answers the same questions about the same measurements"),
 ];
 
 /// From PyPI: they check documents of ours by the public schemas.
 const VALIDATORS: [&str; 2] = ["cyclonedx-python-lib[json-validation]==11.12.0", "spdx-tools==0.8.5"];
+
+/// From PyPI: clients and servers of HTTP/2 and gRPC that speak with the gateway.
+const HTTP2_PEERS: [&str; 2] = ["grpcio==1.85.1", "httpx[http2]==0.28.1"];
 
 /// What benches compare ours with, and the libraries it needs. Never installed itself: that would
 /// start services.
@@ -105,28 +109,26 @@ pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     if !names.is_empty() {
         install(&names)?;
     }
-    if let Err(error) = provide_validators() {
-        eprintln!("warning: tests that need validators from PyPI will be skipped: {error}");
+    for (name, wanted) in [("validators", VALIDATORS), ("peers", HTTP2_PEERS)] {
+        if let Err(error) = provide_python(name, &wanted) {
+            eprintln!("warning: tests that need {name} from PyPI will be skipped: {error}");
+        }
     }
     let programs = |package: &Package| Ok(unpack(package.name, "usr/bin")?.join("usr/bin"));
     missing().filter(|p| p.unpacked).map(programs).collect()
 }
 
-/// The validators in an environment of their own. Without them the tests that call them are skipped.
-fn provide_validators() -> Outcome {
+/// An environment with these packages. Without them the tests that call them are skipped.
+fn provide_python(name: &str, wanted: &[&str]) -> Outcome {
     let root = workspace::root();
-    let directory = root.join("target/xtask/validators");
-    let done = directory.join(format!("done-{}", VALIDATORS.join("-").replace(['[', ']', '='], "_")));
+    let directory = root.join("target/xtask").join(name);
+    let done = directory.join(format!("done-{}", wanted.join("-").replace(['[', ']', '='], "_")));
     if done.exists() {
         return Ok(());
     }
     process::run(&root, "python3", &["-m", "venv", &directory.to_string_lossy()])?;
     let pip = directory.join("bin/pip").to_string_lossy().into_owned();
-    process::run(
-        &root,
-        &pip,
-        &[&["install", "-q", "--disable-pip-version-check"], &VALIDATORS[..]].concat(),
-    )?;
+    process::run(&root, &pip, &[&["install", "-q", "--disable-pip-version-check"], wanted].concat())?;
     Ok(std::fs::write(done, "")?)
 }
 

@@ -55,6 +55,15 @@ fn a_port_speaks_what_app_protocol_or_the_service_says() {
     let protocol = |s: &Service| s.ports.iter().map(|p| p.protocol).collect::<Vec<_>>();
     check("ports: [{target: 1, app_protocol: http}, 2]", protocol, "[Http, Auto]");
     check("ports: [{target: 1, app_protocol: http}, 2]\nx-juchu: {protocol: tcp}", protocol, "[Http, Tcp]");
+    let http2 =
+        |s: &Service| (s.policy.gateway.traffic.http2, s.ports.iter().map(|p| p.http2).collect::<Vec<_>>());
+    check(
+        "ports: [{target: 1, app_protocol: grpc}, {target: 2, app_protocol: h2c}, 3]",
+        http2,
+        "(false, [true, true, false])",
+    );
+    check("ports: [{target: 1, app_protocol: http2}]", protocol, "[Http]");
+    check("x-juchu: {gateway: {protocol: grpc}}", http2, "(true, [])");
 }
 
 #[test]

@@ -88,6 +88,7 @@ pub struct Access<'a> {
     pub fault: Option<&'static str>,
     /// Of HTTP.
     pub version: &'static str,
+    pub grpc_status: Option<u32>,
 }
 
 /// What one thread has not handed over yet.
@@ -155,7 +156,11 @@ fn push_access(out: &mut Vec<u8>, access: &Access<'_>) {
     text(",\"id\":", access.id);
     text(",\"fault\":", access.fault.unwrap_or_default().as_bytes());
     let Access { revision, listener, status, bytes_in, bytes_out, micros, .. } = access;
-    // Writing to memory cannot fail.
+    if let Some(status) = access.grpc_status {
+        // Writing to memory cannot fail.
+        let _ = write!(out, ",\"grpc_status\":{status}");
+    }
+    // As it cannot here.
     let _ = writeln!(
         out,
         ",\"revision\":{revision},\"listener\":\"{listener}\",\"status\":{status},\"bytes_in\":{bytes_in},\"bytes_out\":{bytes_out},\"duration_us\":{micros}}}"
@@ -313,6 +318,7 @@ mod tests {
                 micros: 3,
                 fault: Some("no instance is ready"),
                 version: "2",
+                grpc_status: Some(14),
             },
         );
         let line: serde_json::Value = serde_json::from_slice(&out).expect("a line is JSON");
@@ -320,6 +326,7 @@ mod tests {
             (&line["path"], &line["host"], &line["status"]),
             (&"/login".into(), &"a\"b\\".into(), &503.into())
         );
+        assert_eq!((&line["http"], &line["grpc_status"]), (&"2".into(), &14.into()));
         assert!(!String::from_utf8_lossy(&out).contains("secret"));
     }
 

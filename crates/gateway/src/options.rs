@@ -81,6 +81,10 @@ pub const MAX_STREAMS_OF_THREAD: usize = 32_768;
 /// Bytes of requests' bodies that may be on their way in one stream and in one connection.
 pub const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
 pub const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams on one connection to an instance, fewer where it says so; further requests open another.
+pub const MAX_UPSTREAM_STREAMS: u32 = 100;
+/// Bytes of an instance's answer that may be on their way in one stream.
+pub const HTTP2_UPSTREAM_WINDOW: u32 = 64 * 1024;
 /// Bytes of one stream that wait for the socket.
 pub const HTTP2_SEND_BUFFER: usize = 32 * 1024;
 /// Streams of one connection that were reset and are still remembered: by the client before they

@@ -8,6 +8,7 @@ use crate::hold::Held;
 use crate::http;
 use crate::http::connection::Client;
 use crate::http::pool::Pool;
+use crate::http2::pool::Http2Pool;
 use crate::log::{Log, ThreadLog};
 use crate::options::Limits;
 use crate::proxy::{self, Peer};
@@ -124,6 +125,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pub registry: Rc<Registry>,
     pub pool: Pool,
+    pub http2: Http2Pool,
     pub held: Rc<Held>,
     pub random: Random,
     pub log: ThreadLog,
@@ -145,6 +147,12 @@ impl Worker {
         }
         let now_ms = self.registry.clock().now_ms();
         self.planned.set(drain::look(&self.registry, &snapshot.draining, retiring, now_ms, &self.random));
+    }
+    /// Lets idle connections to instances go.
+    fn sweep_upstreams(&self) {
+        let now_ms = self.registry.clock().now_ms();
+        self.pool.sweep(now_ms, &self.shared.limits);
+        self.http2.sweep(now_ms, &self.shared.limits);
     }
     /// A message; too many in one second are left out.
     pub fn say(&self, message: &str) {
@@ -177,6 +185,7 @@ fn run(
         index,
         registry: Rc::new(Registry::new(shared.started, shared.open[index].clone())),
         pool: Pool::default(),
+        http2: Http2Pool::default(),
         held: Rc::default(),
         random: Random::new(),
         log: shared.log.of_thread(),
@@ -206,7 +215,7 @@ async fn obey(worker: &Rc<Worker>, mut received: mpsc::Receiver<Command>) {
             }
             Command::Sync(done) => {
                 worker.registry.clock().refresh();
-                worker.pool.sweep(worker.registry.clock().now_ms(), &worker.shared.limits);
+                worker.sweep_upstreams();
                 worker.drain();
                 worker.held.table_arrived();
                 // Nobody waits any more when the control thread has given up on us.
@@ -241,7 +250,7 @@ async fn until_empty(worker: Rc<Worker>, done: oneshot::Sender<()>) {
 /// Ten times a second while there is anything: deadlines, old upstream connections, log lines.
 async fn sweep(worker: Rc<Worker>) {
     loop {
-        if worker.registry.count() == 0 && worker.pool.is_empty() {
+        if worker.registry.count() == 0 && worker.pool.is_empty() && worker.http2.is_empty() {
             worker.log.flush();
             buffer::trim();
             worker.registry.changed().await;
@@ -249,7 +258,7 @@ async fn sweep(worker: Rc<Worker>) {
         tokio::time::sleep(SWEEP).await;
         worker.registry.sweep();
         worker.drain();
-        worker.pool.sweep(worker.registry.clock().now_ms(), &worker.shared.limits);
+        worker.sweep_upstreams();
         worker.log.flush();
     }
 }
@@ -367,6 +376,7 @@ impl Acceptor {
             generation,
             peer: Peer::new(peer),
             buf: Buf::default(),
+            grpc_status: Cell::default(),
             stream: ClientStream::Plain(stream),
             worker,
         };

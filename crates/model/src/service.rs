@@ -190,6 +190,9 @@ pub struct PublishedPort {
     /// From `app_protocol` or `x-juchu`.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Instances speak HTTP/2 here, from the first byte on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub http2: bool,
 }
 
 fn is_no_port(port: &u16) -> bool {

@@ -28,6 +28,9 @@ pub struct Traffic {
     /// Every connection to an instance begins with a head that says for whom it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyVersion>,
+    /// Instances are spoken to in HTTP/2 from the first byte on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub http2: bool,
 }
 
 impl Traffic {

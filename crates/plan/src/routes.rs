@@ -212,12 +212,16 @@ fn backend(
     if !table.backends.contains_key(&id) {
         let endpoints = endpoints(stack, service, port);
         let sends = service.policy.gateway.proxy.sends(port).filter(|_| transport == Transport::Tcp);
+        let speaks_http2 =
+            service.ports.iter().any(|p| p.http2 && p.target == port && p.transport == transport);
+        let declared = service.policy.gateway.traffic.clone();
+        let http2 = declared.http2 || speaks_http2;
         table.backends.insert(
             id.clone(),
             Backend {
                 endpoints,
                 hold_ms: service.policy.hold.unwrap_or_default().0,
-                traffic: Traffic { proxy: sends, ..service.policy.gateway.traffic.clone() },
+                traffic: Traffic { proxy: sends, http2, ..declared },
             },
         );
     }

@@ -71,6 +71,7 @@ fn published(mut this: Service, port: u16) -> Service {
         published_last: 0,
         transport,
         protocol,
+        http2: false,
     });
     this
 }

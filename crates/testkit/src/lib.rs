@@ -11,7 +11,7 @@ mod temp;
 mod wait;
 
 pub use busybox::busybox_static;
-pub use needs::{needs, python_with_validators, require_root};
+pub use needs::{needs, python_with_peers, python_with_validators, require_root};
 pub use netns::{Netns, NetnsGuard};
 pub use process::{ProcessGuard, StrangerGuard};
 pub use temp::TempDir;

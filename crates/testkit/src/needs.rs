@@ -29,12 +29,22 @@ pub fn needs(binary: &str, package: &str) -> Option<PathBuf> {
 /// A Python with the validators that `cargo xtask test` installs below `target`.
 #[must_use = "return from the test when this is None"]
 pub fn python_with_validators() -> Option<PathBuf> {
+    python_with("validators")
+}
+
+/// A Python with clients and servers of HTTP/2 and gRPC, from the same place.
+#[must_use = "return from the test when this is None"]
+pub fn python_with_peers() -> Option<PathBuf> {
+    python_with("peers")
+}
+
+fn python_with(what: &str) -> Option<PathBuf> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let python = PathBuf::from(root).join("target/xtask/validators/bin/python3");
+    let python = PathBuf::from(root).join("target/xtask").join(what).join("bin/python3");
     if python.is_file() {
         return Some(python);
     }
-    missing(&current_test(), "validators from PyPI", "cargo xtask test");
+    missing(&current_test(), &format!("{what} from PyPI"), "cargo xtask test");
     None
 }
 

@@ -51,6 +51,7 @@ static RELEASES: Object = lenient(&[on("keep", Int), on("disk_floor", Size)]);
 /// Strict: who reads a route must be able to trust it.
 static GATEWAY: Object = strict(&[
     on("routes", List(&Shape::Object(&ROUTE))),
+    on("protocol", Word(&["http", "h2c", "grpc"])),
     on("timeouts", Shape::Object(&TIMEOUTS)),
     on("retries", Shape::Object(&RETRIES)),
     on("breaker", Either(&[Word(&["off"]), Shape::Object(&BREAKER)])),

@@ -53,12 +53,15 @@ fn port(node: &Node, protocol: Protocol, sink: &mut Sink) -> Option<PublishedPor
         text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"))
     });
     let (published, published_last) = published(node, sink)?;
-    let protocol = match text(node, "app_protocol").as_deref() {
+    let app_protocol = text(node, "app_protocol");
+    let http2 = matches!(app_protocol.as_deref(), Some("h2c" | "grpc" | "http2" | "kubernetes.io/h2c"));
+    let protocol = match app_protocol.as_deref() {
         Some("http") => Protocol::Http,
+        _ if http2 => Protocol::Http,
         Some("tcp") => Protocol::Tcp,
         _ => protocol,
     };
-    Some(PublishedPort { target, published, published_last, host_ip, transport, protocol })
+    Some(PublishedPort { target, published, published_last, host_ip, transport, protocol, http2 })
 }
 
 fn transport(node: &Node, sink: &mut Sink) -> Option<Transport> {

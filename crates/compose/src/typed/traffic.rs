@@ -22,6 +22,7 @@ pub(super) fn traffic(node: &Node, sink: &mut Sink) -> Traffic {
         faults: items("faults").iter().filter_map(|node| fault(node, sink)).collect(),
         limit: node.get("limit").and_then(|node| limit::limit(node, sink)),
         queue: limit::queue(node, sink),
+        http2: matches!(text(node, "protocol").as_deref(), Some("h2c" | "grpc")),
         priority: node.get("priority").and_then(|node| limit::priority(node, sink)),
         // By port, which the route table knows.
         proxy: None,

@@ -13,6 +13,7 @@ use crate::snapshot::{Backend, ListenerId, Route};
 use crate::stream::{self, ClientStream};
 use crate::watch::{Registered, Retiring, Side};
 use crate::worker::Worker;
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Client {
     pub backend: Arc<Backend>,
     pub generation: u64,
     pub peer: Peer,
+    /// How the call that is answered at the moment ended, if it is one by gRPC.
+    pub grpc_status: Cell<Option<u32>>,
 }
 
 impl Client {
@@ -224,5 +227,6 @@ pub async fn refused(client: &mut Client, refusal: Refusal) {
         micros: 0,
         fault: Some(refusal.reason),
         version: client.stream.http_version(),
+        grpc_status: None,
     });
 }

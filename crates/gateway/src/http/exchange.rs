@@ -4,6 +4,7 @@ use super::admission::{self, KeptOut};
 use super::answer;
 use super::connection::Client;
 use super::field;
+use super::grpc;
 use super::line::{self, NoSeat};
 use super::pool::Upstream;
 use super::request::{Refusal, Request};
@@ -12,8 +13,10 @@ use super::transfer::{Ends, Fault, Rules, Transfer};
 use super::websocket;
 use crate::buffer::{Buf, Scratch};
 use crate::hold::{self, NoPlace, Woken};
+use crate::http2::upstream::Http2Upstream;
 use crate::log::Access;
-use crate::options::MAX_ATTEMPTS;
+use crate::options::{Limits, MAX_ATTEMPTS};
+use crate::policy::Policy;
 use crate::policy::breaker::Standing;
 use crate::proxy::{self, Peer};
 use crate::rules::{Action, Rule};
@@ -122,7 +125,7 @@ async fn turned_away(
     let KeptOut { refusal, retry_after_s } = kept_out;
     let keep = keeps(client, request);
     let mut out = Vec::new();
-    answer::write(refusal, Some(&head[request.id.clone()]), request.head, !keep, retry_after_s, &mut out);
+    refusal_of(request, head, refusal, (!keep, retry_after_s), &mut out);
     let sent = send(client, &out).await;
     let finished =
         Finished { status: refusal.status, bytes_in: 0, bytes_out: sent, fault: Some(refusal.reason) };
@@ -311,7 +314,7 @@ async fn attempt(
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => match connect(client, &work).await {
+        None => match connect_for_http(client, &work).await {
             Ok(upstream) => upstream,
             Err(_) => return not_connected(client, request, &work),
         },
@@ -330,7 +333,7 @@ async fn attempt(
     };
     let rules = Rules {
         answered: policy.limit.is_some().then_some(&answered),
-        response: policy.response.unwrap_or(limits.response_header),
+        response: patience(request, policy, limits),
         idle: policy.idle.unwrap_or(limits.response_idle),
         stall: policy.breaker.as_ref().map(|breaker| Duration::from_millis(breaker.stall_ms)),
         is_stalled: &is_stalled,
@@ -345,16 +348,34 @@ async fn attempt(
     };
     let result = transfer.run(head, ends).await;
     let summary = Summary::of(&transfer, request, first, reused);
-    if matches!(result, Err(Fault::UpstreamSlow)) {
-        let limit = policy.response.unwrap_or(limits.response_header);
+    let limit = patience(request, policy, limits);
+    let is_late = matches!(result, Err(Fault::UpstreamSlow));
+    // Who gives a call hardly any time learns nothing about the instance.
+    let is_hasty = is_late && request.call.timeout == Some(limit);
+    if is_late && !is_hasty {
         seat::answered(&turn.seat, limit, true, false, worker.registry.clock().now_ms());
     }
-    judge(client, &work, result.as_ref().map(|response| response.status));
+    client.grpc_status.set(transfer.grpc_status.get());
+    if !is_hasty {
+        judge(client, &work, result.as_ref().map(|response| response.status));
+    }
     match result {
         Ok(response) if response.status == 101 => relay(client, upstream, work, response, summary).await,
         Ok(response) => complete(client, upstream, &work, response, summary),
         Err(_) if client.watch.is_cut() => failed(client, &work, Fault::Cut, summary),
         Err(fault) => failed(client, &work, fault, summary),
+    }
+}
+
+/// How long an answer's head is waited for. That of a call comes with its first message, whenever
+/// that is, but not after the call's own time.
+fn patience(request: &Request, policy: &Policy, limits: &Limits) -> Duration {
+    match request.call.is_one {
+        true => {
+            let most = policy.response.unwrap_or(limits.response_idle);
+            request.call.timeout.map_or(most, |timeout| most.min(timeout))
+        }
+        false => policy.response.unwrap_or(limits.response_header),
     }
 }
 
@@ -365,14 +386,20 @@ fn judge(client: &Client, work: &Work, result: Result<u16, &Fault>) {
     let failed = match result {
         Ok(status) => {
             endpoint.answers(now);
-            status >= 500
+            status >= 500 || client.grpc_status.get().is_some_and(grpc::is_failure)
         }
         Err(Fault::ClientGone | Fault::ClientSlow | Fault::ClientBad(_) | Fault::Cut) => return,
         Err(Fault::Declined(_)) => {
             endpoint.answers(now);
             true
         }
-        Err(Fault::UpstreamGone | Fault::UpstreamSlow | Fault::UpstreamBad(_) | Fault::Stalled) => true,
+        Err(
+            Fault::UpstreamGone
+            | Fault::UpstreamRefused
+            | Fault::UpstreamSlow
+            | Fault::UpstreamBad(_)
+            | Fault::Stalled,
+        ) => true,
     };
     let Some(settings) = &client.backend.policy.breaker else { return };
     let instance = &endpoint.instance;
@@ -416,6 +443,8 @@ struct Summary {
     harmless: bool,
     /// The same, and it was not done before.
     repeatable: bool,
+    /// Nothing of the request's body was read.
+    unread: bool,
     reused: bool,
     status: u16,
     bytes_in: u64,
@@ -432,6 +461,7 @@ impl Summary {
             // Only once: a request that kills its instance must not get to kill them all.
             harmless,
             repeatable: first && harmless,
+            unread: !transfer.consumed.get(),
             reused,
             status: transfer.status.get(),
             bytes_in: transfer.bytes_in.get(),
@@ -450,10 +480,35 @@ fn pooled(client: &Client, request: &Request, work: &Work) -> Option<Upstream> {
     if client.backend.policy.proxy.is_some() {
         return None;
     }
+    if client.backend.policy.http2 {
+        return worker.http2.take(&work.endpoint).map(over_http2);
+    }
     let limits = &worker.shared.limits;
     let repeatable = request.idempotent && !has_body(request);
     let max_idle = if repeatable { limits.upstream_idle } else { limits.upstream_idle_unsafe };
     worker.pool.take(&work.endpoint, worker.registry.clock().now_ms(), max_idle)
+}
+
+fn over_http2(stream: Http2Upstream) -> Upstream {
+    Upstream { stream: UpstreamStream::Http2(Box::new(stream)), buf: Buf::default() }
+}
+
+/// Opens a connection for a request.
+async fn connect_for_http(client: &Client, work: &Work) -> io::Result<Upstream> {
+    let upstream = connect(client, work).await?;
+    match upstream.stream {
+        UpstreamStream::Plain(socket) if client.backend.policy.http2 => {
+            // Where it is told for whom a connection is, it is for nobody else.
+            let shared = client.backend.policy.proxy.is_none();
+            let (watch, limits) = (&client.watch, &client.worker.shared.limits);
+            watch.arm(Side::Output, limits.connect);
+            let mut opening = pin!(client.worker.http2.open(&work.endpoint, socket, shared));
+            let opened = watch.guard(Side::Output, |cx| opening.as_mut().poll(cx)).await;
+            watch.disarm(Side::Output);
+            opened.map(over_http2)
+        }
+        _ => Ok(upstream),
+    }
 }
 
 /// Opens a connection to the instance within the limit.
@@ -524,6 +579,7 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
         Fault::ClientSlow => (408, "the request body came too slowly"),
         Fault::ClientBad(reason) => (400, reason),
         Fault::UpstreamGone => (502, "the instance closed the connection without an answer"),
+        Fault::UpstreamRefused => (503, "the instance refused the request"),
         Fault::UpstreamSlow => (504, "the instance did not answer in time"),
         Fault::UpstreamBad(reason) => (502, reason),
         Fault::Stalled => (504, "the instance was tried again and did not answer"),
@@ -545,6 +601,7 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
     let again = (unanswered && (others || (summary.reused && fault == Fault::UpstreamGone)))
         // Both were given up for the sake of another attempt.
         || matches!(fault, Fault::Declined(_))
+        || (fault == Fault::UpstreamRefused && summary.unread)
         || (fault == Fault::Stalled && summary.harmless && others);
     let (body_unread, bytes_in) = (!summary.request_done, summary.bytes_in);
     Attempt::Failed {
@@ -598,7 +655,10 @@ async fn finish(
         }
         Attempt::Failed { refusal, body_unread, bytes_in, .. } => {
             let close = body_unread || !request.keep_alive || client.watch.retires();
-            let sent = refuse(client, refusal, Some(&head[request.id.clone()]), request.head, close).await;
+            let mut out = Scratch::take();
+            let retry_after_s = (refusal.status == 503).then_some(RETRY_AFTER_S);
+            refusal_of(request, head, refusal, (close, retry_after_s), &mut out);
+            let sent = send(client, &out).await;
             let next = if close { Next::Linger } else { Next::Keep };
             (next, refusal.status, bytes_in, sent, Some(refusal.reason))
         }
@@ -659,7 +719,23 @@ fn note(
         micros,
         fault,
         version: client.stream.http_version(),
+        grpc_status: client.grpc_status.take(),
     });
+}
+
+/// Appends the answer to a request that is refused, as its protocol has it.
+fn refusal_of(
+    request: &Request,
+    head: &[u8],
+    refusal: Refusal,
+    (close, retry_after_s): (bool, Option<u64>),
+    out: &mut Vec<u8>,
+) {
+    let id = Some(&head[request.id.clone()]);
+    match request.call.is_one {
+        true => grpc::refuse(refusal, request.call, id, close, out),
+        false => answer::write(refusal, id, request.head, close, retry_after_s, out),
+    }
 }
 
 /// Writes an answer of the gateway's own; returns its length.

@@ -71,6 +71,7 @@ pub async fn give(client: &mut Client, lead: &Lead, request: &Request, head: &[u
         micros: 0,
         fault: None,
         version: client.stream.http_version(),
+        grpc_status: None,
     });
     match sent {
         Err(_) => Next::Abort,

@@ -9,6 +9,7 @@ pub mod events;
 pub mod exchange;
 pub mod field;
 pub mod frames;
+pub mod grpc;
 pub mod lead;
 pub mod line;
 pub mod pool;

@@ -57,7 +57,8 @@ impl Pool {
         if !upstream.buf.is_empty() || endpoint.closed.load(Relaxed) {
             return;
         }
-        let UpstreamStream::Plain(stream) = upstream.stream;
+        // A stream of HTTP/2 carries one request, and its connection was never away.
+        let UpstreamStream::Plain(stream) = upstream.stream else { return };
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves
             .entry(endpoint.number)

@@ -5,6 +5,7 @@
 
 use super::Body;
 use super::field::{self, Kind, Options};
+use super::grpc::Call;
 use crate::options::{MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use crate::rules::{self, Rule, Rules};
 use crate::snapshot::Random;
@@ -71,6 +72,8 @@ pub struct Request {
     /// The rule that takes it, and what makes requests go the same way as it.
     pub rule: Option<Arc<Rule>>,
     pub key: Option<u64>,
+    /// What it says of a call by gRPC.
+    pub call: Call,
     /// Host and target as the client gave them, where the rule changes them.
     pub given: Option<Box<(Vec<u8>, Vec<u8>)>>,
 }
@@ -185,6 +188,7 @@ struct Fields<'a> {
     forwarded_proto: Option<&'a [u8]>,
     forwarded_host: Option<&'a [u8]>,
     id: Option<&'a [u8]>,
+    call: Call,
 }
 
 impl<'a> Fields<'a> {
@@ -201,6 +205,7 @@ impl<'a> Fields<'a> {
             forwarded_proto: None,
             forwarded_host: None,
             id: None,
+            call: Call::default(),
         };
         for (header, kind) in headers.iter().zip(&mut fields.kinds) {
             *kind = field::kind(header.name);
@@ -209,6 +214,8 @@ impl<'a> Fields<'a> {
             let kind = fields.kinds[index];
             if kind != Kind::Pass {
                 fields.take(kind, header, http10)?;
+            } else {
+                fields.call.look(header.name, header.value);
             }
         }
         fields.check_host(http10)?;
@@ -405,6 +412,7 @@ impl Writer<'_> {
             given: self.given(),
             rule: self.rule.cloned(),
             key: self.key,
+            call: self.fields.call,
         })
     }
 

@@ -3,6 +3,7 @@
 
 use super::Body;
 use super::field::{self, Kind, Options};
+use super::grpc;
 use crate::options::MAX_FIELDS;
 use httparse::Header;
 use model::rule::HeaderEdits;
@@ -32,6 +33,8 @@ pub struct Response {
     pub events: bool,
     /// The protocol changes to WebSocket.
     pub websocket: bool,
+    /// The status of a call by gRPC that ends with its head.
+    pub grpc_status: Option<u32>,
 }
 
 /// Parses the head that is all of `head` and appends the client's head to `out`. An error says
@@ -71,6 +74,7 @@ struct Fields<'a> {
     upgrade: Option<&'a [u8]>,
     events: bool,
     encoded: bool,
+    grpc_status: Option<u32>,
 }
 
 impl<'a> Fields<'a> {
@@ -82,6 +86,7 @@ impl<'a> Fields<'a> {
             upgrade: None,
             events: false,
             encoded: false,
+            grpc_status: None,
         };
         for (index, header) in headers.iter().enumerate() {
             let kind = field::kind(header.name);
@@ -107,6 +112,9 @@ impl<'a> Fields<'a> {
                     && matches!(value.get(EVENTS.len()), None | Some(b';' | b' ' | b'\t'));
             }
             16 if header.name.eq_ignore_ascii_case("content-encoding") => self.encoded = true,
+            11 if header.name.eq_ignore_ascii_case("grpc-status") => {
+                self.grpc_status = grpc::status(header.value);
+            }
             _ => {}
         }
     }
@@ -151,6 +159,7 @@ impl<'a> Fields<'a> {
             reusable: persistent && !stray && body != Body::UntilClose && status != 101,
             keep_client: asked.keep_alive && !ends_by_close,
             events: self.events && !self.encoded,
+            grpc_status: self.grpc_status,
             websocket: status == 101
                 && self.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")),
         }

@@ -4,6 +4,7 @@
 use super::Body;
 use super::chunked::{self, Chunked, Into};
 use super::field;
+use super::grpc;
 use super::request::Request;
 use super::response::{self, Asked, Response};
 use crate::buffer::{BUFFER_BYTES, Buf, Scratch};
@@ -28,6 +29,8 @@ pub enum Fault {
     /// The request's body is framed wrongly.
     ClientBad(&'static str),
     UpstreamGone,
+    /// The instance has surely not done anything about the request.
+    UpstreamRefused,
     UpstreamSlow,
     /// The response is framed wrongly.
     UpstreamBad(&'static str),
@@ -58,6 +61,8 @@ pub struct Transfer<'a> {
     pub status: Cell<u16>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
+    /// How a call by gRPC ended at the instance.
+    pub grpc_status: Cell<Option<u32>>,
     /// When the request was on its way completely.
     sent_ms: Cell<u64>,
     /// The same to the microsecond, where somebody asks for it.
@@ -113,6 +118,7 @@ impl<'a> Transfer<'a> {
             status: Cell::new(0),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            grpc_status: Cell::new(None),
             sent_ms: Cell::new(0),
             sent_at: Cell::new(None),
             half_closed: Cell::new(false),
@@ -130,7 +136,7 @@ impl<'a> Transfer<'a> {
             if sending {
                 match up.as_mut().poll(cx) {
                     // An upstream that stops reading may have answered already.
-                    Poll::Ready(Fault::UpstreamGone) => {
+                    Poll::Ready(Fault::UpstreamGone | Fault::UpstreamRefused) => {
                         sending = false;
                         self.half_closed.set(true);
                         self.watch.arm(Side::Output, self.limits.half_closed);
@@ -258,7 +264,7 @@ impl<'a> Transfer<'a> {
         stream::write_all(self.watch, Side::Input, write, data, self.limits.write_stall).await.map_err(
             |error| match error.kind() {
                 io::ErrorKind::TimedOut => Fault::UpstreamSlow,
-                _ => Fault::UpstreamGone,
+                _ => upstream_fault(&error),
             },
         )
     }
@@ -288,7 +294,7 @@ impl<'a> Transfer<'a> {
         self.arm_upstream(wait);
         stream::fill(self.watch, Side::Output, read, buf, limit).await.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Fault::UpstreamSlow,
-            _ => Fault::UpstreamGone,
+            _ => upstream_fault(&error),
         })
     }
 
@@ -310,6 +316,7 @@ impl<'a> Transfer<'a> {
     ) -> Result<Response, Fault> {
         let (response, mut out) = self.response_head(read, buf, write).await?;
         self.status.set(response.status);
+        self.grpc_status.set(response.grpc_status);
         if let Some(answered) = self.rules.answered {
             answered(self.sent_at.get().map(|sent| sent.elapsed()).unwrap_or_default(), &response);
         }
@@ -446,6 +453,9 @@ impl<'a> Transfer<'a> {
             buf.consume(taken.map_err(Fault::UpstreamBad)?);
             drop(out);
             if chunked.is_done() {
+                if self.request.call.is_one {
+                    self.grpc_status.set(grpc::status_in(chunked.trailers()));
+                }
                 return Ok(());
             }
             if self.await_upstream(read, buf, BUFFER_BYTES, self.rules.idle).await? == 0 {
@@ -478,8 +488,19 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// What an instance's connection broke by, see [`crate::http2`] for the kinds a socket does not know.
+fn upstream_fault(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Fault::UpstreamRefused,
+        io::ErrorKind::InvalidData => Fault::UpstreamBad("the instance does not keep to HTTP/2"),
+        io::ErrorKind::InvalidInput => Fault::UpstreamBad("the request cannot be said in HTTP/2"),
+        _ => Fault::UpstreamGone,
+    }
+}
+
 /// How fast a client must send its body.
 struct Pace {
+    window: Duration,
     window_end_ms: u64,
     received: u64,
     enough: u64,
@@ -487,10 +508,12 @@ struct Pace {
 
 impl Pace {
     fn new(transfer: &Transfer<'_>) -> Self {
-        let window_end_ms = transfer.watch.after(transfer.limits.body_progress);
+        // Calls may be conversations, in which either side is silent as long as it likes.
+        let is_call = transfer.request.call.is_one;
+        let window = if is_call { transfer.rules.idle } else { transfer.limits.body_progress };
         // Between services a slow stream is a way of working, from outside it is an attack.
-        let enough = if transfer.public { transfer.limits.min_progress } else { 1 };
-        Self { window_end_ms, received: 0, enough }
+        let enough = if transfer.public && !is_call { transfer.limits.min_progress } else { 1 };
+        Self { window, window_end_ms: transfer.watch.after(window), received: 0, enough }
     }
     async fn fill(
         &mut self,
@@ -505,7 +528,7 @@ impl Pace {
                 self.received += count as u64;
                 if self.received >= self.enough {
                     self.received = 0;
-                    self.window_end_ms = transfer.watch.after(transfer.limits.body_progress);
+                    self.window_end_ms = transfer.watch.after(self.window);
                 }
                 Ok(())
             }

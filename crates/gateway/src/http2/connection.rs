@@ -210,6 +210,7 @@ impl Talk {
             generation: *generation,
             peer: peer.clone(),
             buf: Buf::default(),
+            grpc_status: Cell::default(),
             stream: ClientStream::Http2(Box::new(stream)),
             worker,
         };

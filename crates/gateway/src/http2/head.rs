@@ -6,7 +6,7 @@ use crate::http::field;
 use crate::http::request::Refusal;
 use crate::snapshot::Random;
 use ::http::header::{HeaderName, HeaderValue};
-use ::http::{HeaderMap, Method, Request, Response, StatusCode};
+use ::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use h2::ext::Protocol;
 
 const AUTHORITIES_DIFFER: Refusal = Refusal { status: 400, reason: "Host and :authority disagree" };
@@ -146,6 +146,54 @@ pub fn read_response(head: &[u8], to_head: bool) -> Option<(Response<()>, Body)>
     Some((response, body))
 }
 
+/// Reads the head of a request to an instance.
+pub fn read_request(head: &[u8]) -> Option<(Request<()>, Body)> {
+    let mut lines = lines(head);
+    let mut words = lines.next()?.split(|&b| b == b' ');
+    let method = Method::from_bytes(words.next()?).ok()?;
+    let target = words.next()?;
+    let mut request = Request::new(());
+    let fields = request.headers_mut();
+    let mut host: &[u8] = b"";
+    let mut body = Body::None;
+    for (name, value) in lines.filter_map(pair) {
+        match field::kind(name) {
+            field::Kind::Host => {
+                host = value;
+                continue;
+            }
+            field::Kind::TransferEncoding => {
+                body = Body::Chunks;
+                continue;
+            }
+            field::Kind::Connection | field::Kind::KeepAlive | field::Kind::Upgrade => continue,
+            field::Kind::ContentLength => body = Body::Length(field::decimal(value)?),
+            _ => {}
+        }
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        fields.append(name, HeaderValue::from_bytes(value).ok()?);
+    }
+    let uri = Uri::builder().scheme("http").authority(host).path_and_query(target).build().ok()?;
+    (*request.method_mut(), *request.uri_mut()) = (method, uri);
+    Some((request, body))
+}
+
+/// Writes the head of an instance's answer to `out`.
+pub fn write_response(response: &Response<()>, framing: Framing, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(response.status().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(response.status().canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in response.headers() {
+        field::push(out, name.as_str(), value.as_bytes());
+    }
+    if framing == Framing::Chunks {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Reads the lines behind a body in chunks.
 pub fn read_trailers(trailers: &[u8]) -> Option<HeaderMap> {
     let mut fields = HeaderMap::new();
@@ -238,6 +286,28 @@ mod tests {
         let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
         let (response, body) = read(head, false);
         assert_eq!((response.status().as_u16(), response.headers().len(), body), (200, 1, Body::Tunnel));
+    }
+
+    #[test]
+    fn a_request_for_an_instance_is_read_and_its_answer_written() {
+        let head = b"POST /x?y HTTP/1.1\r\nHost: a:80\r\nTransfer-Encoding: chunked\r\nConnection: TE\r\nTE: trailers\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n";
+        let (request, body) = read_request(head).expect("it is one");
+        assert_eq!(
+            (request.method(), request.uri().to_string().as_str()),
+            (&Method::POST, "http://a:80/x?y")
+        );
+        assert_eq!(
+            (request.headers().len(), &request.headers()["te"]),
+            (2, &"trailers".parse().expect("a value"))
+        );
+        assert_eq!(body, Body::Chunks);
+        let (request, body) =
+            read_request(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").expect("it is one");
+        assert_eq!((request.uri().path(), body), ("*", Body::Length(3)));
+        let mut out = Vec::new();
+        let response = Response::builder().header("grpc-status", "0").body(()).expect("it is valid");
+        write_response(&response, Framing::Chunks, &mut out);
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\ngrpc-status: 0\r\ntransfer-encoding: chunked\r\n\r\n");
     }
 
     #[test]

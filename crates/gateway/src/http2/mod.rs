@@ -2,13 +2,17 @@
 //! (`stream`), one to an instance is written to as if it were such a connection (`upstream`): `head`
 //! translates both ways, so that checks, rules, limits, waits, counters and records are the same.
 //!
-//! The protocol itself is the `h2` crate's; `connection` drives it, `meter` bounds what floods.
+//! The protocol itself is the `h2` crate's; `connection` and `pool` drive it, `meter` bounds what
+//! floods.
 
+mod body;
 pub mod connection;
 mod head;
 mod io;
 mod meter;
+pub mod pool;
 pub mod stream;
+pub mod upstream;
 
 /// What both sides agree on to speak it within TLS.
 pub const PROTOCOL: &[u8] = b"h2";

@@ -33,6 +33,8 @@ pub struct Policy {
     pub priority: Option<PriorityFrom>,
     /// Instances are told for whom the gateway speaks.
     pub proxy: Option<ProxyVersion>,
+    /// Instances are spoken to in HTTP/2.
+    pub http2: bool,
 }
 
 impl Policy {
@@ -55,6 +57,7 @@ impl Policy {
             queue: queue::Settings::new(&traffic.queue),
             priority: traffic.priority.clone(),
             proxy: traffic.proxy,
+            http2: traffic.http2,
         }
     }
 }

@@ -114,6 +114,7 @@ fn service(random: &mut Random, name: &ServiceName, others: &Declared) -> Servic
                 published_last: 0,
                 transport: Transport::Tcp,
                 protocol: Protocol::Auto,
+                http2: false,
             });
         }
         Kind::Api | Kind::Db => {

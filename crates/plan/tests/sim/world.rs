@@ -92,6 +92,7 @@ pub fn published(mut this: Service, port: u16) -> Service {
         published_last: 0,
         transport: Transport::Tcp,
         protocol: Default::default(),
+        http2: false,
     });
     this
 }

@@ -284,7 +284,9 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     ("services.ports.protocol", Honoured("`tcp`, `udp`; others are refused")),
     (
         "services.ports.app_protocol",
-        Honoured("`http` and `tcp` say what is spoken; for others the first bytes do"),
+        Honoured(
+            "`http` and `tcp` say what is spoken; `h2c`, `grpc` and `http2` that instances are spoken to in HTTP/2; for others the first bytes do",
+        ),
     ),
     ("services.ports.mode", Differs("every published port goes through the gateway, as with `ingress`")),
     ("services.ports.name", Honoured("a name for people")),

@@ -1,0 +1,292 @@
+//! Instances that speak HTTP/2: what clients of either version get from them.
+
+mod common;
+
+use bytes::Bytes;
+use common::http2::Http2;
+use common::{Gateway, Instance, Raw, endpoint, eventually, status_of, table};
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
+use http::{HeaderMap, Request, Response};
+use model::service::Protocol::Http;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot;
+use tokio::task::{LocalSet, spawn_local};
+
+/// A server of HTTP/2 that ends with the test.
+struct Http2Instance {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    /// Heads of the requests.
+    asked: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Http2Instance {
+    /// Answers each request by `answer`, and takes so many streams at a time.
+    fn start<F>(
+        streams: u32,
+        answer: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), h2::Error>> + 'static,
+    {
+        Self::with(streams, usize::MAX, answer)
+    }
+
+    /// The same, each connection for so many requests.
+    fn with<F>(
+        streams: u32,
+        requests: usize,
+        answer: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), h2::Error>> + 'static,
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
+        let address = listener.local_addr().expect("it is bound");
+        listener.set_nonblocking(true).expect("an option");
+        let (connections, asked): (Arc<AtomicUsize>, Arc<Mutex<Vec<_>>>) = Default::default();
+        let (stop, stopped) = oneshot::channel();
+        let (count, heads) = (connections.clone(), asked.clone());
+        let serve = move || async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            let answer = std::rc::Rc::new(answer);
+            loop {
+                let Ok((socket, _)) = listener.accept().await else { continue };
+                count.fetch_add(1, SeqCst);
+                let (answer, heads) = (answer.clone(), heads.clone());
+                spawn_local(async move {
+                    let mut builder = Builder::new();
+                    let handshake = builder.max_concurrent_streams(streams).handshake(socket).await;
+                    let Ok(mut connection) = handshake else { return };
+                    let mut served = 0;
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        served += 1;
+                        if served == requests {
+                            connection.graceful_shutdown();
+                        }
+                        let head = (request.uri().to_string(), request.headers().clone());
+                        heads.lock().expect("no panic").push(head);
+                        spawn_local(answer(request, respond));
+                    }
+                });
+            }
+        };
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            LocalSet::new().block_on(&runtime, async {
+                tokio::select! {
+                    () = serve() => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, connections, asked, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Sends back the body with its trailers.
+    fn echo(streams: u32) -> Self {
+        Self::echo_for(streams, usize::MAX)
+    }
+
+    fn echo_for(streams: u32, requests: usize) -> Self {
+        Self::with(streams, requests, |mut request, mut respond| async move {
+            let mut send = respond.send_response(Response::new(()), false)?;
+            while let Some(data) = request.body_mut().data().await {
+                let data = data?;
+                request.body_mut().flow_control().release_capacity(data.len())?;
+                send.send_data(data, false)?;
+            }
+            match request.body_mut().trailers().await? {
+                Some(trailers) => send.send_trailers(trailers),
+                None => send.send_data(Bytes::new(), true),
+            }
+        })
+    }
+}
+
+impl Drop for Http2Instance {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the instance ends without a panic");
+        }
+    }
+}
+
+fn serving(instances: &[SocketAddr]) -> (Gateway, SocketAddr) {
+    let mut gateway = Gateway::with(|options| options.threads = Some(1));
+    let mut table = table(gateway.next_revision(), &[(Http, false, instances)]);
+    table.backends.values_mut().for_each(|backend| backend.traffic.http2 = true);
+    let report = gateway.apply(&table);
+    (gateway, report.bound[0].1)
+}
+
+#[test]
+fn clients_of_either_version_are_served_over_one_connection() {
+    let instance = Http2Instance::echo(100);
+    let (mut gateway, address) = serving(&[instance.address]);
+    let mut old = Raw::to(address);
+    for _ in 0..3 {
+        let (head, body) =
+            old.send("POST /x?y HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\nhello").response();
+        assert_eq!(status_of(&head), 200, "{head}");
+        assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n");
+    }
+    let mut new = Http2::to(address);
+    for _ in 0..3 {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-checksum", "7".parse().expect("a value"));
+        let request = Request::post("http://shop/x?y").header("te", "trailers");
+        let answer = new.ask(request, b"hello", Some(trailers)).expect("an answer");
+        assert_eq!(answer.text(), "hello");
+        assert_eq!(answer.trailers.expect("there are some")["x-checksum"], "7");
+    }
+    let asked = instance.asked.lock().expect("no panic").clone();
+    assert!(asked.iter().all(|(uri, head)| uri == "http://shop/x?y" && head.contains_key("x-forwarded-for")));
+    assert_eq!(asked.iter().filter(|(_, head)| head.get("te").is_some_and(|te| te == "trailers")).count(), 3);
+    assert_eq!((asked.len(), instance.connections.load(SeqCst)), (6, 1));
+    eventually(|| {
+        let counts = gateway.status().backends[0].endpoints[0].counts.clone();
+        (counts.requests, counts.errors, counts.active) == (6, 0, 0)
+    });
+}
+
+#[test]
+fn both_sides_may_talk_at_the_same_time() {
+    let instance = Http2Instance::echo(100);
+    let (_gateway, address) = serving(&[instance.address]);
+    let mut client = Http2::to(address);
+    let (response, mut send) = client.begin(Request::post("http://a/").body(()).expect("it is valid"), false);
+    let mut body = client.wait(response).expect("the head comes before the body is sent").into_body();
+    for word in ["one", "two", "three"] {
+        send.send_data(Bytes::from_static(word.as_bytes()), false).expect("it is queued");
+        let data = client.wait(body.data()).expect("it comes back").expect("it is whole");
+        assert_eq!(data, word);
+        body.flow_control().release_capacity(data.len()).expect("it was taken");
+    }
+    send.send_data(Bytes::new(), true).expect("it is queued");
+    let end = client.wait(body.data());
+    assert!(end.is_none_or(|end| end.expect("it is whole").is_empty()));
+}
+
+#[test]
+fn more_requests_than_a_connection_takes_open_another() {
+    let instance = Http2Instance::echo(2);
+    let (_gateway, address) = serving(&[instance.address]);
+    let mut client = Http2::to(address);
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let (response, send) = client.begin(Request::post("http://a/").body(()).expect("it is valid"), false);
+        open.push((client.wait(response).expect("a head"), send));
+    }
+    assert_eq!(instance.connections.load(SeqCst), 3);
+}
+
+#[test]
+fn heads_without_a_body_and_interim_answers_are_understood() {
+    let instance = Http2Instance::start(100, |request, mut respond| async move {
+        respond.send_informational(Response::builder().status(103).body(()).expect("it is valid"))?;
+        let status = request.uri().path()[1..].parse().unwrap_or(200);
+        respond.send_response(Response::builder().status(status).body(()).expect("it is valid"), true)?;
+        Ok(())
+    });
+    let (_gateway, address) = serving(&[instance.address]);
+    let mut client = Raw::to(address);
+    for (line, expect) in [
+        ("GET /200", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("GET /204", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET /404", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        ("HEAD /200", "HTTP/1.1 200 OK\r\n\r\n"),
+    ] {
+        client.send(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\n\r\n");
+        assert_eq!(client.until("\r\n\r\n"), expect, "{line}");
+    }
+}
+
+#[test]
+fn an_instance_that_says_goodbye_is_asked_over_another_connection() {
+    let instance = Http2Instance::echo_for(100, 3);
+    let (mut gateway, address) = serving(&[instance.address]);
+    let mut client = Http2::to(address);
+    for _ in 0..30 {
+        assert_eq!(
+            client.ask(Request::post("http://a/"), b"hello", None).expect("an answer").text(),
+            "hello"
+        );
+    }
+    let connections = instance.connections.load(SeqCst);
+    assert!((4..=10).contains(&connections), "{connections}");
+    assert_eq!(gateway.status().listeners[0].counts.errors, 0);
+}
+
+#[test]
+fn a_request_that_was_surely_not_done_is_sent_again() {
+    let refusing = Http2Instance::start(100, |_request, mut respond| async move {
+        respond.send_reset(h2::Reason::REFUSED_STREAM);
+        Ok(())
+    });
+    let serves = Http2Instance::echo(100);
+    let (mut gateway, address) = serving(&[refusing.address, serves.address]);
+    let mut client = Http2::to(address);
+    // None of these may be repeated for another reason.
+    for _ in 0..20 {
+        let answer = client.ask(Request::post("http://a/"), b"", None).expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(serves.asked.lock().expect("no panic").len(), 20);
+    assert!(!refusing.asked.lock().expect("no panic").is_empty());
+    eventually(|| gateway.status().listeners[0].counts.errors == 0);
+}
+
+#[test]
+fn an_instance_that_breaks_off_or_speaks_otherwise_is_told_from_others() {
+    let old = Instance::saying("hello");
+    let (gateway, address) = serving(&[old.address]);
+    let mut client = Http2::to(address);
+    assert_eq!(client.get("http://a/").expect("an answer").status, 502);
+    eventually(|| gateway.log().contains("does not keep to HTTP/2"));
+    // Answers half, and breaks off once the request is complete.
+    let breaks = Http2Instance::start(100, |mut request, mut respond| async move {
+        let mut send = respond.send_response(Response::new(()), false)?;
+        send.send_data(Bytes::from_static(b"half of it"), false)?;
+        while request.body_mut().data().await.is_some() {}
+        send.send_reset(h2::Reason::INTERNAL_ERROR);
+        Ok(())
+    });
+    let (_gateway, address) = serving(&[breaks.address]);
+    let mut client = Http2::to(address);
+    let (response, mut send) = client.begin(Request::post("http://a/").body(()).expect("it is valid"), false);
+    let mut body = client.wait(response).expect("a head").into_body();
+    assert_eq!(client.wait(body.data()).expect("a part").expect("it is whole"), "half of it");
+    send.send_data(Bytes::new(), true).expect("it is queued");
+    let end = client.wait(body.data()).expect("it does not end well");
+    assert!(end.expect_err("it is not whole").is_reset());
+}
+
+#[test]
+fn an_instance_that_drains_finishes_its_streams_and_gets_no_other() {
+    let (first, second) = (Http2Instance::echo(100), Http2Instance::echo(100));
+    let (mut gateway, address) = serving(&[first.address]);
+    let mut client = Http2::to(address);
+    let (response, mut send) = client.begin(Request::post("http://a/").body(()).expect("it is valid"), false);
+    let mut body = client.wait(response).expect("a head").into_body();
+    let mut next = table(gateway.next_revision(), &[(Http, false, &[second.address])]);
+    next.backends.values_mut().for_each(|backend| {
+        backend.traffic.http2 = true;
+        backend.endpoints.push(model::route::Endpoint { draining: true, ..endpoint(first.address) });
+    });
+    gateway.apply(&next);
+    assert_eq!(client.get("http://a/").expect("an answer").status, 200);
+    assert_eq!(second.asked.lock().expect("no panic").len(), 1);
+    send.send_data(Bytes::from_static(b"late"), true).expect("it is queued");
+    let data = client.wait(body.data()).expect("the stream goes on").expect("it is whole");
+    assert_eq!(data, "late");
+}
