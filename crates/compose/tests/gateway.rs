@@ -36,7 +36,10 @@ fn a_route_says_whom_it_takes_and_what_is_done() {
     assert_eq!(routes[1].methods, ["GET", "POST"]);
     assert_eq!(routes[1].listen.map(|listen| listen.to_string()).as_deref(), Some("127.0.0.1:81"));
     let (scheme, host) = (Some("https".into()), Some("new.example:444".into()));
-    assert_eq!(routes[2].action, RouteAction::Redirect(Redirect { status: 308, scheme, host, path: None }));
+    assert_eq!(
+        routes[2].action,
+        RouteAction::Redirect(Redirect { status: 308, scheme, host, ..Redirect::default() })
+    );
     assert_eq!(routes[3].action, RouteAction::Answer { status: 410, body: "away".into() });
     let edits = &routes[4].edits;
     assert_eq!((edits.prefix.as_deref(), edits.host.as_deref()), (Some("/"), Some("inside")));
@@ -60,6 +63,12 @@ fn routes_are_listened_for_where_the_service_publishes_or_on_port_80() {
         "ports: ['127.0.0.1:8080:80', '53:53/udp', '9000']\nx-juchu: {gateway: {routes: [{host: a}]}}";
     assert_eq!(listens(published), ["127.0.0.1:8080"]);
     assert_eq!(listens("ports: ['8080:80']\nx-juchu: {gateway: {routes: [{listen: 81}]}}"), ["0.0.0.0:81"]);
+    let secured = |tls: &str| format!("x-juchu: {{tls: {tls}, gateway: {{routes: [{{host: a}}]}}}}");
+    assert_eq!(listens(&secured("internal")), ["0.0.0.0:80", "0.0.0.0:443"]);
+    let ports = service(&secured("{from: internal, ports: [443]}")).policy.tls.expect("it is declared").ports;
+    assert_eq!(ports, [443]);
+    let said = with_keys(&secured("{from: internal, ports: [444]}")).refused();
+    assert!(said.contains("`444` in `x-juchu.tls.ports` is no published TCP port"), "{said}");
 }
 
 #[test]

@@ -242,10 +242,21 @@ fn redirects_and_answers_come_from_the_gateway() {
                 Redirect { status: 301, host: Some("www.b:81".into()), ..Redirect::default() },
             ),
             redirect("path", "c", Redirect { status: 302, path: Some("/new".into()), ..Redirect::default() }),
+            redirect(
+                "port",
+                "e",
+                Redirect {
+                    status: 308,
+                    scheme: Some("https".into()),
+                    port: Some(8443),
+                    ..Redirect::default()
+                },
+            ),
             gone,
         ],
     );
     for (host, status, location) in [
+        ("e:8080", 308, "https://e:8443/x?y=z"),
         ("a:8080", 308, "https://a/x?y=z"),
         ("b", 301, "http://www.b:81/x?y=z"),
         ("c:81", 302, "http://c:81/new?y=z"),

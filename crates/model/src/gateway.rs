@@ -111,6 +111,8 @@ pub struct RouteTarget {
 
 /// Where routes are listened for that do not say, of services that publish nothing.
 pub const DEFAULT_PORT: u16 = 80;
+/// The same where their `x-juchu.tls` says that TLS is spoken.
+pub const SECURED_PORT: u16 = 443;
 
 impl Service {
     /// The addresses of this host where requests for one of its routes are listened for.
@@ -127,7 +129,11 @@ impl Service {
         });
         let published: Vec<SocketAddr> =
             fixed.map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published)).collect();
-        if published.is_empty() { vec![SocketAddr::new(any, DEFAULT_PORT)] } else { published }
+        if !published.is_empty() {
+            return published;
+        }
+        let secured = self.policy.tls.as_ref().map(|_| SECURED_PORT);
+        [DEFAULT_PORT].into_iter().chain(secured).map(|port| SocketAddr::new(any, port)).collect()
     }
 
     /// What its requests are known by, on each address and for each host: no two routes may share

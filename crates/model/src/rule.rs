@@ -122,6 +122,9 @@ pub struct Redirect {
     /// With its port, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// In place of the port of the request's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// The whole path; the query is that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

@@ -2,15 +2,14 @@
 
 mod names;
 mod rules;
+mod tls;
 
 use crate::input::{InstanceView, Phase};
 pub use crate::serving::Routed;
 use crate::serving::serving;
-use model::certificate::{CertificateSource, CertificateWanted, certificate_name};
 use model::instance::InstanceNetwork;
 use model::route::{
-    Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, ListenerTls, ROUTE_TABLE_VERSION,
-    RouteTable,
+    Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable,
 };
 use model::service::{NetworkMode, Protocol, PublishedPort, Transport};
 use model::traffic::Traffic;
@@ -18,6 +17,8 @@ use model::{DurationMs, Release, Service};
 use names::zone;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+pub use tls::{certificates, speaks_tls, speaks_tls_at};
+use tls::{leads_to, secured};
 
 /// How long what is under way may take to end when nobody else can take it over.
 pub const DRAIN_ALONE: DurationMs = DurationMs(500);
@@ -62,8 +63,12 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             public: true,
             last_port: published.published_last,
             rules: Vec::new(),
-            tls: secured(stack, service, published),
-            https_port: leads_to(service, published),
+            tls: (transport == Transport::Tcp)
+                .then(|| secured(stack, service, published.published))
+                .flatten(),
+            https_port: (transport == Transport::Tcp)
+                .then(|| leads_to(service, published.published))
+                .flatten(),
             proxied: (transport == Transport::Tcp)
                 .then(|| service.policy.gateway.proxy.accepts(published.published))
                 .flatten(),
@@ -96,52 +101,6 @@ fn route_service(stack: &Routed<'_>, service: &Service, table: &mut RouteTable) 
             }
         }
     }
-}
-
-/// The certificate with which a published port speaks TLS, if it does.
-fn secured(stack: &Routed<'_>, service: &Service, port: &PublishedPort) -> Option<ListenerTls> {
-    speaks_tls(service, port).then(|| ListenerTls { certificate: certificate_of(stack.release, service) })
-}
-
-fn certificate_of(release: &Release, service: &Service) -> String {
-    certificate_name(release.stack.name.as_str(), service.name.as_str())
-}
-
-/// Whether a published port speaks TLS. Where none is named: 443 if it is published, else everything but 80.
-pub fn speaks_tls(service: &Service, port: &PublishedPort) -> bool {
-    let Some(tls) = service.policy.tls.as_ref().filter(|_| port.transport == Transport::Tcp) else {
-        return false;
-    };
-    let has_usual = service.ports.iter().any(|p| p.transport == Transport::Tcp && p.published == 443);
-    match tls.ports.is_empty() {
-        false => tls.ports.contains(&port.published),
-        true if has_usual => port.published == 443,
-        true => port.published != 80,
-    }
-}
-
-/// The port that speaks TLS, for one that only leads there.
-fn leads_to(service: &Service, port: &PublishedPort) -> Option<u16> {
-    let wanted = service.policy.tls.as_ref().is_some_and(|tls| tls.redirect);
-    let is_plain = port.transport == Transport::Tcp && !speaks_tls(service, port);
-    let secured = service.ports.iter().find(|p| speaks_tls(service, p))?;
-    (wanted && is_plain).then_some(secured.published)
-}
-
-/// The certificates that the release in force needs.
-pub fn certificates(release: &Release) -> Vec<CertificateWanted> {
-    let secured = release.stack.services.values().filter(|s| s.ports.iter().any(|p| speaks_tls(s, p)));
-    let wanted = secured.filter_map(|service| {
-        let tls = service.policy.tls.as_ref()?;
-        let mut hosts = tls.hosts.clone();
-        if hosts.is_empty() && tls.source == CertificateSource::Internal {
-            hosts = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-            hosts.push(format!("{}.localhost", service.name).to_ascii_lowercase());
-        }
-        let name = certificate_of(release, service);
-        Some(CertificateWanted { name, hosts, source: tls.source.clone() })
-    });
-    wanted.collect()
 }
 
 fn listeners(table: &mut RouteTable, transport: Transport) -> &mut Vec<Listener> {

@@ -239,7 +239,7 @@ fn redirect(node: &Node, sink: &mut Sink) -> Option<Redirect> {
     }
     let host = node.get("host").and_then(|node| authority(node, sink));
     let path = node.get("path").and_then(|node| a_path(node, sink));
-    Some(Redirect { status, scheme: text(node, "scheme"), host, path })
+    Some(Redirect { status, scheme: text(node, "scheme"), host, port: None, path })
 }
 
 /// A host, with its port or without.

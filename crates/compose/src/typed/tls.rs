@@ -4,6 +4,7 @@ use super::{flag, text_list};
 use crate::diagnostics::{Pos, Sink};
 use crate::tree::Node;
 use model::certificate::{Acme, CertificateSource, Challenge, TlsPolicy};
+use model::gateway::{DEFAULT_PORT, SECURED_PORT};
 use model::service::{PublishedPort, Transport};
 use std::path::Path;
 
@@ -16,14 +17,17 @@ pub(super) fn policy(
     directory: &Path,
     sink: &mut Sink,
 ) -> Option<TlsPolicy> {
-    let node = node.get("x-juchu")?.get("tls")?;
+    let extension = node.get("x-juchu")?;
+    let node = extension.get("tls")?;
+    let routes = extension.get("gateway").and_then(|gateway| gateway.get("routes"));
+    let routes = routes.map(Node::items).unwrap_or_default();
     if matches!(word(node, "from").or(node.as_text()), Some("off")) {
         return None;
     }
     let source = source(node, directory, sink)?;
     let policy = TlsPolicy {
         hosts: hosts(node, &source, sink),
-        ports: declared_ports(node, ports, sink),
+        ports: declared_ports(node, ports, routes, sink),
         redirect: flag(node, "redirect"),
         source,
     };
@@ -31,7 +35,7 @@ pub(super) fn policy(
         let hint = "name them: `hosts: [shop.example.org]`; they have to lead to this machine";
         sink.error_hint(node.pos, "`x-juchu.tls` from an authority needs its hosts", hint);
     }
-    if !ports.iter().any(|port| port.transport == Transport::Tcp) {
+    if routes.is_empty() && !ports.iter().any(|port| port.transport == Transport::Tcp) {
         let hint = "publish one: `ports: [\"443:8080\"]`";
         sink.error_hint(node.pos, "`x-juchu.tls` has no published TCP port to speak it on", hint);
     }
@@ -138,13 +142,19 @@ fn wrong(host: &str, is_auto: bool) -> Option<&'static str> {
 }
 
 /// Those that are named, each of them published.
-fn declared_ports(node: &Node, ports: &[PublishedPort], sink: &mut Sink) -> Vec<u16> {
+fn declared_ports(node: &Node, ports: &[PublishedPort], routes: &[Node], sink: &mut Sink) -> Vec<u16> {
     let Some(declared) = node.get("ports") else { return Vec::new() };
     let mut found = Vec::new();
+    let is_published = |port: u16| ports.iter().any(|p| p.transport == Transport::Tcp && p.published == port);
+    let is_routed = |port: u16| {
+        routes.iter().any(|route| match route.get("listen").and_then(Node::scalar_text) {
+            Some(listen) => listen.rsplit(':').next().and_then(|text| text.parse().ok()) == Some(port),
+            None => matches!(port, DEFAULT_PORT | SECURED_PORT),
+        })
+    };
     for text in text_list(Some(declared)) {
         let port = text.parse::<u16>().ok();
-        match port.filter(|port| ports.iter().any(|p| p.transport == Transport::Tcp && p.published == *port))
-        {
+        match port.filter(|port| is_published(*port) || is_routed(*port)) {
             Some(port) => found.push(port),
             None => unpublished(declared.pos, &text, sink),
         }

@@ -50,6 +50,11 @@ pub fn redirect(
     location.extend_from_slice(b"://");
     match &redirect.host {
         Some(host) => location.extend_from_slice(host.as_bytes()),
+        None if redirect.port.is_some_and(|port| Some(port) != usual_port(&redirect.scheme)) => {
+            location.extend_from_slice(without_port(asked.host));
+            location.push(b':');
+            field::push_number(&mut location, redirect.port.unwrap_or_default().into());
+        }
         // The port belongs to the scheme that is left.
         None if redirect.scheme.as_deref().is_some_and(|scheme| scheme != asked.scheme) => {
             location.extend_from_slice(without_port(asked.host));
@@ -68,6 +73,14 @@ pub fn redirect(
     field::push(out, "Location", &location);
     field::push_length(out, 0);
     out.extend_from_slice(b"\r\n");
+}
+
+fn usual_port(scheme: &Option<String>) -> Option<u16> {
+    match scheme.as_deref() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    }
 }
 
 fn without_port(host: &[u8]) -> &[u8] {

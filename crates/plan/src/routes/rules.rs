@@ -1,12 +1,16 @@
 //! The declared routes of a stack's services as rules of the listeners they are for.
 
+use super::tls::{leads_to, secured};
 use super::{Routed, backend, known_ports};
 use model::gateway::{DEFAULT_PORT, Route, RouteAction, RouteTarget};
 use model::route::{Listener, RouteTable};
-use model::rule::{Action, Rule, Target};
+use model::rule::{Action, Edits, Redirect, Rule, Target};
 use model::service::{Protocol, Transport};
 use model::{Service, ServiceName};
 use std::net::SocketAddr;
+
+/// For good, and the method stays.
+const LEADING_STATUS: u16 = 308;
 
 /// Adds a rule for each route. Of two stacks that want the same requests the first one has them.
 pub(super) fn add(stack: &Routed<'_>, table: &mut RouteTable) {
@@ -24,18 +28,31 @@ pub(super) fn add(stack: &Routed<'_>, table: &mut RouteTable) {
                 priority: route.priority,
             };
             for address in service.listens_for(route) {
-                put(rule.clone(), address, table);
+                put(stack, service, leading(service, address, rule.clone()), address, table);
             }
         }
     }
 }
 
-fn put(rule: Rule, address: SocketAddr, table: &mut RouteTable) {
+/// The rule itself, or the way to https where its service wants requests to be led there.
+fn leading(service: &Service, address: SocketAddr, rule: Rule) -> Rule {
+    let Some(port) = leads_to(service, address.port()) else { return rule };
+    let (scheme, port) = (Some("https".to_owned()), Some(port));
+    let redirect = Redirect { status: LEADING_STATUS, scheme, port, ..Redirect::default() };
+    Rule { action: Action::Redirect(redirect), edits: Edits::default(), ..rule }
+}
+
+/// Adds a rule to what is listened on already, or makes a listener for it.
+fn put(stack: &Routed<'_>, service: &Service, rule: Rule, address: SocketAddr, table: &mut RouteTable) {
     let known = |listener: &&mut Listener| listener.address == address && listener.last_port == 0;
     match table.listeners.iter_mut().find(known) {
         Some(listener) => {
             let left = rule.beside(&listener.rules);
             listener.rules.extend(left);
+            // Made for the routes of another, who has nothing to show.
+            if listener.backend.is_empty() && listener.tls.is_none() {
+                listener.tls = secured(stack, service, address.port());
+            }
         }
         None => table.listeners.push(Listener {
             address,
@@ -44,9 +61,9 @@ fn put(rule: Rule, address: SocketAddr, table: &mut RouteTable) {
             public: true,
             last_port: 0,
             rules: vec![rule],
-            tls: None,
+            tls: secured(stack, service, address.port()),
             https_port: None,
-            proxied: None,
+            proxied: service.policy.gateway.proxy.accepts(address.port()),
         }),
     }
 }

@@ -1,7 +1,8 @@
 use crate::world::{World, published, service};
 use model::gateway::{Route, RouteAction, RouteTarget};
 use model::instance::Health;
-use model::rule::{Action, PathMatch};
+use model::route::Listener;
+use model::rule::{Action, PathMatch, Rule};
 use plan::routes::{Routed, table};
 use std::collections::BTreeSet;
 
@@ -103,4 +104,41 @@ fn routes_join_what_is_published_and_open_what_is_not() {
     assert_eq!((public[1].address.to_string().as_str(), public[1].backend.as_str()), ("0.0.0.0:80", ""));
     let ids: Vec<_> = public[1].rules.iter().map(|rule| rule.id.as_str()).collect();
     assert_eq!(ids, ["shop/api#1"], "the second takes the same requests");
+}
+
+#[test]
+fn routes_are_listened_for_by_tls_where_their_service_speaks_it() {
+    use model::certificate::{CertificateSource, TlsPolicy};
+    let mut web = service("web");
+    let policy = |ports: &[u16]| TlsPolicy {
+        source: CertificateSource::Internal,
+        hosts: vec!["a.example".to_owned()],
+        ports: ports.to_vec(),
+        redirect: true,
+    };
+    web.policy.tls = Some(policy(&[]));
+    let listen = |port: u16| Some(([127, 0, 0, 1], port).into());
+    web.policy.gateway.routes =
+        vec![route("a.example", &["web"]), Route { listen: listen(8443), ..route("b.example", &["web"]) }];
+    let mut api = service("api");
+    api.policy.gateway.routes = vec![Route { listen: listen(8443), ..route("c.example", &["api"]) }];
+    // Port, whether it speaks TLS, where its first route leads, how many routes it has.
+    let mut check = |ports: &[u16], expect: &[(u16, bool, Option<u16>, usize)]| {
+        web.policy.tls = Some(policy(ports));
+        let mut world = World::of(vec![api.clone(), web.clone()]);
+        world.settle();
+        let wanted = plan::routes::certificates(world.routed().release);
+        assert_eq!((wanted.len(), wanted[0].name.as_str()), (1, "shop.web"));
+        let table = table(&[world.routed()], &BTreeSet::new(), 1);
+        let public = table.listeners.iter().filter(|listener| listener.public);
+        let leads = |rule: &Rule| match &rule.action {
+            Action::Redirect(redirect) => redirect.port,
+            _ => None,
+        };
+        let of = |l: &Listener| (l.address.port(), l.tls.is_some(), leads(&l.rules[0]), l.rules.len());
+        let found = public.map(of);
+        assert_eq!(found.collect::<Vec<_>>(), expect);
+    };
+    check(&[], &[(8443, false, None, 2), (80, false, Some(443), 1), (443, true, None, 1)]);
+    check(&[8443], &[(8443, true, None, 2), (80, false, Some(8443), 1), (443, false, Some(8443), 1)]);
 }

@@ -6,7 +6,7 @@ use model::route::ApplyReport;
 use model::service::{Protocol, PublishedPort, Transport};
 use model::{Service, StackName};
 use plan::InstanceView;
-use plan::routes::{Routed, certificates, speaks_tls, table};
+use plan::routes::{Routed, certificates, speaks_tls, speaks_tls_at, table};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -116,11 +116,13 @@ fn addresses_by_route(service: &Service) -> Vec<Address> {
         let is_published = route.listen.is_none() && !service.ports.is_empty();
         let path = Some(route.path.text()).filter(|path| *path != "/").unwrap_or_default();
         for listen in service.listens_for(route) {
-            let port = if listen.port() == 80 { String::new() } else { format!(":{}", listen.port()) };
+            let (scheme, usual) =
+                if speaks_tls_at(service, listen.port()) { ("https", 443) } else { ("http", 80) };
+            let port = if listen.port() == usual { String::new() } else { format!(":{}", listen.port()) };
             let names = route.hosts.iter().filter(|host| !host.starts_with('*'));
-            urls.extend(names.map(|host| format!("http://{host}{port}{path}")));
+            urls.extend(names.map(|host| format!("{scheme}://{host}{port}{path}")));
             if route.hosts.is_empty() && !is_published {
-                urls.push(format!("http://{}{path}", reachable(listen)));
+                urls.push(format!("{scheme}://{}{path}", reachable(listen)));
             }
         }
     }
