@@ -28,6 +28,8 @@ pub const PACKAGES: &[Package] = &[
     installed("openssl", "verifies the signatures that we make, as others do"),
     installed("umoci", "unpacks the images that we push, as others do"),
     installed("podman", "runs containers through our OCI command line, and images that we push"),
+    installed("uidmap", "gives users without root their ranges of ids"),
+    installed("passt", "the way out of the networks of users without root"),
     installed("runc", "the OCI runtime that ours is compared with"),
     installed("pebble", "an authority for tests that certificates are ordered from"),
     installed("buildah", "builds Dockerfiles for us"),

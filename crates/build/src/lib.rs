@@ -37,6 +37,7 @@ mod growing;
 mod http;
 mod java_trust;
 mod layer;
+mod ownership;
 mod spool;
 mod tree;
 mod unpack;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ROOT/oci/                 image layout: blobs/sha256/*, index.json
-//! ROOT/layers/HEX/          one unpacked layer, ready when HEX.ready stands beside it
+//! ROOT/layers*/HEX/         one unpacked layer, ready when HEX.ready stands beside it; see `ownership`
 //! ROOT/bases/               what base layers were made from
 //! ROOT/known/               what blobs pack to, and which repositories have them
 //! ROOT/registry/            what others pushed here, see `repositories`
@@ -18,6 +18,7 @@ use crate::error::BuildError;
 use crate::http::Http;
 use crate::layer::Hashing;
 use crate::layout::{self, Layout, Swept};
+use crate::ownership::Ownership;
 use crate::repositories::Repositories;
 use crate::unpack::{self, Limits};
 use model::Digest;
@@ -42,6 +43,7 @@ pub struct ImageStore {
     http: Http,
     limits: Limits,
     boot: String,
+    ownership: Ownership,
 }
 
 /// Beside an unpacked layer. Its files are not synced one by one, which would take seconds; after
@@ -62,9 +64,10 @@ impl ImageStore {
         for directory in ["bases", "archive"] {
             durable::create_directories(&root.join(directory))?;
         }
+        let ownership = Ownership::of_process();
         // Layers hold programs that run as root whoever starts them, and old ones at that; only through
         // a container does anybody get at them.
-        for directory in ["layers", "tmp"] {
+        for directory in [ownership.directory(), "tmp"] {
             durable::private_directory(&root.join(directory))?;
         }
         let boot = fs::read_to_string(BOOT_ID).map_err(BuildError::io(format!("read {BOOT_ID}")))?;
@@ -74,6 +77,7 @@ impl ImageStore {
             http: Http::new(),
             limits: Limits::default(),
             boot: boot.trim().to_owned(),
+            ownership,
         };
         store.empty_temporary()?;
         Ok(store)
@@ -189,11 +193,15 @@ impl ImageStore {
             && self.layer_path(diff_id).is_dir()
     }
 
+    /// Where the layers are that this process has unpacked, or one like it.
+    fn layers(&self) -> PathBuf {
+        self.root.join(self.ownership.directory())
+    }
     fn layer_path(&self, diff_id: &Digest) -> PathBuf {
-        self.root.join("layers").join(diff_id.hex())
+        self.layers().join(diff_id.hex())
     }
     fn ready_path(&self, diff_id: &Digest) -> PathBuf {
-        self.root.join("layers").join(format!("{}.ready", diff_id.hex()))
+        self.layers().join(format!("{}.ready", diff_id.hex()))
     }
 
     /// An empty directory on the file system of the layers.
@@ -277,7 +285,7 @@ impl ImageStore {
     /// needs to write what is pending, so it is for a quiet moment; without it nothing is lost, the
     /// layers are unpacked once more.
     pub fn settle(&self) -> Result<(), BuildError> {
-        let directory = self.root.join("layers");
+        let directory = self.layers();
         let failed = || BuildError::io(format!("sync {}", directory.display()));
         let mut pending = Vec::new();
         for entry in fs::read_dir(&directory).map_err(failed())? {
@@ -308,20 +316,8 @@ impl ImageStore {
         let mut swept = self.layout.collect(keep, grace, &pushed.used)?;
         let used: BTreeSet<String> =
             self.layout.layer_blobs()?.iter().map(|(d, _)| d.hex().to_owned()).collect();
-        let layers = self.root.join("layers");
-        let failed = || BuildError::io(format!("clean {}", layers.display()));
-        for entry in fs::read_dir(&layers).map_err(failed())? {
-            let entry = entry.map_err(failed())?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let hex = name.strip_suffix(".ready").unwrap_or(&name);
-            if used.contains(hex) {
-                continue;
-            }
-            swept.files += 1;
-            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                true => fs::remove_dir_all(entry.path()).map_err(failed())?,
-                false => fs::remove_file(entry.path()).map_err(failed())?,
-            }
+        for layers in Ownership::ALL.map(|ownership| self.root.join(ownership.directory())) {
+            swept.files += sweep_layers(&layers, &used)?;
         }
         for kind in ["packages", "index", "resolved"] {
             swept += sweep_unused(&self.archive_cache().join(kind))?;
@@ -374,6 +370,29 @@ fn clear(directory: &Path) -> Result<(), BuildError> {
         }
     }
     Ok(())
+}
+
+/// Removes unpacked layers that no image has; answers how many files and directories.
+fn sweep_layers(layers: &Path, used: &BTreeSet<String>) -> Result<u64, BuildError> {
+    let failed = || BuildError::io(format!("clean {}", layers.display()));
+    if !layers.exists() {
+        return Ok(0);
+    }
+    let mut files = 0;
+    for entry in fs::read_dir(layers).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let hex = name.strip_suffix(".ready").unwrap_or(&name);
+        if used.contains(hex) {
+            continue;
+        }
+        files += 1;
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => fs::remove_dir_all(entry.path()).map_err(failed())?,
+            false => fs::remove_file(entry.path()).map_err(failed())?,
+        }
+    }
+    Ok(files)
 }
 
 /// Removes what nothing has used for a while; `durable::touch` marks use.

@@ -3,6 +3,7 @@
 
 use crate::error::BuildError;
 use crate::job::go_on;
+use crate::ownership::Ownership;
 use crate::tree::{NodeKind, Tree, image_path};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
@@ -53,8 +54,7 @@ impl Attributes {
 /// A directory that is being filled.
 struct Target {
     root: OwnedFd,
-    /// Only root may give files away and make whiteouts visible to every overlay.
-    privileged: bool,
+    ownership: Ownership,
     parent: Option<(String, OwnedFd)>,
     /// Applied last, or writing into a directory would undo its time and need its permission.
     directories: Vec<(String, Attributes)>,
@@ -65,8 +65,7 @@ impl Target {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| BuildError::io(format!("open {}", path.display()))(e.into()))?;
-        let privileged = rustix::process::geteuid().is_root();
-        Ok(Self { root, privileged, parent: None, directories: Vec::new() })
+        Ok(Self { root, ownership: Ownership::of_process(), parent: None, directories: Vec::new() })
     }
 
     /// The directory in which the last part of `path` lies, made where it is missing.
@@ -156,7 +155,7 @@ impl Target {
         capability: Option<&[u8]>,
         cancel: &AtomicBool,
     ) -> io::Result<u64> {
-        let privileged = self.privileged;
+        let ownership = self.ownership;
         let (parent, name) = self.parent_of(path)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = || rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR);
@@ -180,11 +179,9 @@ impl Target {
                 }
             }
         }
-        if privileged {
-            rustix::fs::fchown(&file, Some(uid(attributes.uid)), Some(gid(attributes.gid)))?;
-        }
+        give(ownership, &file, attributes)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
-        if let Some(value) = capability.filter(|_| privileged) {
+        if let Some(value) = capability.filter(|_| ownership.gives_files_away()) {
             rustix::fs::fsetxattr(&file, CAPABILITY, value, XattrFlags::empty())?;
         }
         rustix::fs::futimens(&file, &attributes.times())?;
@@ -192,7 +189,7 @@ impl Target {
     }
 
     fn symlink(&mut self, path: &str, target: &str, attributes: Attributes) -> io::Result<()> {
-        let privileged = self.privileged;
+        let ownership = self.ownership;
         let (parent, name) = self.parent_of(path)?;
         match rustix::fs::symlinkat(target, parent, name) {
             Err(Errno::EXIST) => {
@@ -201,9 +198,10 @@ impl Target {
             }
             other => other?,
         }
-        if privileged {
-            let (uid, gid) = (uid(attributes.uid), gid(attributes.gid));
-            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        if ownership.gives_files_away() {
+            let (user, group) = (uid(attributes.uid), gid(attributes.gid));
+            rustix::fs::chownat(parent, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| ownership.explain(error, attributes.uid, attributes.gid))?;
         }
         Ok(rustix::fs::utimensat(parent, name, &attributes.times(), AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -237,7 +235,7 @@ impl Target {
     }
 
     fn opaque(&mut self, path: &str) -> io::Result<()> {
-        let name = if self.privileged { "trusted.overlay.opaque" } else { "user.overlay.opaque" };
+        let name = format!("{}.opaque", self.ownership.overlay_attributes());
         let directory = rustix::fs::openat2(
             &self.root,
             if path.is_empty() { "." } else { path },
@@ -245,7 +243,7 @@ impl Target {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )?;
-        Ok(rustix::fs::fsetxattr(&directory, name, b"y", XattrFlags::empty())?)
+        Ok(rustix::fs::fsetxattr(&directory, name.as_str(), b"y", XattrFlags::empty())?)
     }
 
     /// Gives every directory its owner, permissions and time, the deepest first.
@@ -271,12 +269,19 @@ impl Target {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )?;
-        if self.privileged {
-            rustix::fs::fchown(&directory, Some(uid(attributes.uid)), Some(gid(attributes.gid)))?;
-        }
+        give(self.ownership, &directory, attributes)?;
         rustix::fs::fchmod(&directory, Mode::from_raw_mode(attributes.mode))?;
         Ok(rustix::fs::futimens(&directory, &attributes.times())?)
     }
+}
+
+/// Gives the file its owner, where files can be given away.
+fn give(ownership: Ownership, file: impl AsFd, attributes: Attributes) -> io::Result<()> {
+    if !ownership.gives_files_away() {
+        return Ok(());
+    }
+    rustix::fs::fchown(file, Some(uid(attributes.uid)), Some(gid(attributes.gid)))
+        .map_err(|error| ownership.explain(error, attributes.uid, attributes.gid))
 }
 
 fn uid(id: u32) -> rustix::fs::Uid {

@@ -23,6 +23,7 @@ mod http;
 mod http2;
 mod log;
 mod names;
+mod outside;
 mod policy;
 mod process;
 mod proxy;

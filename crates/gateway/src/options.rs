@@ -26,6 +26,8 @@ pub struct GatewayOptions {
     /// Takes the sockets and the table of the gateway that runs there, instead of refusing to
     /// start beside it.
     pub take_over: bool,
+    /// The network that instances and services' addresses are in, where that is not the host's.
+    pub inside: Option<PathBuf>,
     pub limits: Limits,
 }
 
@@ -43,6 +45,7 @@ impl GatewayOptions {
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             name_port: 53,
             take_over: false,
+            inside: None,
             limits: Limits::default(),
         }
     }

@@ -9,6 +9,7 @@ use crate::handover::take::{self, Heir, Inheritance, TakeError};
 use crate::log::Log;
 use crate::names;
 use crate::options::GatewayOptions;
+use crate::outside::Outside;
 use crate::tls::Terminator;
 use crate::watch::Retiring;
 use crate::wire::Refusal;
@@ -101,11 +102,15 @@ fn run(options: GatewayOptions) -> Result<(), StartError> {
             Start::Alone(lock)
         }
     };
+    let outside = match &options.inside {
+        Some(inside) => Outside::leave_for(inside).map_err(at(inside))?,
+        None => Outside::default(),
+    };
     let log = Log::start(&options)?;
     let threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
     let tls = Terminator::new().map_err(|error| StartError::System(io::Error::other(error)))?;
     tls.load(&options.certificates).iter().for_each(|fault| log.say(fault));
-    let shared = Arc::new(Shared::new(options.limits.clone(), log.clone(), tls, threads));
+    let shared = Arc::new(Shared::new(options.limits.clone(), log.clone(), tls, threads, outside));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)

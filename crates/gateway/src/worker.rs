@@ -11,6 +11,7 @@ use crate::http::pool::Pool;
 use crate::http2::pool::Http2Pool;
 use crate::log::{Log, ThreadLog};
 use crate::options::Limits;
+use crate::outside::Outside;
 use crate::proxy::{self, Peer};
 use crate::snapshot::{ListenerId, Random, Route, Snapshot};
 use crate::stream::{self, ClientStream};
@@ -47,12 +48,13 @@ pub struct Shared {
     pub log: Log,
     pub tls: Terminator,
     pub threads: usize,
+    pub outside: Outside,
     /// Connections of each thread.
     open: Vec<Arc<AtomicU64>>,
 }
 
 impl Shared {
-    pub fn new(limits: Limits, log: Log, tls: Terminator, threads: usize) -> Self {
+    pub fn new(limits: Limits, log: Log, tls: Terminator, threads: usize, outside: Outside) -> Self {
         Self {
             tls,
             snapshot: ArcSwap::default(),
@@ -61,6 +63,7 @@ impl Shared {
             started: Instant::now(),
             log,
             threads,
+            outside,
             open: (0..threads).map(|_| Arc::default()).collect(),
         }
     }

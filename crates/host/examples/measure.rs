@@ -121,6 +121,7 @@ async fn measure_engine(dir: &Path, rootfs: PathBuf, rounds: usize) {
         volumes: dir.join("volumes"),
         executable: std::env::current_exe().expect("this program"),
         log_budget_bytes: 1 << 30,
+        unprivileged: None,
     };
     let engine = HostEngine::open(config).await.expect("the engine opens");
     let (mut create, mut start, mut exec, mut remove) = (vec![], vec![], vec![], vec![]);

@@ -13,14 +13,15 @@ pub use direct::make_empty;
 pub use limits::{PERIOD_US, Unenforced, check_available, put, quota_us, read_back, read_back_below};
 pub use view::UnifiedView;
 
+use crate::record::Unprivileged;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// All instances lie under this group.
-pub const PARENT: &str = "/juchu";
+/// All instances lie under a group of this name, for root at the top of the tree.
+pub const GROUP_NAME: &str = "juchu";
 
 /// How long an emptied group may stay busy before it is left for the next sweep.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
@@ -34,6 +35,16 @@ pub struct Hierarchies {
     v1: BTreeMap<String, PathBuf>,
     /// The v2 mount: everything on a pure host, tracking only on a hybrid one.
     unified: Option<PathBuf>,
+    instances: Instances,
+}
+
+/// Where instances have their groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Instances {
+    /// Below this group.
+    Below(String),
+    /// Nowhere, because none was given to this user.
+    Nowhere { why: String },
 }
 
 /// The group of one instance.
@@ -49,8 +60,19 @@ impl Hierarchies {
         Ok(Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
+    /// As `detect`, where this is not root of the machine: with the group given to it, or without any.
+    pub fn detect_for(user: Option<&Unprivileged>) -> io::Result<Self> {
+        let found = Self::detect()?;
+        Ok(match user.map(|user| &user.groups) {
+            None => found,
+            Some(Ok(group)) => Self { instances: Instances::Below(group.clone()), ..found },
+            Some(Err(why)) => Self { instances: Instances::Nowhere { why: why.clone() }, ..found },
+        })
+    }
+
     fn from_mountinfo(text: &str) -> Self {
-        let mut found = Self { v1: BTreeMap::new(), unified: None };
+        let instances = Instances::Below(format!("/{GROUP_NAME}"));
+        let mut found = Self { v1: BTreeMap::new(), unified: None, instances };
         for line in text.lines() {
             let Some((left, right)) = line.split_once(" - ") else { continue };
             let Some(mount_point) = left.split(' ').nth(4) else { continue };
@@ -74,17 +96,49 @@ impl Hierarchies {
         self.v1.is_empty() && self.unified.is_some()
     }
 
+    /// Groups and limits of instances are the container library's work.
+    pub fn are_the_librarys(&self) -> bool {
+        self.is_pure_v2() && self.are_usable()
+    }
+
+    /// Instances have groups of their own.
+    pub fn are_usable(&self) -> bool {
+        matches!(self.instances, Instances::Below(_))
+    }
+
+    /// Why a controller cannot be had.
+    pub fn why_not(&self, controller: &str) -> Option<String> {
+        match &self.instances {
+            Instances::Nowhere { why } => Some(format!("{why}; `juchu doctor` shows how limits are had")),
+            Instances::Below(_) if self.has(controller) => None,
+            Instances::Below(_) => Some(format!("this host has no `{controller}` control group")),
+        }
+    }
+
     pub fn has(&self, controller: &str) -> bool {
+        if !self.are_usable() {
+            return false;
+        }
         if self.v1.contains_key(controller) {
             return true;
         }
-        let available =
-            self.unified.as_ref().and_then(|root| fs::read_to_string(root.join("cgroup.controllers")).ok());
+        let Instances::Below(group) = &self.instances else { return false };
+        let given = if self.is_private() { group.trim_start_matches('/') } else { "" };
+        let file = |root: &PathBuf| root.join(given).join("cgroup.controllers");
+        let available = self.unified.as_ref().and_then(|root| fs::read_to_string(file(root)).ok());
         self.v1.is_empty() && available.is_some_and(|text| text.split_whitespace().any(|c| c == controller))
     }
 
+    /// The groups are a part of the tree that was given to a user.
+    fn is_private(&self) -> bool {
+        matches!(&self.instances, Instances::Below(group) if group != &format!("/{GROUP_NAME}"))
+    }
+
     pub fn group(&self, id: &str) -> Cgroup {
-        self.at(&format!("{PARENT}/{id}"))
+        match &self.instances {
+            Instances::Below(parent) => self.at(&format!("{parent}/{id}")),
+            Instances::Nowhere { .. } => self.at(&format!("/{GROUP_NAME}/{id}")),
+        }
     }
 
     /// The group at an absolute path.
@@ -93,6 +147,9 @@ impl Hierarchies {
     }
 
     fn dir(&self, controller: &str, path: &str) -> Option<PathBuf> {
+        if !self.are_usable() {
+            return None;
+        }
         let mount = match self.v1.get(controller) {
             Some(mount) => mount,
             None if self.v1.is_empty() => self.unified.as_ref()?,
@@ -133,6 +190,9 @@ impl Cgroup {
 
     fn dirs(&self) -> Vec<PathBuf> {
         let tail = self.path.trim_start_matches('/');
+        if !self.hierarchies.are_usable() {
+            return Vec::new();
+        }
         let mut dirs: Vec<_> = self.hierarchies.v1.values().map(|mount| mount.join(tail)).collect();
         dirs.extend(self.unified_dir());
         dirs.sort();
@@ -152,23 +212,27 @@ impl Cgroup {
 
     /// The directory in the v2 tree, also where that is for tracking only.
     pub fn unified_dir(&self) -> Option<PathBuf> {
-        self.hierarchies.unified.as_ref().map(|mount| mount.join(self.path.trim_start_matches('/')))
+        let mount = self.hierarchies.unified.as_ref().filter(|_| self.hierarchies.are_usable())?;
+        Some(mount.join(self.path.trim_start_matches('/')))
     }
 
     /// The directory in each v1 hierarchy, by the hierarchy's name.
     pub fn v1_dirs(&self) -> BTreeMap<String, PathBuf> {
         let tail = self.path.trim_start_matches('/');
-        let mounts = self.hierarchies.v1.values();
+        let mounts = self.hierarchies.v1.values().filter(|_| self.hierarchies.are_usable());
         mounts.filter_map(|mount| Some((mount.file_name()?.to_str()?.to_owned(), mount.join(tail)))).collect()
     }
 
     /// A group below this one for a command run inside, so that its stragglers can be ended.
     /// Returns the file to which the command's process writes `0`.
     pub fn command_group(&self, name: &str) -> io::Result<CommandGroup> {
+        if !self.hierarchies.are_usable() {
+            return Ok(CommandGroup { dir: None });
+        }
         let parent = self.unified_dir().or_else(|| self.dir("pids")).ok_or(io::ErrorKind::Unsupported)?;
         let dir = parent.join(name);
         fs::create_dir_all(&dir)?;
-        Ok(CommandGroup { dir })
+        Ok(CommandGroup { dir: Some(dir) })
     }
 
     /// Sends a signal to every process inside.
@@ -210,6 +274,10 @@ impl Cgroup {
 
     /// Ends every process inside, at once where the kernel can.
     pub fn kill(&self) -> io::Result<()> {
+        if !self.hierarchies.are_usable() {
+            // Its first process takes all others with it.
+            return Ok(());
+        }
         let unified = self.unified_dir();
         let in_one_write =
             unified.as_ref().is_some_and(|dir| fs::write(dir.join("cgroup.kill"), "1").is_ok());
@@ -249,27 +317,28 @@ impl Cgroup {
     }
 }
 
-/// The group of one command.
+/// The group of one command; none where instances have none either.
 pub struct CommandGroup {
-    dir: PathBuf,
+    dir: Option<PathBuf>,
 }
 
 impl CommandGroup {
-    pub fn procs(&self) -> PathBuf {
-        self.dir.join("cgroup.procs")
+    pub fn procs(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join("cgroup.procs"))
     }
     /// Lets what the command left running run on.
     pub fn leave(&self) {
         // A group in use goes with its instance.
-        let _ = fs::remove_dir(&self.dir);
+        let _ = self.dir.as_ref().map(fs::remove_dir);
     }
     /// Ends what is left of the command and removes the group.
     pub fn close(&self) {
+        let Some(dir) = &self.dir else { return };
         let deadline = Instant::now() + REMOVE_LIMIT;
-        if fs::write(self.dir.join("cgroup.kill"), "1").is_err() {
-            pids_in(&self.dir).into_iter().for_each(kill_process);
+        if fs::write(dir.join("cgroup.kill"), "1").is_err() {
+            pids_in(dir).into_iter().for_each(kill_process);
         }
-        let _ = remove_group(&self.dir, deadline);
+        let _ = remove_group(dir, deadline);
     }
 }
 

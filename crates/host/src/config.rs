@@ -1,5 +1,6 @@
 //! What the engine is told when it is opened.
 
+pub use crate::record::Unprivileged;
 use model::Digest;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,4 +25,6 @@ pub struct HostConfig {
     pub executable: PathBuf,
     /// Output of all instances together takes at most this much disk (plus one line).
     pub log_budget_bytes: u64,
+    /// Absent where this is root of the machine.
+    pub unprivileged: Option<Unprivileged>,
 }

@@ -9,10 +9,11 @@ mod network;
 mod output;
 mod spawn;
 
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Cgroup, Hierarchies};
 use crate::config::HostConfig;
 use crate::durable;
 use crate::layout::{self, Layout};
+use crate::record::Job;
 use crate::shim;
 use async_trait::async_trait;
 use instance::Instance;
@@ -20,8 +21,10 @@ use model::instance::{InstanceSpec, NetworkSpec, Observed};
 use model::{DurationMs, InstanceId, VolumeName};
 use run::engine::{Engine, EngineError, ExecOutcome, ExecRequest, Lack, LogLine, LogQuery, Usage};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 
 /// Runs instances on this host. Cheap to clone; all clones are the same engine.
@@ -121,7 +124,8 @@ impl Inner {
         let lock = layout::starts_lock(&config.runtime);
         shim::end_earlier(&lock).map_err(EngineError::io("wait for starts that were under way"))?;
         let inner = Self {
-            hierarchies: Hierarchies::detect().map_err(EngineError::io("find the control groups"))?,
+            hierarchies: Hierarchies::detect_for(config.unprivileged.as_ref())
+                .map_err(EngineError::io("find the control groups"))?,
             boot_id: crate::process::boot_id().map_err(EngineError::io("read the boot id"))?,
             spawner: spawn::Spawner::new(config.executable.clone(), lock),
             instances: Mutex::default(),
@@ -146,6 +150,23 @@ impl Inner {
 
     fn layout(&self, id: &InstanceId) -> Layout {
         Layout::new(&self.config.state, &self.config.runtime, id.as_str())
+    }
+
+    /// The group of an instance.
+    fn group(&self, id: &InstanceId) -> Cgroup {
+        self.group_named(id.as_str())
+    }
+
+    /// Where it was made: a later daemon of a user may have been given another part of the tree.
+    fn group_named(&self, id: &str) -> Cgroup {
+        let job = self.config.unprivileged.as_ref().and_then(|_| {
+            let layout = Layout::new(&self.config.state, &self.config.runtime, id);
+            durable::read_json::<Job>(&layout.job()).ok().flatten()
+        });
+        match job.map(|job| Hierarchies::detect_for(job.unprivileged.as_ref())) {
+            Some(Ok(hierarchies)) => hierarchies.group(id),
+            _ => self.hierarchies.group(id),
+        }
     }
 
     fn netns(&self, id: &InstanceId) -> PathBuf {
@@ -207,7 +228,8 @@ impl Engine for HostEngine {
 
     async fn exec(&self, id: &InstanceId, request: ExecRequest) -> Result<ExecOutcome, EngineError> {
         let instance = self.inner.find(id)?;
-        command::execute(&self.inner.config.executable, &instance, request).await
+        let group = self.inner.group(id);
+        command::execute(&self.inner.config.executable, &instance, group, request).await
     }
 
     async fn logs(&self, id: &InstanceId, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, EngineError> {
@@ -231,9 +253,22 @@ impl Engine for HostEngine {
         let instance = self.inner.find(id)?;
         self.blocking(move |inner| {
             instance.running()?;
-            Ok(inner.hierarchies.group(instance.spec.id.as_str()).usage())
+            Ok(inner.group(&instance.spec.id).usage())
         })
         .await
+    }
+
+    fn stream_socket(&self, to: SocketAddr) -> std::io::Result<TcpSocket> {
+        // On the loopback are those instances that share the network of this process.
+        let made = match to.ip().is_loopback() {
+            true => return if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() },
+            false => net::stream_socket(to.is_ipv4()).map_err(std::io::Error::other)?,
+        };
+        Ok(TcpSocket::from_std_stream(made.into()))
+    }
+
+    fn can_limit(&self, controller: &str) -> bool {
+        self.inner.hierarchies.has(controller)
     }
 
     async fn lacks(&self) -> Vec<Lack> {

@@ -94,7 +94,8 @@ fn enter(request: &Request) -> Result<i32, Problem> {
         ),
         false => None,
     };
-    let hierarchies = Hierarchies::detect().map_err(problem("find the control groups"))?;
+    let hierarchies =
+        Hierarchies::detect_for(job.unprivileged.as_ref()).map_err(problem("find the control groups"))?;
     let group_name = request.group.clone().unwrap_or_else(|| format!("enter-{own}"));
     let group = hierarchies
         .group(job.spec.id.as_str())
@@ -103,7 +104,9 @@ fn enter(request: &Request) -> Result<i32, Problem> {
     let (problems, report) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| problem("make a pipe")(e.into()))?;
     let mut groups =
         hierarchies.group(job.spec.id.as_str()).open_procs().map_err(problem("open the control groups"))?;
-    groups.push(File::options().write(true).open(group.procs()).map_err(problem("open the control group"))?);
+    if let Some(procs) = group.procs() {
+        groups.push(File::options().write(true).open(procs).map_err(problem("open the control group"))?);
+    }
     let launch = prepare(request, job.clone(), init.pid, &process_file, groups, report)?;
     let view = sys::new_mount_namespace().and_then(|()| UnifiedView::enter(&hierarchies));
     let view = view.map_err(problem("show the control groups"))?;
@@ -172,6 +175,8 @@ fn prepare(
         no_new_privileges: settings.no_new_privileges,
         report: Some(Rc::new(report)),
         groups: Rc::new(groups),
+        // Without a group of its own the helper's end is the only way to end it.
+        die_with_parent: job.unprivileged.as_ref().is_some_and(|user| user.groups.is_err()),
         ..Launch::default()
     })
 }

@@ -33,11 +33,12 @@ pub mod config;
 pub mod engine;
 pub mod enter;
 pub mod oci;
+pub mod rootless;
 pub mod shim;
 pub mod sync;
 pub mod work;
 
-pub use config::{HostConfig, LayerSource};
+pub use config::{HostConfig, LayerSource, Unprivileged};
 pub use engine::HostEngine;
 pub use work::{Pressure, WorkGroup};
 

@@ -57,9 +57,21 @@ pub struct Job {
     pub ipc_of: Option<i32>,
     #[serde(default)]
     pub pid_of: Option<i32>,
+    /// Who runs it, where that is not root of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprivileged: Option<Unprivileged>,
     /// Root of all instances' state, for the budget over all output.
     pub instances: PathBuf,
     pub log_budget_bytes: u64,
+}
+
+/// Root of a user name space only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unprivileged {
+    /// The control group below which instances have theirs, or why there is none.
+    pub groups: Result<String, String>,
+    /// There are other users than root inside.
+    pub has_ranges: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,7 +88,8 @@ pub(crate) struct Remaining {
 
 impl Remaining {
     fn of(job: Job) -> Self {
-        let hierarchies = cgroup::Hierarchies::detect().expect("it was read at the start");
+        let hierarchies =
+            cgroup::Hierarchies::detect_for(job.unprivileged.as_ref()).expect("it was read at the start");
         Self {
             group: hierarchies.group(job.spec.id.as_str()),
             log_limits: crate::log::Limits {

@@ -10,6 +10,7 @@ use crate::capabilities;
 use crate::cgroup::Hierarchies;
 use crate::record::{Job, JobNetwork, StartFailure};
 use crate::rootfs::Tree;
+use crate::rootless::IdMap;
 use crate::users::{Accounts, Identity};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -74,7 +75,31 @@ pub fn identify(job: &Job, tree: &Tree, user: Option<&str>) -> Result<Identity, 
         |path: &str| tree.read_to_string(path).map_err(|error| program_problem(format!("{path}: {error}")));
     let accounts = Accounts { passwd: read("/etc/passwd")?, group: read("/etc/group")? };
     let user = user.unwrap_or(&job.spec.image_config.user);
-    accounts.resolve(user, &job.spec.process.group_add).map_err(program_problem)
+    let mut identity = accounts.resolve(user, &job.spec.process.group_add).map_err(program_problem)?;
+    if job.unprivileged.is_some() {
+        check_mapped(&mut identity, &job.spec.process.group_add).map_err(program_problem)?;
+    }
+    Ok(identity)
+}
+
+/// In a user name space there are only the users and groups that were given to it.
+fn check_mapped(identity: &mut Identity, declared: &[String]) -> Result<(), String> {
+    let (users, groups) = (IdMap::of_users(), IdMap::of_groups());
+    let refused = |what: &str, id: u32| {
+        format!(
+            "there is no {what} {id} among the ids of whoever runs juchu; `juchu doctor` shows how ids are had"
+        )
+    };
+    if !users.has(identity.uid) {
+        return Err(refused("user", identity.uid));
+    }
+    let groups_of_user = identity.supplementary.iter().filter(|_| !declared.is_empty());
+    if let Some(missing) = groups_of_user.chain([&identity.gid]).find(|group| !groups.has(**group)) {
+        return Err(refused("group", *missing));
+    }
+    // Those that only the image's accounts speak of.
+    identity.supplementary.retain(|group| groups.has(*group) && !groups.is_single());
+    Ok(())
 }
 
 pub fn working_dir(job: &Job, asked: Option<&str>) -> String {
@@ -113,7 +138,7 @@ fn linux_section(job: &Job, hierarchies: &Hierarchies, resources: &Value) -> Res
     Ok(json!({
         "namespaces": namespaces(job, hierarchies),
         "cgroupsPath": hierarchies.group(job.spec.id.as_str()).path(),
-        "resources": if hierarchies.is_pure_v2() { resources.clone() } else { Value::Null },
+        "resources": if hierarchies.are_the_librarys() { resources.clone() } else { Value::Null },
         "devices": limits::devices(job)?,
         "sysctl": sysctls(job),
         "maskedPaths": if privileged { json!([]) } else { json!(MASKED) },
@@ -135,7 +160,7 @@ fn namespaces(job: &Job, hierarchies: &Hierarchies) -> Value {
     };
     own_or_of("pid", process.host_pid, job.pid_of);
     own_or_of("ipc", process.host_ipc, job.ipc_of);
-    if hierarchies.is_pure_v2() && !process.host_cgroup {
+    if hierarchies.are_the_librarys() && !process.host_cgroup {
         list.push(json!({"type": "cgroup"}));
     }
     match &job.network {
@@ -151,7 +176,7 @@ fn sysctls(job: &Job) -> Value {
     let mut sysctls = job.spec.process.sysctls.clone();
     if matches!(job.network, JobNetwork::Path(_)) {
         sysctls.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
-        sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
+        sysctls.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| net::all_groups(' '));
     }
     json!(sysctls)
 }

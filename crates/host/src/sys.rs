@@ -22,6 +22,26 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// This process becomes an administrator of a new user name space, so far without any user in it.
+pub fn new_user_namespace() -> io::Result<()> {
+    // SAFETY: the caller is single-threaded; only its own credentials change.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
+    Ok(())
+}
+
+pub fn new_network_namespace() -> io::Result<()> {
+    // SAFETY: the caller is single-threaded; only its own view of the network changes.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    Ok(())
+}
+
+/// Supplementary groups of whoever started this process.
+pub fn drop_groups() -> io::Result<()> {
+    // SAFETY: an empty list is not read.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    Ok(())
+}
+
 /// Mounts of the host go on arriving, none goes back.
 pub fn new_mount_namespace() -> io::Result<()> {
     // SAFETY: the caller is single-threaded; only its own view of the file tree changes.

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::cgroup::{self, Cgroup, Hierarchies, Unenforced};
+use crate::config::Unprivileged;
 use crate::process;
 use model::service::Resources;
 use run::engine::EngineError;
@@ -38,8 +39,8 @@ pub struct Pressure {
 
 impl WorkGroup {
     /// Makes the group with its limits. `name` is that of nothing else below `/juchu`.
-    pub fn make(name: &str, resources: &Resources) -> Result<Self, EngineError> {
-        let work = Self::find(name, resources)?;
+    pub fn make(name: &str, resources: &Resources, user: Option<&Unprivileged>) -> Result<Self, EngineError> {
+        let work = Self::find(name, resources, user)?;
         cgroup::check_available(&work.group.hierarchies, resources).map_err(refused)?;
         cgroup::make_empty(&work.group, resources).map_err(refused)?;
         cgroup::put(&work.group, resources).map_err(refused)?;
@@ -48,8 +49,9 @@ impl WorkGroup {
     }
 
     /// One that was made before, to end it.
-    pub fn find(name: &str, resources: &Resources) -> Result<Self, EngineError> {
-        let hierarchies = Hierarchies::detect().map_err(EngineError::io("find the control groups"))?;
+    pub fn find(name: &str, resources: &Resources, user: Option<&Unprivileged>) -> Result<Self, EngineError> {
+        let hierarchies =
+            Hierarchies::detect_for(user).map_err(EngineError::io("find the control groups"))?;
         let group = hierarchies.group(name);
         let worker = hierarchies.at(&format!("{}/worker", group.path()));
         Ok(Self { group, worker, resources: resources.clone() })
@@ -145,7 +147,7 @@ mod tests {
             return;
         }
         let name = format!("work-test-{}", std::process::id());
-        let Ended(work) = &Ended(WorkGroup::make(&name, &resources()).expect("made"));
+        let Ended(work) = &Ended(WorkGroup::make(&name, &resources(), None).expect("made"));
         // A pipe without end fills the memory of the one that reads it as one line.
         let mut child = waiting("x=$(cat /dev/zero | tr '\\0' x)");
         work.enter(child.id()).expect("limited");
@@ -164,7 +166,7 @@ mod tests {
             return;
         }
         let name = format!("work-end-{}", std::process::id());
-        let Ended(work) = &Ended(WorkGroup::make(&name, &resources()).expect("made"));
+        let Ended(work) = &Ended(WorkGroup::make(&name, &resources(), None).expect("made"));
         let mut child = waiting("setsid sleep 1000 & setsid sleep 1000 & sleep 1000");
         work.enter(child.id()).expect("limited");
         drop(child.stdin.take());

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    run(std::env::args_os(), Hooks { daemon, lacks, make })
+    run(std::env::args_os(), Hooks { daemon, lacks, make, inside: |_| {} })
 }
 
 /// The showcase has no images.
@@ -29,7 +29,7 @@ fn make(
     Err(model::Report::environment("the showcase builds nothing"))
 }
 
-fn lacks(_: &Home) -> Vec<Lack> {
+fn lacks(_: &Home, _: bool) -> Vec<Lack> {
     vec![Lack {
         what: "the kernel has no nf_tables".to_owned(),
         effect: "services cannot reach the outside".to_owned(),

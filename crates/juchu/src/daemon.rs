@@ -1,5 +1,6 @@
 //! The daemon: the control loop, the API on its socket, the console on loopback.
 
+use crate::unprivileged::{self, Groups};
 use crate::wire;
 use console::{Access, access::Sources};
 use juchu::cli::DaemonOptions;
@@ -18,6 +19,10 @@ const END_LIMIT: Duration = Duration::from_millis(500);
 
 /// Runs until it is asked to end. What it started goes on without it.
 pub fn main(options: DaemonOptions) -> ExitCode {
+    if let Err(report) = unprivileged::enter(&options.home, Groups::Wanted) {
+        eprintln!("{report}");
+        return ExitCode::from(report.kind.exit_code());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_keep_alive(Duration::from_secs(1))

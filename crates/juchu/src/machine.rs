@@ -39,6 +39,10 @@ impl Machine for Host {
         try_port(address, transport).err().map(|error| match error {
             rustix::io::Errno::ADDRINUSE => "something on this machine already listens there".to_owned(),
             rustix::io::Errno::ADDRNOTAVAIL => format!("{} is not an address of this machine", address.ip()),
+            rustix::io::Errno::ACCESS => {
+                "ports below net.ipv4.ip_unprivileged_port_start are for root; `juchu doctor` says more"
+                    .to_owned()
+            }
             _ => error.to_string(),
         })
     }

@@ -1,6 +1,7 @@
 //! The daemon's hold on the gateway: its own process, started when nobody answers, left alone when
 //! the daemon goes.
 
+use crate::unprivileged;
 use async_trait::async_trait;
 use certs::{Announce, Keeper};
 use gateway::wire::{Refusal, Status};
@@ -27,11 +28,14 @@ const START_LOOK: Duration = Duration::from_millis(10);
 const UPGRADE_LIMIT: Duration = Duration::from_secs(20);
 /// Has a gateway take the place of the one that runs.
 pub const TAKE_OVER: &str = "--take-over";
+/// Followed by the network of the instances, where the gateway is not started in it.
+pub const INSIDE: &str = "--inside";
 
 pub struct GatewayProcess {
     socket: PathBuf,
     log: PathBuf,
     executable: PathBuf,
+    home: Home,
     client: Mutex<Option<GatewayClient>>,
     certificates: Keeper,
 }
@@ -72,6 +76,7 @@ impl GatewayProcess {
             socket: socket(home),
             log: home.join("gateway.log"),
             executable,
+            home: home.clone(),
             client: Mutex::new(None),
             certificates: Keeper::start(settings, Arc::new(Announcer(socket(home)))),
         }
@@ -102,7 +107,10 @@ impl GatewayProcess {
         };
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
         let mut command = Command::new(&self.executable);
-        command.arg("gateway").args(options);
+        command.arg("gateway").args(options).envs(self.home.variables());
+        if let Some(network) = unprivileged::network(&self.home) {
+            command.arg(INSIDE).arg(network);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         command.spawn().map_err(failed)
     }

@@ -6,6 +6,7 @@ use crate::images::container::{BuildContainers, sweep};
 use crate::images::place::sweep_dead;
 use crate::machine::Host;
 use crate::router::GatewayProcess;
+use crate::unprivileged;
 use build::ImageStore;
 use host::{HostConfig, HostEngine, LayerSource};
 use juchu::home::Home;
@@ -43,6 +44,7 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
         volumes: home.join("volumes"),
         executable: executable.clone(),
         log_budget_bytes: LOG_BUDGET_BYTES,
+        unprivileged: unprivileged::entered().cloned(),
     };
     let engine: Arc<dyn Engine> = Arc::new(
         HostEngine::open(config)
@@ -75,14 +77,24 @@ pub async fn engine_over(state: &Path, runtime: &Path, store: Arc<ImageStore>) -
         volumes: state.join("volumes"),
         executable,
         log_budget_bytes: LOG_BUDGET_BYTES,
+        unprivileged: unprivileged::entered().cloned(),
     };
     HostEngine::open(config)
         .await
         .map_err(|e| Report::from_error(ErrorKind::Environment, &e).hint("juchu doctor"))
 }
 
-/// What this machine lacks, asked without a daemon: by an engine over an empty directory.
-pub fn lacks(home: &Home) -> Vec<Lack> {
+/// What this machine lacks, asked without a daemon, or beside one for what only this user sees.
+pub fn lacks(home: &Home, is_running: bool) -> Vec<Lack> {
+    if !rustix::process::geteuid().is_root() {
+        let executable = juchu::program::path().unwrap_or_default();
+        return host::rootless::lacks(&home.runtime, &executable, is_running);
+    }
+    if is_running { Vec::new() } else { lacks_of_machine(home) }
+}
+
+/// Asked of an engine over an empty directory.
+fn lacks_of_machine(home: &Home) -> Vec<Lack> {
     let directory = home.runtime.join(format!("doctor-{}", std::process::id()));
     let look = || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
@@ -96,6 +108,7 @@ pub fn lacks(home: &Home) -> Vec<Lack> {
                     volumes: directory.join("volumes"),
                     executable: directory.clone(),
                     log_budget_bytes: LOG_BUDGET_BYTES,
+                    unprivileged: unprivileged::entered().cloned(),
                 };
                 let engine =
                     HostEngine::open(config).await.map_err(|e| Report::environment(e.to_string()))?;

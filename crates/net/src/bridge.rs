@@ -2,6 +2,7 @@
 //! alias, which also says what the firewall rules need; the kernel is the only memory.
 
 use crate::NetError;
+use crate::inside;
 use crate::namespace;
 use crate::nft::{Firewall, Outcome, Standing};
 use crate::rtnl::{self, Address, Link};
@@ -309,7 +310,7 @@ fn write_rules(socket: &mut Socket, firewall: &mut Firewall) -> Result<bool, Net
         for device in standing.routed().filter(|device| !routed.iter().any(|r| r == device)) {
             stop_forwarding(device)?;
         }
-        match firewall.replace(&standing, &ruleset(&bridges, &routed), generation)? {
+        match firewall.replace(&standing, &ruleset(&bridges, &routed, inside::is_of_our_own()), generation)? {
             Outcome::Raced => continue,
             Outcome::Unsupported => return Ok(false),
             Outcome::Unchanged | Outcome::Replaced => {}

@@ -53,7 +53,7 @@ fn capabilities() -> Vec<NetLack> {
         .collect()
 }
 
-fn unexpected(error: &NetError) -> NetLack {
+pub fn unexpected(error: &NetError) -> NetLack {
     let mut text = error.to_string();
     if let Some(source) = std::error::Error::source(error) {
         text = format!("{text}: {source}");

@@ -9,6 +9,8 @@ mod socket;
 mod sysctl;
 mod wire;
 
+mod inside;
+
 mod bridge;
 mod nft;
 mod rules;
@@ -18,9 +20,12 @@ mod lacks;
 mod listening;
 mod namespace;
 
-pub use bridge::{bridges, ensure_bridge, host_subnets, remove_bridge, uplinks};
 pub use error::NetError;
-pub use instance::{ensure_instance, remove_instance};
-pub use lacks::{NetLack, lacks};
+pub use inside::{
+    bridges, bring_up_loopback, ensure_bridge, ensure_instance, host_subnets, lacks, live_in, remove_bridge,
+    remove_instance, stream_socket, uplinks,
+};
+pub use lacks::NetLack;
 pub use listening::{listening, listening_udp};
 pub use model::subnet::{Cidr, Layout, SubnetError, choose_subnets};
+pub use sysctl::all_groups;

@@ -73,7 +73,7 @@ impl Namespace {
 fn prepare() -> Result<Socket, NetError> {
     // As in other container engines: any user may listen on port 80 and send an echo request.
     sysctl::set_if_known("ipv4/ip_unprivileged_port_start", "0")?;
-    sysctl::set_if_known("ipv4/ping_group_range", "0\t2147483647")?;
+    sysctl::set_if_known("ipv4/ping_group_range", &sysctl::all_groups('\t'))?;
     // No link-local IPv6 addresses: the networks are IPv4; `::1` stays.
     sysctl::set_if_known("ipv6/conf/default/addr_gen_mode", "1")?;
     Socket::route().map_err(NetError::kernel("open a netlink socket"))

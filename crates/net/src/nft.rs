@@ -282,6 +282,7 @@ fn comment(rule: &Rule) -> Vec<u8> {
 /// The expressions of one condition: load something into the register, then compare.
 fn condition(condition: &Match) -> Vec<Attributes> {
     const STATE_ESTABLISHED_OR_RELATED: u32 = 0b110;
+    const STATE_INVALID: u32 = 0b1;
     const STATUS_DESTINATION_NAT: u32 = 1 << 5;
     const SOURCE_OFFSET: u32 = 12;
     const DESTINATION_OFFSET: u32 = 16;
@@ -297,6 +298,7 @@ fn condition(condition: &Match) -> Vec<Attributes> {
         Match::Source(subnet) => in_subnet(SOURCE_OFFSET, *subnet),
         Match::Destination(subnet) => in_subnet(DESTINATION_OFFSET, *subnet),
         Match::Established => connection_bits(libc::NFT_CT_STATE, STATE_ESTABLISHED_OR_RELATED),
+        Match::Invalid => connection_bits(libc::NFT_CT_STATE, STATE_INVALID),
         Match::Published => connection_bits(libc::NFT_CT_STATUS, STATUS_DESTINATION_NAT),
     }
 }

@@ -67,6 +67,8 @@ pub enum Match {
     Destination(Cidr),
     /// Part of a connection that was let through before, or an error message about one.
     Established,
+    /// Part of no connection that there could be.
+    Invalid,
     /// Somebody on this host published it: its destination was translated.
     Published,
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Rule {
                 Match::Source(subnet) => write!(f, "ip saddr {subnet} "),
                 Match::Destination(subnet) => write!(f, "ip daddr {subnet} "),
                 Match::Established => write!(f, "ct state established,related "),
+                Match::Invalid => write!(f, "ct state invalid "),
                 Match::Published => write!(f, "ct status dnat "),
             }?;
         }
@@ -117,13 +120,22 @@ impl fmt::Display for Rule {
 ///   another network. What `routed` devices (those whose forwarding is on for our sake alone)
 ///   would newly pass on to strangers is dropped, so that the host does not become a router.
 /// - postrouting: what leaves an open network takes the address of the host.
-pub fn ruleset(bridges: &[Bridge], routed: &[String]) -> Vec<Rule> {
+///
+/// In a namespace `of_our_own` what comes from outside has passed a program (`pasta`), some versions of
+/// which open a connection with a packet that has no flags. Let in, the kernel would answer it with a
+/// reset to the connection of an instance.
+pub fn ruleset(bridges: &[Bridge], routed: &[String], of_our_own: bool) -> Vec<Rule> {
     if bridges.is_empty() {
         return Vec::new();
     }
     let mut bridges = bridges.to_vec();
     bridges.sort();
-    let mut rules = input(&bridges);
+    let strays = routed
+        .iter()
+        .filter(|_| of_our_own)
+        .map(|device| rule(Chain::Input, vec![Match::From(device.clone()), Match::Invalid], Verdict::Drop));
+    let mut rules: Vec<_> = strays.collect();
+    rules.extend(input(&bridges));
     rules.extend(forward(&bridges, routed));
     rules.extend(postrouting(&bridges));
     rules
@@ -194,7 +206,7 @@ mod tests {
     #[test]
     fn the_table_of_an_open_and_an_internal_network() {
         let bridges = [bridge("jcb", "10.208.4.0/22", true), bridge("jca", "10.208.0.0/22", false)];
-        let text: Vec<_> = ruleset(&bridges, &["eth0".into()])
+        let text: Vec<_> = ruleset(&bridges, &["eth0".into()], false)
             .iter()
             .map(|rule| format!("{}: {rule}", rule.chain.name()))
             .collect();
@@ -222,14 +234,23 @@ mod tests {
 
     #[test]
     fn the_table_remembers_which_devices_it_routes() {
-        let rules = ruleset(&[bridge("jca", "10.208.0.0/22", true)], &["eth0".into(), "wg.1".into()]);
+        let rules = ruleset(&[bridge("jca", "10.208.0.0/22", true)], &["eth0".into(), "wg.1".into()], false);
         let text: Vec<_> = rules.iter().map(Rule::to_string).collect();
         assert_eq!(text.iter().filter_map(|t| routed_device(t)).collect::<Vec<_>>(), ["eth0", "wg.1"]);
     }
 
     #[test]
+    fn in_a_namespace_of_our_own_strays_are_dropped() {
+        let bridges = [bridge("jca", "10.208.0.0/22", false)];
+        let (ours, hosts) =
+            (ruleset(&bridges, &["eth0".into()], true), ruleset(&bridges, &["eth0".into()], false));
+        assert_eq!(ours[0].to_string(), "iifname eth0 ct state invalid drop");
+        assert_eq!(ours[1..], hosts);
+    }
+
+    #[test]
     fn without_networks_there_is_no_table() {
-        assert_eq!(ruleset(&[], &["eth0".into()]), []);
+        assert_eq!(ruleset(&[], &["eth0".into()], true), []);
     }
 
     #[test]

@@ -36,3 +36,39 @@ pub fn set_if_known(key: &str, value: &str) -> Result<(), NetError> {
         _ => Ok(()),
     }
 }
+
+/// Highest number of a group that the kernel takes for `ping_group_range`.
+const GROUP_MAX: u64 = 2_147_483_647;
+
+/// All groups there are, as `ping_group_range` wants them: in a user name space those that are mapped.
+pub fn all_groups(between: char) -> String {
+    let map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    format!("0{between}{}", last_group(&map))
+}
+
+/// The last group of the run without gaps that begins with group 0.
+fn last_group(map: &str) -> u64 {
+    let mut lines: Vec<(u64, u64)> = map
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
+        })
+        .collect();
+    lines.sort_unstable();
+    let end = lines.iter().fold(0, |end, (first, count)| if *first == end { end + count } else { end });
+    end.saturating_sub(1).min(GROUP_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_end_where_the_map_ends() {
+        assert_eq!(last_group("         0          0 4294967295\n"), GROUP_MAX);
+        assert_eq!(last_group("  0 1000 1\n  1 100000 65536\n"), 65_536);
+        assert_eq!(last_group("  0 1000 1\n  5 100000 65536\n"), 0, "beyond a gap nothing is asked for");
+        assert_eq!(last_group(""), 0);
+    }
+}

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use model::instance::{InstanceSpec, NetworkSpec, Observed};
 use model::{DurationMs, InstanceId, Timestamp, VolumeName};
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 #[async_trait]
@@ -44,6 +46,17 @@ pub trait Engine: Send + Sync {
 
     async fn remove_volume(&self, name: &VolumeName) -> Result<(), EngineError>;
     async fn usage(&self, id: &InstanceId) -> Result<Usage, EngineError>;
+    /// An unconnected socket from which instances can be reached.
+    fn stream_socket(&self, to: SocketAddr) -> std::io::Result<TcpSocket> {
+        match to.is_ipv4() {
+            true => TcpSocket::new_v4(),
+            false => TcpSocket::new_v6(),
+        }
+    }
+    /// Whether limits can be had that this controller keeps (`memory`, `cpu`, `pids`, …).
+    fn can_limit(&self, _controller: &str) -> bool {
+        true
+    }
     /// What this machine lacks for running instances, and the command that gives it.
     async fn lacks(&self) -> Vec<Lack>;
 }

@@ -13,7 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -124,8 +123,10 @@ async fn probe(engine: &dyn Engine, check: &Healthcheck, observed: &Observed) ->
             let argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), script.clone()];
             by_command(engine, observed, argv, limit).await
         }
-        HealthTest::Http { port, path } => within(limit, by_http(address(observed, *port), path)).await,
-        HealthTest::Tcp { port } => within(limit, by_connection(address(observed, *port))).await,
+        HealthTest::Http { port, path } => {
+            within(limit, by_http(engine, address(observed, *port), path)).await
+        }
+        HealthTest::Tcp { port } => within(limit, by_connection(engine, address(observed, *port))).await,
     }
 }
 
@@ -169,12 +170,16 @@ fn address(observed: &Observed, port: u16) -> SocketAddr {
     SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
 }
 
-async fn by_connection(address: SocketAddr) -> std::io::Result<(bool, String)> {
-    TcpStream::connect(address).await.map(|_| (true, format!("{address} accepts connections")))
+async fn by_connection(engine: &dyn Engine, address: SocketAddr) -> std::io::Result<(bool, String)> {
+    engine
+        .stream_socket(address)?
+        .connect(address)
+        .await
+        .map(|_| (true, format!("{address} accepts connections")))
 }
 
-async fn by_http(address: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn by_http(engine: &dyn Engine, address: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
+    let mut stream = engine.stream_socket(address)?.connect(address).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: juchu-health\r\nConnection: close\r\n\r\n"
     );

@@ -6,6 +6,7 @@ use super::tree::{Tree, TreeKind};
 use crate::BuildError;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
@@ -51,7 +52,7 @@ pub fn copy_inputs(root: &Path, target: &Path, attributes: &Attributes) -> Resul
 fn make_directory(path: &Path, attributes: &Attributes) -> Result<(), BuildError> {
     fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o777 & !attributes.umask)))
-        .and_then(|()| chown(path, Some(attributes.owner), Some(attributes.owner)))
+        .and_then(|()| give(path, attributes))
         .map_err(BuildError::io(format!("create {}", path.display())))
 }
 
@@ -61,7 +62,15 @@ fn copy_file(from: &Path, to: &Path, executable: bool, attributes: &Attributes) 
     let times = Timestamps { last_access: at, last_modification: at };
     fs::copy(from, to)
         .and_then(|_| fs::set_permissions(to, fs::Permissions::from_mode(mode)))
-        .and_then(|()| chown(to, Some(attributes.owner), Some(attributes.owner)))
+        .and_then(|()| give(to, attributes))
         .and_then(|()| Ok(rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?))
         .map_err(BuildError::io(format!("copy {} to {}", from.display(), to.display())))
+}
+
+/// Only root can give files away; without it they stay this user's, and the owner is not compared.
+fn give(path: &Path, attributes: &Attributes) -> io::Result<()> {
+    match chown(path, Some(attributes.owner), Some(attributes.owner)) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => Ok(()),
+        given => given,
+    }
 }

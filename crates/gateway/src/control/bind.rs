@@ -165,8 +165,8 @@ fn in_use(inode: u64) -> String {
 /// The inode of a listening socket that is not ours and covers the address.
 fn foreign(address: SocketAddr, own: &Own, transport: Transport) -> Option<u64> {
     let [v4, v6] = match transport {
-        Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
-        Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+        Transport::Tcp => ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"],
+        Transport::Udp => ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"],
     };
     let both = if address.is_ipv4() { &[v4, v6][..] } else { &[v6] };
     both.iter().filter_map(|path| std::fs::read_to_string(path).ok()).find_map(|table| {

@@ -69,7 +69,9 @@ impl Controller {
         let own = self.own_datagrams();
         let mut reason = None;
         for address in self.candidates(listener, key) {
-            match bind::datagrams(address, &own) {
+            let held = own.clone();
+            let bound = self.place(listener).run(move || bind::datagrams(address, &held));
+            match bound.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(socket) => return Ok((socket.local_addr().map_err(|e| e.to_string())?, socket)),
                 Err(error) => reason = Some(error),
             }

@@ -4,6 +4,7 @@ use super::bind::{self, Sockets};
 use super::controller::{Bound, Controller};
 use super::table::{Key, key};
 use crate::counters::Counters;
+use crate::outside::Outside;
 use crate::snapshot::ListenerId;
 use model::route::{BindFailure, Listener, RouteTable};
 use model::service::Transport;
@@ -80,12 +81,22 @@ impl Controller {
         let own = self.own_streams();
         let mut reason = None;
         for address in self.candidates(listener, key) {
-            match bind::listen(address, self.workers.len(), &own) {
+            let (count, held) = (self.workers.len(), own.clone());
+            let bound = self.place(listener).run(move || bind::listen(address, count, &held));
+            match bound.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(sockets) => return Ok(sockets),
                 Err(error) => reason = Some(error),
             }
         }
         Err(reason.unwrap_or_else(|| "no port of the range is free".to_owned()))
+    }
+
+    /// The network a listener is in: published ports are in the host's.
+    pub(super) fn place(&self, listener: &Listener) -> Outside {
+        match listener.public {
+            true => self.shared.outside.clone(),
+            false => Outside::default(),
+        }
     }
 
     /// Where to try to listen, in this order: the port of the last time, then what was asked for.

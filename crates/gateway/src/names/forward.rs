@@ -1,6 +1,7 @@
 //! Questions that no zone answers, put to the host's resolvers in their order.
 
 use super::answer::HEADER_BYTES;
+use crate::outside::Outside;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
@@ -8,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 
 /// Resolvers asked one after the other.
 const MAX_SERVERS: usize = 2;
@@ -83,12 +84,20 @@ fn parse(text: &str) -> Vec<SocketAddr> {
 
 /// Asks over UDP; the answer carries the id of `query`. A truncated answer is passed on as it
 /// is, and the asker comes again over TCP.
-pub async fn over_udp(query: &[u8], server: SocketAddr, id: u16, limit: Duration) -> io::Result<Vec<u8>> {
+pub async fn over_udp(
+    query: &[u8],
+    server: SocketAddr,
+    id: u16,
+    limit: Duration,
+    outside: &Outside,
+) -> io::Result<Vec<u8>> {
     tokio::time::timeout(limit, async {
         let any: IpAddr =
             if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         // A fresh socket each time: its port is half of what a forger has to guess.
-        let socket = UdpSocket::bind((any, 0)).await?;
+        let socket = outside.run(move || std::net::UdpSocket::bind((any, 0)))??;
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
         socket.connect(server).await?;
         socket.send(&with_id(query, id)).await?;
         let mut answer = vec![0; MAX_UDP_BYTES];
@@ -103,9 +112,19 @@ pub async fn over_udp(query: &[u8], server: SocketAddr, id: u16, limit: Duration
     .await?
 }
 
-pub async fn over_tcp(query: &[u8], server: SocketAddr, id: u16, limit: Duration) -> io::Result<Vec<u8>> {
+pub async fn over_tcp(
+    query: &[u8],
+    server: SocketAddr,
+    id: u16,
+    limit: Duration,
+    outside: &Outside,
+) -> io::Result<Vec<u8>> {
     tokio::time::timeout(limit, async {
-        let mut stream = TcpStream::connect(server).await?;
+        let made = outside.run(move || match server.is_ipv4() {
+            true => TcpSocket::new_v4(),
+            false => TcpSocket::new_v6(),
+        })??;
+        let mut stream = made.connect(server).await?;
         let length = u16::try_from(query.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut message = length.to_be_bytes().to_vec();
         message.extend_from_slice(&with_id(query, id));

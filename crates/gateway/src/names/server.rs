@@ -184,12 +184,13 @@ impl Names {
             Some(declared @ [_, ..]) => forward::declared(declared, &own),
             _ => self.resolvers.servers(&own),
         };
+        let outside = &self.shared.outside;
         let mut reply = None;
         for server in servers {
             let (id, limit) = (self.random.next() as u16, self.shared.limits.name_forward);
             let asked = match transport {
-                Transport::Udp => forward::over_udp(query, server, id, limit).await,
-                Transport::Tcp => forward::over_tcp(query, server, id, limit).await,
+                Transport::Udp => forward::over_udp(query, server, id, limit, outside).await,
+                Transport::Tcp => forward::over_tcp(query, server, id, limit, outside).await,
             };
             if let Ok(answer) = asked {
                 reply = Some(answer);

@@ -38,6 +38,7 @@ fn start(directory: &Path, instance: &str) -> ExitCode {
         volumes: directory.join("volumes"),
         executable: std::env::current_exe().expect("this program has a file"),
         log_budget_bytes: 64 << 20,
+        unprivileged: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

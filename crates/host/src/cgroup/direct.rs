@@ -31,7 +31,10 @@ fn hand_down(group: &Cgroup, resources: &Resources) -> Result<(), Unenforced> {
     let parts = group.path().trim_matches('/').split('/');
     let above = parts.scan(root.clone(), |at, part| Some(std::mem::replace(at, at.join(part))));
     for dir in above {
-        for controller in &wanted {
+        let handed = read(&dir.join("cgroup.subtree_control"));
+        let is_missing = |name: &&String| !handed.split_whitespace().any(|there| there == &name[1..]);
+        // What is handed down already may be somebody else's to write.
+        for controller in wanted.iter().filter(is_missing) {
             fs::write(dir.join("cgroup.subtree_control"), controller).map_err(|error| {
                 let reason = format!("{} does not hand it down: {error}", dir.display());
                 Unenforced::new(controller.trim_start_matches('+'), reason)
@@ -97,7 +100,7 @@ fn below(dir: &Path, depth: usize) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hierarchies, put};
+    use super::super::{GROUP_NAME, Hierarchies, Instances, put};
     use super::*;
     use model::{Bytes, Cpus};
     use std::collections::BTreeMap;
@@ -106,7 +109,11 @@ mod tests {
     #[test]
     fn limits_are_handed_down_and_written_as_v2_takes_them() {
         let root = tempfile::tempdir().unwrap();
-        let hierarchies = Hierarchies { v1: BTreeMap::new(), unified: Some(root.path().to_owned()) };
+        let hierarchies = Hierarchies {
+            v1: BTreeMap::new(),
+            unified: Some(root.path().to_owned()),
+            instances: Instances::Below(format!("/{GROUP_NAME}")),
+        };
         let group = hierarchies.group("b1");
         let resources = Resources {
             memory: Some(Bytes::mib(64)),

@@ -47,8 +47,7 @@ enum Value {
 /// Before anything is made: does this host have the controllers?
 pub fn check_available(hierarchies: &Hierarchies, resources: &Resources) -> Result<(), Unenforced> {
     for limit in expected(resources) {
-        if !hierarchies.has(limit.controller) {
-            let reason = format!("this host has no `{}` control group", limit.controller);
+        if let Some(reason) = hierarchies.why_not(limit.controller) {
             return Err(Unenforced::new(limit.name, reason));
         }
     }
@@ -60,7 +59,7 @@ pub fn read_back(group: &Cgroup, pid: i32, resources: &Resources) -> Result<(), 
     let placement = fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .map_err(|error| Unenforced::new("placement", format!("/proc/{pid}/cgroup: {error}")))?;
     let pure_v2 = group.hierarchies.is_pure_v2();
-    if pure_v2 {
+    if pure_v2 && group.hierarchies.are_usable() {
         check_placement(&placement, "", group.path())?;
     }
     for limit in expected(resources) {

@@ -53,7 +53,7 @@ const THROTTLES: [(&str, &str); 4] = [
 impl Cgroup {
     /// Makes the v1 groups with their limits; nobody is in them yet.
     pub fn make(&self, resources: &Value) -> Result<(), Unenforced> {
-        if self.hierarchies.is_pure_v2() {
+        if self.hierarchies.is_pure_v2() || !self.hierarchies.are_usable() {
             return Ok(());
         }
         for (name, mount) in &self.hierarchies.v1 {

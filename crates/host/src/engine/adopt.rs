@@ -88,22 +88,26 @@ fn recorded(inner: &Inner, id: &model::InstanceId) -> Result<Now, EngineError> {
 fn adopt(inner: &Inner, layout: &layout::Layout, run: &Run, now: &mut Now) -> Result<(), EngineError> {
     let is_this_boot = run.boot_id == inner.boot_id;
     if is_this_boot && process::is_locked(&layout.lock()) && process::is_alive(run.shim) {
+        if inner.config.unprivileged.is_some() && !crate::rootless::is_inside_with(run.shim.pid) {
+            // Of name spaces whose keeper and members were killed: nobody can enter them any more.
+            return end_shim(run.shim);
+        }
         now.set_running(run);
         // Whoever asked for a shim that is still starting has died, and the program must not begin
         // to run after it was found not to.
         if now.init.is_none() {
-            end_starting_shim(run.shim)?;
+            end_shim(run.shim)?;
         }
     }
     Ok(())
 }
 
-fn end_starting_shim(shim: ProcessId) -> Result<(), EngineError> {
+fn end_shim(shim: ProcessId) -> Result<(), EngineError> {
     let ended = process::end(shim, END_LIMIT).and_then(|ended| match ended {
         true => Ok(()),
         false => Err(std::io::ErrorKind::TimedOut.into()),
     });
-    ended.map_err(EngineError::io("end a start that nobody waits for"))
+    ended.map_err(EngineError::io("end a supervisor that cannot be taken over"))
 }
 
 impl Inner {
@@ -113,9 +117,9 @@ impl Inner {
         if let Ok(Some(run)) = durable::read_json::<Run>(&layout.run())
             && run.boot_id == self.boot_id
         {
-            let _ = end_starting_shim(run.shim);
+            let _ = end_shim(run.shim);
         }
-        let group = self.hierarchies.group(id);
+        let group = self.group_named(id);
         // Leftovers that resist are met again at the next opening.
         let _ = group.kill();
         let _ = group.remove();

@@ -1,7 +1,7 @@
 //! Commands inside a running instance, through a helper process of this same program.
 
 use super::instance::Instance;
-use crate::cgroup::Hierarchies;
+use crate::cgroup::Cgroup;
 use crate::layout::Layout;
 use run::engine::{EngineError, ExecOutcome, ExecRequest};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -57,6 +57,7 @@ const HELPER_LIMIT: Duration = Duration::from_secs(5);
 pub async fn execute(
     executable: &Path,
     instance: &Instance,
+    instance_group: Cgroup,
     request: ExecRequest,
 ) -> Result<ExecOutcome, EngineError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -83,7 +84,7 @@ pub async fn execute(
     let status = waited.map_err(EngineError::io(context()))?;
     let timed_out = status.is_none();
     if timed_out {
-        end_group(instance, group).await;
+        end_group(&instance_group, group).await;
         // The helper sees its command end and ends, too. Ended before that, it would leave a dead
         // process to whoever is the first process here, and not all of them bury what they inherit.
         if tokio::time::timeout(HELPER_LIMIT, helper.wait()).await.is_err() {
@@ -137,10 +138,10 @@ fn keep(kept: &mut Vec<u8>, read: &[u8], limit: usize) -> bool {
     !read.is_empty()
 }
 
-async fn end_group(instance: &Instance, name: String) {
-    let id = instance.spec.id.clone();
+async fn end_group(instance_group: &Cgroup, name: String) {
+    let instance_group = instance_group.clone();
     let ending = tokio::task::spawn_blocking(move || {
-        if let Ok(group) = Hierarchies::detect().and_then(|all| all.group(id.as_str()).command_group(&name)) {
+        if let Ok(group) = instance_group.command_group(&name) {
             group.close();
         }
     });

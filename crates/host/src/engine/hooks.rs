@@ -80,7 +80,8 @@ impl HostEngine {
             output_limit: OUTPUT_LIMIT,
         };
         let named = format!("{what} command `{}`", hook.command.join(" "));
-        match command::execute(&self.inner.config.executable, instance, request).await {
+        let group = self.inner.group(&instance.spec.id);
+        match command::execute(&self.inner.config.executable, instance, group, request).await {
             Ok(outcome) if outcome.timed_out => Err(format!("the {named} did not end within {HOOK_LIMIT}")),
             Ok(outcome) if outcome.code == 0 => Ok(()),
             Ok(outcome) => {

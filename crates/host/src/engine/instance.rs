@@ -179,6 +179,7 @@ impl Inner {
             pid_of: self.first_process(spec.pid_of.as_ref())?,
             instances: crate::layout::instances(&self.config.state),
             log_budget_bytes: self.config.log_budget_bytes,
+            unprivileged: self.config.unprivileged.clone(),
         };
         let bundle = instance.layout.bundle();
         durable::make_private_dir(&bundle)
@@ -257,7 +258,7 @@ impl Inner {
             // A failure shows as an instance that still runs.
             let _ = send(run.shim, libc::SIGKILL);
         }
-        let group = self.hierarchies.group(instance.spec.id.as_str());
+        let group = self.group(&instance.spec.id);
         let _ = group.kill();
         let _ = group.remove();
         instance.now().state = InstanceState::Lost;
@@ -272,7 +273,7 @@ impl Inner {
             now.starts
         };
         if !self.load_end(instance, starts) {
-            let group = self.hierarchies.group(instance.spec.id.as_str());
+            let group = self.group(&instance.spec.id);
             // What cannot be ended now is ended by the next start or by removal.
             let _ = group.kill();
             let _ = group.remove();
@@ -294,7 +295,7 @@ impl Inner {
 
     pub fn remove(&self, instance: &Instance) -> Result<(), EngineError> {
         let id = &instance.spec.id;
-        let group = self.hierarchies.group(id.as_str());
+        let group = self.group(id);
         let context = format!("remove the instance {id}");
         group.kill().and_then(|()| group.remove()).map_err(EngineError::io(context.clone()))?;
         network::remove_instance(&self.netns(id), id)?;
@@ -361,7 +362,7 @@ impl HostEngine {
         }
         // By handle as well as by group: a group that was never made must not keep it alive.
         let _ = instance.signal("SIGKILL");
-        let group = self.inner.hierarchies.group(instance.spec.id.as_str());
+        let group = self.inner.group(&instance.spec.id);
         self.blocking(move |_| group.kill().map_err(EngineError::io("kill the instance"))).await?;
         if self.ended_within(instance, &mut ends, KILL_LIMIT).await {
             return Ok(());

@@ -55,12 +55,17 @@ pub fn lacks(inner: &Inner) -> Vec<Lack> {
             );
         }
     }
-    for (controller, effect) in [
+    let controllers = [
         ("memory", "limits on memory are refused, running out of it is not noticed"),
         ("cpu", "limits on processors are refused"),
         ("cpuset", "`cpuset` is refused"),
         ("pids", "limits on the number of processes are refused"),
-    ] {
+    ];
+    if let Some(Err(why)) = inner.config.unprivileged.as_ref().map(|user| &user.groups) {
+        let groups = crate::rootless::lack_of_groups(why);
+        lack(&groups.what, &groups.effect, &groups.hint, groups.fatal);
+    }
+    for (controller, effect) in controllers.into_iter().filter(|_| inner.hierarchies.are_usable()) {
         if !inner.hierarchies.has(controller) {
             lack(
                 &format!("the control group `{controller}`"),

@@ -19,7 +19,10 @@ pub const MAX_LAYERS: usize = 500;
     clippy::disallowed_methods,
     reason = "the kernel takes the short names from here; the shim has no threads"
 )]
-pub fn mount_overlay(layout: &Layout, layers: &[PathBuf]) -> io::Result<()> {
+///
+/// Root of a user name space has no attributes of the kernel's own (`trusted.*`): there the overlay
+/// keeps its notes in those of users, as the layers were unpacked.
+pub fn mount_overlay(layout: &Layout, layers: &[PathBuf], is_unprivileged: bool) -> io::Result<()> {
     if layers.is_empty() || layers.len() > MAX_LAYERS {
         return Err(io::Error::other(format!("an image has 1 to {MAX_LAYERS} layers, not {}", layers.len())));
     }
@@ -37,7 +40,8 @@ pub fn mount_overlay(layout: &Layout, layers: &[PathBuf]) -> io::Result<()> {
     }
     fs::create_dir_all(layout.rootfs())?;
     let lower: Vec<String> = (0..layers.len()).map(|number| number.to_string()).collect();
-    let options = format!("lowerdir={},upperdir=u,workdir=w", lower.join(":"));
+    let attributes = if is_unprivileged { ",userxattr" } else { "" };
+    let options = format!("lowerdir={},upperdir=u,workdir=w{attributes}", lower.join(":"));
     let options = std::ffi::CString::new(options).expect("digits and letters");
     std::env::set_current_dir(&links)?;
     let mounted = mount("overlay", layout.rootfs(), "overlay", MountFlags::NODEV, Some(options.as_c_str()));

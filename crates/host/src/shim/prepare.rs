@@ -58,7 +58,7 @@ fn make_tree(job: &Job) -> Result<rootfs::Tree, StartFailure> {
     let root = job.layout.rootfs();
     let mount_problem =
         |error: io::Error| StartFailure::Mount { path: root.clone(), reason: error.to_string() };
-    rootfs::mount_overlay(&job.layout, &job.layers).map_err(mount_problem)?;
+    rootfs::mount_overlay(&job.layout, &job.layers, job.unprivileged.is_some()).map_err(mount_problem)?;
     rootfs::Tree::open(&root).map_err(mount_problem)
 }
 

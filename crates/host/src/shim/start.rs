@@ -28,7 +28,8 @@ pub enum Output {
 }
 
 pub fn start(job: &Job) -> Result<Started, StartFailure> {
-    let hierarchies = Hierarchies::detect().map_err(other("find the control groups"))?;
+    let hierarchies =
+        Hierarchies::detect_for(job.unprivileged.as_ref()).map_err(other("find the control groups"))?;
     let group = hierarchies.group(job.spec.id.as_str());
     let resources = spec::resources(job, &hierarchies)?;
     clean_up(job);
@@ -75,7 +76,7 @@ pub fn start(job: &Job) -> Result<Started, StartFailure> {
 
 /// Removes what an earlier run left behind, or what this one has made before it failed.
 pub fn clean_up(job: &Job) {
-    if let Ok(hierarchies) = Hierarchies::detect() {
+    if let Ok(hierarchies) = Hierarchies::detect_for(job.unprivileged.as_ref()) {
         let group = hierarchies.group(job.spec.id.as_str());
         // What cannot be ended or removed is met again, and reported, by the next creation.
         let _ = group.kill();

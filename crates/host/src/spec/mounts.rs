@@ -68,14 +68,13 @@ fn kernel_mounts(job: &Job, hierarchies: &Hierarchies) -> Vec<Value> {
     let process = &job.spec.process;
     let shm_bytes = process.shm_size.map_or(DEFAULT_SHM_BYTES, |size| size.0);
     let kernel = |target: &str, kind: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": kind, "options": options });
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    // The group of terminals, where there are groups.
+    terminals.extend(job.unprivileged.as_ref().is_none_or(|user| user.has_ranges).then_some("gid=5"));
     let mut mounts = vec![
         kernel("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         kernel("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        kernel(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        kernel("/dev/pts", "devpts", &terminals),
     ];
     if process.host_ipc || job.ipc_of.is_some() {
         // Of another instance: taken over by [`share_memory`].
@@ -93,9 +92,13 @@ fn kernel_mounts(job: &Job, hierarchies: &Hierarchies) -> Vec<Value> {
     } else {
         &["nosuid", "noexec", "nodev", "ro"]
     };
-    mounts.push(kernel("/sys", "sysfs", sys));
+    mounts.push(match (&job.network, &job.unprivileged) {
+        // The kernel shows a network's own view of /sys only to those whose network it is.
+        (JobNetwork::Host, Some(_)) => json!({ "destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "rro"] }),
+        _ => kernel("/sys", "sysfs", sys),
+    });
     // On v1 the container library ignores `ro` here, and root inside could raise its own limits.
-    if hierarchies.is_pure_v2() {
+    if hierarchies.are_the_librarys() {
         let options: &[&str] = &["nosuid", "noexec", "nodev", "relatime", "ro"];
         mounts.push(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options }));
     }

@@ -250,6 +250,7 @@ async fn open(dir: &Path) -> HostEngine {
         volumes: dir.join("volumes"),
         executable: env!("CARGO_BIN_EXE_host-test").into(),
         log_budget_bytes: 64 << 20,
+        unprivileged: None,
     };
     HostEngine::open(config).await.expect("the engine opens")
 }

@@ -74,7 +74,7 @@ impl Wanted {
 }
 
 pub async fn build(screen: &Screen, home: &Home, args: Build, stack: StackArgs, hooks: &Hooks) -> Outcome {
-    Home::check_rights()?;
+    hooks.go_inside(home);
     let wanted = wanted(screen, &args, &stack)?;
     let mut bench = Bench::new(screen, home, hooks, &wanted)?;
     bench.locked = args.locked;

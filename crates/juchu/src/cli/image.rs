@@ -5,6 +5,7 @@ mod transfer;
 mod uses;
 mod work;
 
+use super::Hooks;
 use super::args::{
     Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageLs, ImageSbom, SbomFormat,
     StackArgs,
@@ -61,15 +62,21 @@ pub struct Removed {
     pub name: String,
 }
 
-pub async fn image(screen: &Screen, home: &Home, args: Image, before: &StackArgs) -> Outcome {
+pub async fn image(screen: &Screen, home: &Home, args: Image, before: &StackArgs, hooks: &Hooks) -> Outcome {
     let over = |stack: &StackArgs| stack.clone().over(before);
     match args.command {
         ImageCommand::Ls(args) => ls(screen, home, &args).await,
         ImageCommand::Inspect(args) => inspect(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Sbom(args) => sbom(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Diff(args) => diff(screen, home, &args, &over(&args.stack)).await,
-        ImageCommand::Gc(args) => gc(screen, home, &args).await,
-        ImageCommand::Pull(args) => transfer::pull(screen, home, &args).await,
+        ImageCommand::Gc(args) => {
+            hooks.go_inside(home);
+            gc(screen, home, &args).await
+        }
+        ImageCommand::Pull(args) => {
+            hooks.go_inside(home);
+            transfer::pull(screen, home, &args).await
+        }
         ImageCommand::Keygen(args) => signing::keygen(screen, &args),
         ImageCommand::Sign(args) => signing::sign(screen, home, &args, &over(&args.stack)).await,
         ImageCommand::Verify(args) => signing::verify(screen, home, &args, &over(&args.stack)).await,
@@ -80,7 +87,6 @@ pub async fn image(screen: &Screen, home: &Home, args: Image, before: &StackArgs
 
 /// The store, where there is one already.
 fn open(home: &Home) -> Result<ImageStore, Report> {
-    Home::check_rights()?;
     let root = home.join("images");
     if !root.is_dir() {
         return Err(Report::usage(format!("no image was made below {} yet", home.state.display()))

@@ -37,8 +37,12 @@ pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> 
     let path = env::var("PATH").unwrap_or_default();
     let dockerfiles = engines::dockerfile::find(&path).map(|tool| tool.path);
     let (daemon, lacks) = match reach::running(home).await {
-        Ok(client) => (Some(client.daemon().await?), client.lacks().await?),
-        Err(ClientError::NotRunning) => (None, (hooks.lacks)(home)),
+        Ok(client) => {
+            let of_daemon = client.lacks().await?;
+            let lacks = of_daemon.into_iter().chain((hooks.lacks)(home, true)).collect();
+            (Some(client.daemon().await?), lacks)
+        }
+        Err(ClientError::NotRunning) => (None, (hooks.lacks)(home, false)),
         Err(error) => return Err(error.into()),
     };
     let (cache_bytes, cache_max_bytes) = (caches::held(home).bytes, caches::most(&home.state)?.0);

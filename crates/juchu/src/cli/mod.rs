@@ -55,10 +55,22 @@ use store::record::v1::Intent;
 pub struct Hooks {
     /// Is the daemon until it ends.
     pub daemon: fn(DaemonOptions) -> ExitCode,
-    /// What this machine lacks, looked at without a daemon.
-    pub lacks: fn(&Home) -> Vec<Lack>,
+    /// What this machine lacks beyond what a daemon says, if one runs.
+    pub lacks: fn(&Home, bool) -> Vec<Lack>,
     /// Makes one image without a daemon; blocks until it is there.
     pub make: build::Make,
+    /// Does what the command line says once more, as root of this user's name spaces; returns where
+    /// there can be none.
+    pub inside: fn(&Home),
+}
+
+impl Hooks {
+    /// Files of other users than this one are made and removed only inside.
+    fn go_inside(&self, home: &Home) {
+        if !rustix::process::geteuid().is_root() {
+            (self.inside)(home);
+        }
+    }
 }
 
 /// How the daemon was asked to run.
@@ -147,7 +159,7 @@ async fn ask(
             let stack = over(&args.stack);
             build::build(screen, home, args, stack, hooks).await
         }
-        Command::Image(args) => image::image(screen, home, args, before).await,
+        Command::Image(args) => image::image(screen, home, args, before, hooks).await,
         Command::Plan(args) => {
             let stack = over(&args.stack);
             plan::plan(screen, home, args, stack).await
@@ -207,7 +219,6 @@ fn daemon(args: args::Daemon, hooks: &Hooks) -> Outcome<ExitCode> {
     }
     let console = (!args.no_console).then_some(args.console);
     let home = Home::discover()?;
-    Home::check_rights()?;
     Ok((hooks.daemon)(DaemonOptions { home, console, detached: args.detached }))
 }
 

@@ -77,7 +77,6 @@ impl Options {
 
 /// Starts the daemon of this program; somebody else's that is there first will do, too.
 pub async fn start(home: &Home, options: &Options) -> Result<Client, Report> {
-    Home::check_rights()?;
     let (log, written) = open_log(home)?;
     let mut child = spawn(log, options)?;
     let mut until = Instant::now() + START_LIMIT;

@@ -7,7 +7,7 @@ use super::wire::ContainerCommand;
 use build::kinds::{RunMount, RunOutcome};
 use model::instance::{InstanceNetwork, InstanceSpec, InstanceState, ResolvedMount};
 use model::mount::MountSource;
-use model::service::ProcessSettings;
+use model::service::{ProcessSettings, Resources};
 use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use run::engine::{Engine, EngineError, LogQuery};
 use std::collections::BTreeMap;
@@ -79,7 +79,10 @@ impl BuildContainers {
         output: mpsc::Sender<String>,
         cancel: &AtomicBool,
     ) -> Result<RunOutcome, EngineError> {
-        let spec = spec(command, around);
+        let mut spec = spec(command, around);
+        if !around.limits.stated {
+            without_what_cannot_be_had(&mut spec.resources, self.engine.as_ref());
+        }
         let written =
             command.mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.source.clone());
         let own = host::instance_directory(&self.state, &spec.id);
@@ -142,6 +145,14 @@ impl BuildContainers {
 fn ulimits(limits: &Limits) -> BTreeMap<String, (i64, i64)> {
     let most = i64::try_from(limits.disk.0).unwrap_or(i64::MAX);
     BTreeMap::from([("fsize".to_owned(), (most, most))])
+}
+
+/// Where nobody stated them, limits are ours: without root there may be none, and the build goes on.
+fn without_what_cannot_be_had(resources: &mut Resources, engine: &dyn Engine) {
+    resources.memory = resources.memory.filter(|_| engine.can_limit("memory"));
+    resources.cpus = resources.cpus.filter(|_| engine.can_limit("cpu"));
+    resources.cpu_shares = resources.cpu_shares.filter(|_| engine.can_limit("cpu"));
+    resources.pids = resources.pids.filter(|_| engine.can_limit("pids"));
 }
 
 fn spec(command: &ContainerCommand, around: &Surroundings<'_>) -> InstanceSpec {

@@ -10,6 +10,7 @@
 
 use super::limits::Limits;
 use super::secrets::{self, SecretFile};
+use crate::unprivileged;
 use build::ImageStore;
 use build::layout::lock;
 use host::WorkGroup;
@@ -63,9 +64,9 @@ impl Place {
         let name = format!("build-{}", model::Digest::of(unique.as_bytes()).short());
         fs::write(self.state.join("group"), &name)
             .map_err(|error| Report::environment(format!("write {}: {error}", self.state.display())))?;
-        match WorkGroup::make(&name, &self.limits.resources()) {
+        match WorkGroup::make(&name, &self.limits.resources(), unprivileged::entered()) {
             Ok(group) => Ok(Some(group)),
-            Err(error) if !self.limits.stated && !rustix::process::geteuid().is_root() => {
+            Err(error) if !self.limits.stated && !unprivileged::may_limit() => {
                 say(format!("warning: this build has no limits of its own: {error}"));
                 Ok(None)
             }
@@ -121,7 +122,8 @@ pub async fn sweep_dead(home: &Home) {
 
 fn end_group(state: &Path) -> io::Result<()> {
     let Ok(name) = fs::read_to_string(state.join("group")) else { return Ok(()) };
-    let group = WorkGroup::find(&name, &Default::default()).map_err(io::Error::other)?;
+    let group =
+        WorkGroup::find(&name, &Default::default(), unprivileged::entered()).map_err(io::Error::other)?;
     group.end()
 }
 

@@ -7,13 +7,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
-use testkit::{TempDir, wait_until};
+use testkit::{Person, TempDir, wait_until};
 
 /// How long a single command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(240);
 
 pub struct Machine {
     home: TempDir,
+    /// Who uses it, where that is not root.
+    person: Option<Person>,
     stacks: std::cell::RefCell<BTreeSet<String>>,
 }
 
@@ -27,7 +29,15 @@ pub struct Said {
 impl Machine {
     /// `None`, with the reason printed, where containers cannot run (never when `CI` is set).
     pub fn new(test: &str) -> Option<Self> {
-        testkit::require_root(test).then(|| Self { home: TempDir::new(), stacks: Default::default() })
+        let made = || Self { home: TempDir::new(), person: None, stacks: Default::default() };
+        testkit::require_root(test).then(made)
+    }
+
+    /// Used by somebody who is not root.
+    pub fn of(person: Person) -> Self {
+        let home = TempDir::reachable();
+        person.give(home.path());
+        Self { home, person: Some(person), stacks: Default::default() }
     }
 
     pub fn home(&self) -> &Path {
@@ -44,7 +54,16 @@ impl Machine {
     }
 
     pub fn command(&self, directory: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_juchu"));
+        let program = Path::new(env!("CARGO_BIN_EXE_juchu"));
+        let mut command = match &self.person {
+            None => Command::new(program),
+            Some(person) => {
+                // What a test has written there is meant to be theirs.
+                let projects = self.home().join("projects");
+                projects.exists().then(|| person.give(&projects));
+                person.command(person.program(program))
+            }
+        };
         command
             .args(arguments)
             .current_dir(directory)
@@ -97,7 +116,18 @@ impl Machine {
     pub fn kill_daemon(&self) {
         if let Some(pid) = self.daemon() {
             kill(pid);
+            // Its other threads may hold the socket a moment longer than its first one lives; a
+            // command that is under way may have started the next.
+            wait_until(Duration::from_secs(10), "the socket to be let go", || self.daemon() != Some(pid));
         }
+    }
+
+    /// What keeps the name spaces of somebody who is not root, and the way out of them.
+    pub fn keeper(&self) -> Option<(i32, Option<i32>)> {
+        let text = std::fs::read_to_string(self.home().join("run/keeper.json")).ok()?;
+        let record: serde_json::Value = serde_json::from_str(&text).expect("a record");
+        let pid = |name: &str| Some(record[name]["pid"].as_i64()? as i32);
+        Some((pid("keeper")?, pid("outbound")))
     }
 
     pub fn daemon_log(&self) -> String {
@@ -113,11 +143,13 @@ impl Drop for Machine {
                 eprintln!("down {stack}: {}", taken_down.err);
             }
         }
+        let kept = self.keeper();
         [self.daemon(), self.gateway()].into_iter().flatten().for_each(kill);
+        kept.into_iter().flat_map(|(keeper, way_out)| [Some(keeper), way_out]).flatten().for_each(kill);
     }
 }
 
-fn kill(pid: i32) {
+pub fn kill(pid: i32) {
     let Some(process) = rustix::process::Pid::from_raw(pid) else { return };
     let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
     let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

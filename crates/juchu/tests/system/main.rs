@@ -22,6 +22,7 @@ mod slow {
     mod life;
     mod registry;
     mod routes;
+    mod unprivileged;
     mod watch;
     mod wires;
 }

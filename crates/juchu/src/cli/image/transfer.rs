@@ -25,7 +25,6 @@ struct Pulled {
 }
 
 pub async fn pull(screen: &Screen, home: &Home, args: &ImagePull) -> Outcome {
-    Home::check_rights()?;
     let store = ImageStore::open(&home.join("images")).map_err(|e| e.report())?;
     let name = args.reference.clone();
     let (platform, beside) = (args.platform.clone(), !args.no_referrers);

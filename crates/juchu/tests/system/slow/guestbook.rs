@@ -55,7 +55,12 @@ fn shows(address: &str, text: &str) -> bool {
 #[test]
 fn an_entry_survives_restarts_deploys_and_the_death_of_the_daemon() {
     let Some(machine) = Machine::new("guestbook") else { return };
-    let directory = example(&machine, free_port());
+    story(&machine);
+}
+
+/// The same for everybody.
+pub fn story(machine: &Machine) {
+    let directory = example(machine, free_port());
     let out = machine.must(&directory, &["up", "-d"]);
     let address = address_in(&out);
     write_entry(&address, "Anna", "first-entry");
@@ -74,7 +79,7 @@ fn an_entry_survives_restarts_deploys_and_the_death_of_the_daemon() {
     wait_until(Duration::from_secs(30), "the entry after a deploy", || shows(&address, "second-entry"));
 
     let secret = std::fs::read_to_string(directory.join("secrets/db_password.txt")).expect("the secret");
-    assert_nothing_holds(&machine, secret.trim());
+    assert_nothing_holds(machine, secret.trim());
     let verified = machine.must(&directory, &["verify"]);
     assert!(!verified.is_empty());
 
