@@ -78,6 +78,31 @@ pub fn docker_registry() -> Result<PathBuf, Failure> {
     }
 }
 
+/// Makes the load of the gateway's bench.
+const LOADS: &[Package] = &[
+    installed("wrk", "load over HTTP/1.1"),
+    installed("nghttp2-client", "load over HTTP/2"),
+    installed("openssl", "handshakes, one after the other"),
+    unpacked("caddy", "a proxy with automatic certificates"),
+];
+
+/// What the gateway is measured beside.
+pub struct GatewayPeers {
+    pub proxies: Peers,
+    pub caddy: PathBuf,
+}
+
+/// Gets what the gateway is measured beside and with.
+pub fn provide_gateway_peers() -> Result<GatewayPeers, Failure> {
+    let missing: Vec<&str> =
+        LOADS.iter().filter(|p| !p.unpacked && !is_installed(p.name)).map(|p| p.name).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    let caddy = unpack("caddy", "usr/bin/caddy")?.join("usr/bin/caddy");
+    Ok(GatewayPeers { proxies: provide_peers()?, caddy })
+}
+
 /// Programs of [`PEERS`].
 #[derive(Debug, Clone)]
 pub struct Peers {

@@ -6,6 +6,7 @@
 mod compose;
 mod container;
 mod cutover;
+mod gateway;
 pub mod harness;
 mod home;
 mod image;
@@ -82,6 +83,7 @@ pub const BENCHES: &[Bench] = &[
     program::BUILD,
     journal::BENCH,
     cutover::BENCH,
+    gateway::BENCH,
     watch::BENCH,
     image::BENCH,
     image::REPRODUCIBLE,
