@@ -26,7 +26,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counted up whenever the same inputs give other bytes, so that no older base is taken for it.
-const ASSEMBLY_VERSION: u32 = 2;
+const ASSEMBLY_VERSION: u32 = 3;
 /// Content of an application layer.
 const MAX_APPLICATION_BYTES: u64 = 8 << 30;
 const PARALLEL_PACKAGES: usize = 2;

@@ -16,6 +16,8 @@ use tar::{EntryType, Header};
 pub const MEDIA_TYPE_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub const MEDIA_TYPE_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const ZSTD_LEVEL: i32 = 3;
+/// The bytes are the same for every number from one on; without any they are others.
+const ZSTD_THREADS: u32 = 2;
 const BLOCK: u64 = 512;
 
 /// What a written layer is called.
@@ -72,7 +74,8 @@ pub fn write(tree: &Tree, mtime: u64, path: &Path, cancel: &AtomicBool) -> Resul
     let failed = || BuildError::io(format!("write the layer {}", path.display()));
     let file = File::create(path).map_err(failed())?;
     let out = Hashing::new(BufWriter::with_capacity(256 << 10, file));
-    let encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL).map_err(failed())?;
+    let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL).map_err(failed())?;
+    encoder.multithread(ZSTD_THREADS).map_err(failed())?;
     let (encoder, diff_id, _) = tar(tree, mtime, Hashing::new(encoder), cancel)?.finish();
     let (buffered, blob, size) = encoder.finish().map_err(failed())?.finish();
     let file = buffered.into_inner().map_err(|e| failed()(e.into_error()))?;

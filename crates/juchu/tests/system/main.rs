@@ -20,6 +20,7 @@ mod slow {
     mod keys;
     mod lacks;
     mod life;
+    mod provenance;
     mod registry;
     mod routes;
     mod unprivileged;
