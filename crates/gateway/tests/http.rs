@@ -349,7 +349,10 @@ fn a_kept_connection_that_died_is_noticed_and_the_request_repeated() {
 #[test]
 fn what_cannot_be_repeated_is_not_sent_on_a_connection_that_was_long_idle() {
     let instance = Instance::saying("ok");
-    let mut gateway = Gateway::with(|options| options.limits.upstream_idle_unsafe = Duration::from_secs(1));
+    let mut gateway = Gateway::with(|options| {
+        options.limits.upstream_idle_unsafe = Duration::from_secs(1);
+        options.limits.keep_alive = PATIENCE;
+    });
     let address = gateway.serve(&[(Http, true, &[instance.address])])[0];
     let connections = || *instance.connections.lock().expect("no panic");
     let mut client = Raw::to(address);
