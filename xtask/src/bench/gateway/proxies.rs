@@ -195,7 +195,7 @@ stream {{ server {{ listen 127.0.0.1:{tcp}; proxy_pass 127.0.0.1:{large}; }} }}
 http {{
   access_log off; keepalive_requests 1000000000; tcp_nodelay on;
   client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
-  ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem; ssl_session_tickets on;
+  ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem; ssl_session_tickets on;
   upstream u {{ server 127.0.0.1:{to}; keepalive 128; keepalive_requests 1000000000; }}
   proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host;
   proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
