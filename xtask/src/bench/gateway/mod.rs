@@ -44,16 +44,35 @@ fn measure(options: &Options) -> Result<Vec<Measured>, Failure> {
     let nginx = place.nginx(&peers, upstream.port, large.port)?;
     let haproxy = place.haproxy(&peers, upstream.port, large.port)?;
     let caddy = place.caddy(&peers, upstream.port)?;
+    let wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
     let mut results = Vec::new();
-    results.extend(requests(&[&ours, &nginx, &haproxy, &caddy])?);
-    results.extend(http2(&[&ours, &nginx, &haproxy])?);
-    results.extend(handshakes(&[&ours, &nginx, &haproxy])?);
-    results.extend(bytes(&[&ours, &haproxy])?);
-    results.push(idle(&ours)?);
+    if wanted("requests") {
+        results.extend(requests(&[&ours, &nginx, &haproxy, &caddy])?);
+    }
     drop(caddy);
-    results.extend(two_threads(&place, &[&nginx, &haproxy], upstream.port, large.port)?);
-    results.extend(many_routes(&place, &ours, upstream.port, large.port)?);
-    Ok(results)
+    if wanted("http2") {
+        results.extend(http2(&[&ours, &nginx, &haproxy])?);
+    }
+    if wanted("handshakes") {
+        results.extend(handshakes(&[&ours, &nginx, &haproxy])?);
+    }
+    if wanted("bytes") {
+        results.extend(bytes(&[&ours, &haproxy])?);
+    }
+    if wanted("idle") {
+        // One of its own: what had load has room for connections already.
+        results.push(idle(&place.ours("ours, idle", 1, 1, upstream.port, large.port)?)?);
+    }
+    if wanted("threads") {
+        results.extend(two_threads(&place, &[&nginx, &haproxy], upstream.port, large.port)?);
+    }
+    if wanted("routes") {
+        results.extend(many_routes(&place, &ours, upstream.port, large.port)?);
+    }
+    match results.is_empty() {
+        true => Err("`--only` is one of requests, http2, handshakes, bytes, idle, threads, routes".into()),
+        false => Ok(results),
+    }
 }
 
 /// Microseconds of the proxy for one unit of the load, round by round.
@@ -144,6 +163,7 @@ fn bytes(proxies: &[&Proxy]) -> Result<Vec<Measured>, Failure> {
 
 /// What connections cost that say nothing.
 fn idle(ours: &Proxy) -> Result<Measured, Failure> {
+    let _first = load::hold(ours, 1)?;
     let before = ours.resident_kb()?;
     let held = load::hold(ours, IDLE_CONNECTIONS)?;
     let each = (ours.resident_kb()?.saturating_sub(before)) as f64 / held.len() as f64;

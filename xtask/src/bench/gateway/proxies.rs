@@ -173,7 +173,7 @@ impl Place {
         large: u16,
     ) -> Result<Proxy, Failure> {
         let [http, tls, tcp] = [(); 3].map(|()| testkit::free_port());
-        let directory = self.directory.join(format!("gateway-{threads}-{routes}"));
+        let directory = self.directory.join(name.replace([' ', ','], ""));
         fs::create_dir_all(directory.join("certificates"))?;
         fs::copy(self.directory.join("both.pem"), directory.join("certificates/bench.pem"))?;
         fs::write(directory.join("wanted.json"), table(http, tls, tcp, routes, to, large).to_string())?;
