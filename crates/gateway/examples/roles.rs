@@ -96,6 +96,7 @@ fn apply(wanted: &Path) -> Outcome<()> {
                     None => Ok(()),
                 };
             }
+            // Nobody announces the socket.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Err("it does not answer".into())

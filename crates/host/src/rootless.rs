@@ -105,6 +105,7 @@ fn turn(runtime: &Path) -> Result<File, RootlessError> {
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
+            // A lock that is waited for knows no time limit.
             Err(_) if Instant::now() < deadline => std::thread::sleep(TURN_LOOK),
             Err(_) => return Err(RootlessError::Busy),
         }

@@ -125,6 +125,12 @@ impl Series {
     }
 }
 
+/// The middle one; not a number when there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 fn quantile(values: impl Iterator<Item = Duration>, share: f64) -> Duration {
     let mut values: Vec<Duration> = values.collect();
     values.sort_unstable();

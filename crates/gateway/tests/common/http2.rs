@@ -65,6 +65,7 @@ impl Http2 {
 
     /// Lets the connection say and hear what there is.
     pub fn turn(&mut self) {
+        // Whoever calls this asks again and again until what is waited for is there.
         self.wait(async { tokio::time::sleep(Duration::from_millis(1)).await });
     }
 

@@ -165,6 +165,7 @@ fn keep(runtime: &Path) -> ExitCode {
     sys::trim_memory();
     let mut was_empty = false;
     loop {
+        // Processes inside are not its children: nothing tells when the last one ends.
         std::thread::sleep(LOOK);
         let is_empty = !is_anybody_inside();
         if is_empty && was_empty && end(runtime) {

@@ -7,6 +7,7 @@
 mod load;
 mod proxies;
 
+use super::harness::median;
 use super::table::Table;
 use super::{Bench, Measured, Options};
 use crate::process::run;
@@ -89,11 +90,6 @@ impl Costs {
     fn over(&self, other: &Self) -> f64 {
         median(self.rounds.iter().zip(&other.rounds).map(|(a, b)| a / b).collect())
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// In turns, the order reversed in every other round.

@@ -8,7 +8,7 @@ mod room;
 
 pub use reproducible::BENCH as REPRODUCIBLE;
 
-use super::harness::{Contender, compare, interleave};
+use super::harness::{Contender, compare, interleave, median};
 use super::{Bench, Measured, Options};
 use crate::process::{read, run};
 use crate::{Failure, workspace};
@@ -43,11 +43,6 @@ fn figure(said: &str, word: &str, position: usize) -> Result<f64, Failure> {
     let line = said.lines().find(|line| line.starts_with(word));
     let number = line.and_then(|line| line.split_whitespace().nth(position)?.parse().ok());
     number.ok_or_else(|| format!("the program did not say `{word}`").into())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn measure(_: &Options) -> Result<Vec<Measured>, Failure> {
