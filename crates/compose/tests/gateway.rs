@@ -98,6 +98,11 @@ fn how_instances_are_asked_is_declared() {
         ]
     );
     assert_eq!((traffic.faults[0].delay, traffic.faults[1].status), (Some(DurationMs(200)), Some(503)));
+    let trace = |text: &str| {
+        service(&format!("x-juchu: {{gateway: {{trace: {text}}}}}")).policy.gateway.traffic.trace
+    };
+    assert_eq!((trace("false").off, trace("true").off), (true, false));
+    assert_eq!(trace("{sampled: 10%}").sampled.map(|share| share.get()), Some(10));
     assert!(service("x-juchu: {gateway: {breaker: off}}").policy.gateway.traffic.breaker.off);
     let said = |keys: &str| with_keys(&format!("x-juchu: {{gateway: {{{keys}}}}}")).refused();
     for (keys, expect) in [
@@ -114,6 +119,8 @@ fn how_instances_are_asked_is_declared() {
         ("faults: [{share: 5%}]", "this disturbance does nothing; hint: give it a `delay` or a `status`"),
         ("faults: [{share: 200%, delay: 1s}]", "`share`: "),
         ("faults: [{share: 5%, delay: 5m}]", "a `delay` can be 60s at most"),
+        ("trace: {sampled: 0}", "`sampled`: "),
+        ("trace: {share: 1%}", "unknown key `share`"),
         ("timeout: {}", "unknown key `timeout`; hint: did you mean `timeouts`?"),
     ] {
         let said = said(keys);

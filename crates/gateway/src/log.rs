@@ -81,6 +81,8 @@ pub struct Access<'a> {
     pub host: &'a [u8],
     pub target: &'a [u8],
     pub id: &'a [u8],
+    /// Empty: it is part of no trace.
+    pub trace: &'a [u8],
     pub status: u16,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -154,6 +156,9 @@ fn push_access(out: &mut Vec<u8>, access: &Access<'_>) {
     text(",\"host\":", access.host);
     text(",\"path\":", path);
     text(",\"id\":", access.id);
+    if !access.trace.is_empty() {
+        text(",\"trace\":", access.trace);
+    }
     text(",\"fault\":", access.fault.unwrap_or_default().as_bytes());
     let Access { revision, listener, status, bytes_in, bytes_out, micros, .. } = access;
     if let Some(status) = access.grpc_status {
@@ -312,6 +317,7 @@ mod tests {
                 host: b"a\"b\\",
                 target: b"/login?token=secret",
                 id: "\u{e9}".as_bytes(),
+                trace: b"",
                 status: 503,
                 bytes_in: 1,
                 bytes_out: 2,

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Gateway, Instance, Raw, endpoint, eventually, status_of};
 use model::service::Protocol::Http;
-use model::traffic::{Breaker, Fault, Rate, RateKey, Retries, Timeouts, Traffic};
+use model::traffic::{Breaker, Fault, Rate, RateKey, Retries, Timeouts, Trace, Traffic};
 use model::{DurationMs, Percent};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -191,4 +191,52 @@ fn disturbances_delay_and_answer_a_share() {
     // Seven standard deviations of 30 ± 3.9.
     assert!((3..58).contains(&disturbed), "{disturbed}");
     assert_eq!(answers.len(), disturbed + answers.iter().filter(|status| **status == 200).count());
+}
+
+/// What the instance is asked with these fields of trace contexts.
+fn traced(traffic: Traffic, fields: &str) -> (Vec<String>, Gateway) {
+    let (seen, asked_with) = std::sync::mpsc::channel();
+    let instance = Instance::start(move |mut talk| {
+        while let Some(head) = talk.request() {
+            let lines = head.lines().filter(|line| line.to_ascii_lowercase().starts_with("trace"));
+            let _ = seen.send(lines.map(str::to_ascii_lowercase).collect::<Vec<_>>());
+            talk.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let (gateway, address) = asked(&[&instance], traffic);
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}Connection: close\r\n\r\n");
+    assert_eq!(status_of(&Raw::to(address).send(request).response().0), 200);
+    (asked_with.recv_timeout(common::PATIENCE).expect("it was asked"), gateway)
+}
+
+#[test]
+fn trace_contexts_pass_when_they_are_valid_and_are_made_when_not() {
+    const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let given = format!("{PARENT}\r\nTracestate: a=1\r\n");
+    let (seen, _) = traced(Traffic::default(), &given);
+    assert_eq!(seen, ["tracestate: a=1", PARENT]);
+    for fields in ["", "Tracestate: a=1\r\n", "Traceparent: 00-x\r\ntracestate: a=1\r\n"] {
+        let (seen, _) = traced(Traffic::default(), fields);
+        let [made] = seen.as_slice() else { panic!("{fields:?}: {seen:?}") };
+        assert_eq!((made.len(), &made[..16], &made[65..]), (68, "traceparent: 00-", "-01"), "{fields:?}");
+    }
+    let twice = format!("{PARENT}\r\n{PARENT}\r\n");
+    assert_ne!(traced(Traffic::default(), &twice).0, [PARENT], "of two nobody knows which counts");
+    let trace = Trace { off: true, sampled: None };
+    let (seen, _) = traced(Traffic { trace, ..Traffic::default() }, "Traceparent: 00-X\r\n");
+    assert_eq!(seen, ["traceparent: 00-x"], "nothing is done where that is declared");
+}
+
+#[test]
+fn the_access_record_names_the_trace() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("access.log");
+    let mut gateway = Gateway::with(|options| options.access_log = Some(path.clone()));
+    let well = Instance::saying("well");
+    let address = gateway.serve(&[(Http, true, &[well.address])])[0];
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let fields = format!("traceparent: 00-{id}-00f067aa0ba902b7-01\r\nConnection: close\r\n");
+    Raw::to(address).send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).response();
+    let expect = format!("\"trace\":\"{id}\"");
+    eventually(|| std::fs::read_to_string(&path).unwrap_or_default().contains(&expect));
 }

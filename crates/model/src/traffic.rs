@@ -31,6 +31,8 @@ pub struct Traffic {
     /// Instances are spoken to in HTTP/2 from the first byte on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub http2: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub trace: Trace,
 }
 
 impl Traffic {
@@ -85,6 +87,18 @@ pub struct Breaker {
     /// No answer for this long, while others answer, is a failure, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall: Option<DurationMs>,
+}
+
+/// What becomes of W3C trace contexts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trace {
+    /// They pass as any other field does, and none is made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub off: bool,
+    /// Share of those made here that ask to be recorded; none: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Percent>,
 }
 
 /// At most so many requests of one kind in a time.

@@ -61,7 +61,9 @@ static GATEWAY: Object = strict(&[
     on("limit", Either(&[TextOrNumber, Shape::Object(&LIMIT)])),
     on("queue", Either(&[Word(&["off"]), Shape::Object(&QUEUE)])),
     on("priority", Either(&[PRIORITY, Shape::Object(&PRIORITY_FIELD)])),
+    on("trace", Either(&[Bool, Shape::Object(&TRACE)])),
 ]);
+static TRACE: Object = strict(&[on("sampled", TextOrNumber)]);
 static PROXY: Object = strict(&[
     on("accept", Either(&[Bool, List(&TextOrNumber)])),
     on("from", ONE_OR_MORE),

@@ -15,7 +15,7 @@ const REDIRECT_STATUS: u16 = 308;
 /// Longest host name there is.
 const MAX_HOST_BYTES: usize = 253;
 /// Fields that say where a message ends or whom it concerns: they are the gateway's own.
-const OWN_FIELDS: [&str; 17] = [
+const OWN_FIELDS: [&str; 19] = [
     "te",
     "host",
     "proxy",
@@ -25,6 +25,8 @@ const OWN_FIELDS: [&str; 17] = [
     "x-real-ip",
     "connection",
     "keep-alive",
+    "tracestate",
+    "traceparent",
     "x-request-id",
     "content-length",
     "http2-settings",

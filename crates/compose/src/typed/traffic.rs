@@ -4,7 +4,7 @@
 use super::{count, duration, gateway::is_field_name, limit, parsed, text};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
-use model::traffic::{Breaker, Fault, Rate, RateKey, Retries, Timeouts, Traffic};
+use model::traffic::{Breaker, Fault, Rate, RateKey, Retries, Timeouts, Trace, Traffic};
 use model::{DurationMs, Percent};
 
 /// Attempts for one request beyond the first, at most.
@@ -26,6 +26,7 @@ pub(super) fn traffic(node: &Node, sink: &mut Sink) -> Traffic {
         priority: node.get("priority").and_then(|node| limit::priority(node, sink)),
         // By port, which the route table knows.
         proxy: None,
+        trace: node.get("trace").map(|node| trace(node, sink)).unwrap_or_default(),
     }
 }
 
@@ -118,6 +119,11 @@ fn often(text: &str) -> Result<(u32, DurationMs), String> {
     };
     let requests = requests.trim().parse().ok().filter(|requests| *requests > 0).ok_or_else(wrong)?;
     Ok((requests, DurationMs::from_secs(seconds)))
+}
+
+fn trace(node: &Node, sink: &mut Sink) -> Trace {
+    let off = node.scalar_text().as_deref() == Some("false");
+    Trace { off, sampled: parsed(node, "sampled", sink, Percent::parse) }
 }
 
 fn fault(node: &Node, sink: &mut Sink) -> Option<Fault> {

@@ -133,6 +133,7 @@ impl Thought<'_> {
             random: &random,
             rules: &route.rules,
             has_default: !route.backend.id.is_empty() || route.https_port.is_some(),
+            trace: route.backend.policy.trace,
         };
         let mut head = Vec::new();
         let request = match request::rewrite(head_of(question)?.as_bytes(), &context, &mut head) {

@@ -201,6 +201,7 @@ fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request
         random: &client.worker.random,
         rules: &client.route.rules,
         has_default: !client.route.backend.id.is_empty() || lead::may_find(client),
+        trace: client.route.backend.policy.trace,
     };
     request::rewrite(&client.buf.filled()[..length], &context, head)
 }
@@ -221,6 +222,7 @@ pub async fn refused(client: &mut Client, refusal: Refusal) {
         host: b"",
         target: b"",
         id: b"",
+        trace: b"",
         status: refusal.status,
         bytes_in: 0,
         bytes_out: sent,

@@ -713,6 +713,7 @@ fn note(
         host: request.host(head),
         target: request.target(head),
         id: &head[request.id.clone()],
+        trace: &head[request.trace.clone()],
         status,
         bytes_in,
         bytes_out,

@@ -25,9 +25,11 @@ pub enum Kind {
     /// Some servers take it for the environment variable `HTTP_PROXY`.
     Proxy,
     Http2Settings,
+    TraceParent,
+    TraceState,
 }
 
-const KINDS: [(&str, Kind); 17] = [
+const KINDS: [(&str, Kind); 19] = [
     ("te", Kind::Te),
     ("host", Kind::Host),
     ("proxy", Kind::Proxy),
@@ -36,6 +38,8 @@ const KINDS: [(&str, Kind); 17] = [
     ("forwarded", Kind::Forwarded),
     ("x-real-ip", Kind::RealIp),
     ("connection", Kind::Connection),
+    ("tracestate", Kind::TraceState),
+    ("traceparent", Kind::TraceParent),
     ("keep-alive", Kind::KeepAlive),
     ("x-request-id", Kind::RequestId),
     ("content-length", Kind::ContentLength),

@@ -65,6 +65,7 @@ pub async fn give(client: &mut Client, lead: &Lead, request: &Request, head: &[u
         host: &head[request.host.clone()],
         target: &head[request.target.clone()],
         id: &head[request.id.clone()],
+        trace: &head[request.trace.clone()],
         status,
         bytes_in: 0,
         bytes_out: out.len() as u64,

@@ -7,6 +7,7 @@ use super::Body;
 use super::field::{self, Kind, Options};
 use super::grpc::Call;
 use crate::options::{MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
+use crate::policy::trace::{self, Seen};
 use crate::rules::{self, Rule, Rules};
 use crate::snapshot::Random;
 use httparse::Header;
@@ -45,6 +46,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// What no rule takes goes somewhere, too.
     pub has_default: bool,
+    /// What becomes of the trace contexts of those.
+    pub trace: trace::Settings,
 }
 
 impl Context<'_> {
@@ -69,6 +72,8 @@ pub struct Request {
     pub target: Range<usize>,
     pub host: Range<usize>,
     pub id: Range<usize>,
+    /// The id of its trace; empty without one.
+    pub trace: Range<usize>,
     /// The rule that takes it, and what makes requests go the same way as it.
     pub rule: Option<Arc<Rule>>,
     pub key: Option<u64>,
@@ -188,6 +193,7 @@ struct Fields<'a> {
     forwarded_proto: Option<&'a [u8]>,
     forwarded_host: Option<&'a [u8]>,
     id: Option<&'a [u8]>,
+    trace: Seen<'a>,
     call: Call,
 }
 
@@ -205,6 +211,7 @@ impl<'a> Fields<'a> {
             forwarded_proto: None,
             forwarded_host: None,
             id: None,
+            trace: Seen::default(),
             call: Call::default(),
         };
         for (header, kind) in headers.iter().zip(&mut fields.kinds) {
@@ -245,6 +252,8 @@ impl<'a> Fields<'a> {
             Kind::ForwardedFor if !disguised => self.forwarded_for.push(value),
             Kind::ForwardedProto if !disguised => self.forwarded_proto = Some(value),
             Kind::ForwardedHost if !disguised => self.forwarded_host = Some(value),
+            Kind::TraceParent => self.trace.parent(value),
+            Kind::TraceState => self.trace.state(value),
             Kind::RequestId if !disguised && is_request_id(value) => self.id = Some(value),
             _ => {}
         }
@@ -395,6 +404,7 @@ impl Writer<'_> {
         self.write_forwarded(out, host.clone());
         let upgrade = self.write_connection(out);
         let id = self.write_id(out);
+        let trace = self.write_trace(out);
         out.extend_from_slice(b"\r\n");
         let options = &self.fields.options;
         Ok(Request {
@@ -409,6 +419,7 @@ impl Writer<'_> {
             target,
             host,
             id,
+            trace,
             given: self.given(),
             rule: self.rule.cloned(),
             key: self.key,
@@ -462,6 +473,9 @@ impl Writer<'_> {
                 !self.fields.options.strips(header.name)
                     && self.edits().is_none_or(|edits| !field::is_edited(edits, header.name))
             }
+            Kind::TraceParent if self.trace().is_on() => false,
+            Kind::TraceState if self.trace().is_on() => self.fields.trace.passes_state(),
+            Kind::TraceParent | Kind::TraceState => !self.fields.options.strips(header.name),
             Kind::Forwarded | Kind::RealIp => !self.context.public,
             _ => false,
         }
@@ -523,6 +537,26 @@ impl Writer<'_> {
         out.extend_from_slice(b"\r\n");
         id
     }
+
+    fn trace(&self) -> trace::Settings {
+        self.rule.map_or(self.context.trace, |rule| rule.trace)
+    }
+
+    /// The trace that the request is part of, or a new one; the place of its id.
+    fn write_trace(&self, out: &mut Vec<u8>) -> Range<usize> {
+        if !self.trace().is_on() {
+            return 0..0;
+        }
+        out.extend_from_slice(b"traceparent: ");
+        let start = out.len() + trace::ID.start;
+        let random = || self.context.random.next();
+        match self.fields.trace.valid() {
+            Some(parent) => out.extend_from_slice(parent),
+            None => out.extend_from_slice(&self.trace().make(random)),
+        }
+        out.extend_from_slice(b"\r\n");
+        start..start + trace::ID.len()
+    }
 }
 
 fn push_hex(out: &mut Vec<u8>, word: u64) {
@@ -542,7 +576,8 @@ mod tests {
         let rules = Rules::default();
         let (client, secured, has_default) = ("10.0.0.9", false, true);
         let (local, random, rules) = (&local, &random, &rules);
-        let context = Context { client, local, public, secured, random, rules, has_default };
+        let trace = trace::Settings::default();
+        let context = Context { client, local, public, secured, random, rules, has_default, trace };
         let mut out = Vec::new();
         rewrite(head, &context, &mut out).map(|request| (request, out))
     }

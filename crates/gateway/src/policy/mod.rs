@@ -9,6 +9,7 @@ pub mod queue;
 pub mod rate;
 pub mod retry;
 pub mod shed;
+pub mod trace;
 
 use breaker::Settings;
 use model::DurationMs;
@@ -35,6 +36,7 @@ pub struct Policy {
     pub proxy: Option<ProxyVersion>,
     /// Instances are spoken to in HTTP/2.
     pub http2: bool,
+    pub trace: trace::Settings,
 }
 
 impl Policy {
@@ -58,6 +60,7 @@ impl Policy {
             priority: traffic.priority.clone(),
             proxy: traffic.proxy,
             http2: traffic.http2,
+            trace: trace::Settings::new(&traffic.trace),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Action, Paths, Rule, Rules};
 use crate::counters::Lazy;
 use crate::http::field::{self, Kind};
 use crate::options::MAX_RULES;
+use crate::policy::trace;
 use crate::snapshot::Backend;
 use model::route::RouteTable;
 use model::rule::{Action as Wanted, HeaderEdits, PathMatch, Rule as Declared};
@@ -53,6 +54,11 @@ fn rule(
         Wanted::Answer { status, body } => Action::Answer { status: *status, body: body.clone() },
     };
     let headers = declared.headers.iter();
+    // As the first service has it: the head is written before one of several is chosen.
+    let trace = match &action {
+        Action::Forward { to, .. } => to.first().map(|(backend, _)| backend.policy.trace).unwrap_or_default(),
+        Action::Redirect(_) | Action::Answer { .. } => trace::Settings::off(),
+    };
     Some(Rule {
         id: declared.id.clone(),
         methods: declared.methods.clone(),
@@ -66,6 +72,7 @@ fn rule(
         action,
         edits: declared.edits.clone(),
         priority: declared.priority,
+        trace,
         counters: counters.get(&declared.id)?.clone(),
     })
 }

@@ -8,6 +8,7 @@ mod path;
 mod tests;
 
 use crate::counters::Lazy;
+use crate::policy::trace;
 use crate::snapshot::{Backend, Random, fingerprint};
 use crate::{http::field, snapshot};
 use httparse::Header;
@@ -51,6 +52,7 @@ pub struct Rule {
     pub action: Action,
     pub edits: Edits,
     pub priority: Option<Priority>,
+    pub trace: trace::Settings,
     pub counters: Arc<Lazy>,
 }
 
