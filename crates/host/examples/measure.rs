@@ -148,8 +148,8 @@ async fn measure_engine(dir: &Path, rootfs: PathBuf, rounds: usize) {
     measure_output(&engine).await;
 }
 
-/// The kernel takes a removed instance's network apart afterwards and holds locks that the next one
-/// needs; that is no part of what is measured.
+/// Instances start one by one, at rest: right after another the kernel has some of its waiting behind
+/// it, and still takes the network of the removed one apart.
 const SETTLE: Duration = Duration::from_millis(150);
 
 /// From nothing to running, without a network and with one of its own, in turns.

@@ -17,6 +17,7 @@ use crate::record::Unprivileged;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -227,12 +228,13 @@ impl Cgroup {
     /// Returns the file to which the command's process writes `0`.
     pub fn command_group(&self, name: &str) -> io::Result<CommandGroup> {
         if !self.hierarchies.are_usable() {
-            return Ok(CommandGroup { dir: None });
+            return Ok(CommandGroup { dir: None, is_beside_v1: false });
         }
         let parent = self.unified_dir().or_else(|| self.dir("pids")).ok_or(io::ErrorKind::Unsupported)?;
         let dir = parent.join(name);
         fs::create_dir_all(&dir)?;
-        Ok(CommandGroup { dir: Some(dir) })
+        let is_beside_v1 = self.unified_dir().is_some() && !self.hierarchies.is_pure_v2();
+        Ok(CommandGroup { dir: Some(dir), is_beside_v1 })
     }
 
     /// Sends a signal to every process inside.
@@ -320,12 +322,21 @@ impl Cgroup {
 /// The group of one command; none where instances have none either.
 pub struct CommandGroup {
     dir: Option<PathBuf>,
+    /// Whether it is in a v2 tree that is for tracking only.
+    is_beside_v1: bool,
 }
 
 impl CommandGroup {
     pub fn procs(&self) -> Option<PathBuf> {
         self.dir.as_ref().map(|dir| dir.join("cgroup.procs"))
     }
+
+    /// For a process to be born in, where `Cgroup::home` has one, too.
+    pub fn home(&self) -> io::Result<Option<OwnedFd>> {
+        let dir = self.dir.as_ref().filter(|_| self.is_beside_v1);
+        dir.map(|dir| place::open_group(dir)).transpose()
+    }
+
     /// Lets what the command left running run on.
     pub fn leave(&self) {
         // A group in use goes with its instance.

@@ -5,7 +5,8 @@
 
 pub(crate) mod terminal;
 
-use crate::cgroup::{Hierarchies, UnifiedView};
+use crate::apart::{self, Turn};
+use crate::cgroup::{Cgroup, CommandGroup, Hierarchies, UnifiedView};
 use crate::console::Console;
 use crate::container::{self, Streams};
 use crate::executor::Launch;
@@ -14,6 +15,7 @@ use crate::record::{Job, Run, StartFailure};
 use crate::rootfs::Tree;
 use crate::{capabilities, durable, process, seccomp, spec, sys};
 use rustix::pipe::{PipeFlags, pipe_with};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -102,28 +104,20 @@ fn enter(request: &Request) -> Result<i32, Problem> {
         .command_group(&group_name)
         .map_err(problem("make a control group"))?;
     let (problems, report) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| problem("make a pipe")(e.into()))?;
-    let mut groups =
-        hierarchies.group(job.spec.id.as_str()).open_procs().map_err(problem("open the control groups"))?;
-    if let Some(procs) = group.procs() {
-        groups.push(File::options().write(true).open(procs).map_err(problem("open the control group"))?);
-    }
-    let launch = prepare(request, job.clone(), init.pid, &process_file, groups, report)?;
-    let view = sys::new_mount_namespace().and_then(|()| UnifiedView::enter(&hierarchies));
-    let view = view.map_err(problem("show the control groups"))?;
-    let entered = container::enter(
-        job.spec.id.as_str(),
-        &job.layout.container_root(),
-        &process_file,
-        launch,
-        Streams::default(),
-        console.as_ref().map(Console::path),
-    );
-    drop(view);
+    let entry = Entry {
+        launch: prepare(request, job.clone(), init.pid, &process_file, report)?,
+        process_file: &process_file,
+        console: console.as_ref().map(Console::path),
+        instance: hierarchies.group(job.spec.id.as_str()),
+        group: &group,
+        job: &job,
+    };
+    let entered = entry.make();
     // It is in a private directory that goes with the instance.
     let _ = std::fs::remove_file(&process_file);
     let outcome = match entered {
         Ok(pid) => relay(pid, console),
-        Err(reason) => Err(reported(problems).unwrap_or(Problem::other(reason))),
+        Err(found) => Err(reported(problems).unwrap_or(found)),
     };
     match request.group {
         Some(_) => group.close(),
@@ -140,13 +134,62 @@ fn load(dir: &Path) -> Result<(Job, Run), Problem> {
     Ok((job, run))
 }
 
+/// What is made inside once everything is known.
+struct Entry<'a> {
+    launch: Launch,
+    process_file: &'a Path,
+    console: Option<&'a Path>,
+    instance: Cgroup,
+    group: &'a CommandGroup,
+    job: &'a Job,
+}
+
+impl Entry<'_> {
+    /// By a process born in the command's group where there can be one, so that nobody has to be
+    /// moved there; the command then becomes this process's child.
+    fn make(self) -> Result<i32, Problem> {
+        let Some(home) = self.group.home().map_err(problem("open the control group"))? else {
+            return self.enter(false).map_err(Problem::other);
+        };
+        sys::become_subreaper().map_err(problem("wait for the command"))?;
+        let work = |turn: Turn| {
+            let is_placed = turn.is_placed;
+            let entered = if turn.wait() { self.enter(is_placed) } else { Ok(0) };
+            serde_json::to_vec(&entered).expect("plain values")
+        };
+        let answer = apart::create(Some(&home), || Ok::<_, Infallible>(()), work);
+        let Ok(answer) = answer.map_err(problem("make a process"))?;
+        let ended = |_| Problem::other("the preparation ended without an answer".to_owned());
+        serde_json::from_slice::<Result<i32, String>>(&answer).map_err(ended)?.map_err(Problem::other)
+    }
+
+    fn enter(mut self, is_placed: bool) -> Result<i32, String> {
+        let opened = self.instance.open_tasks().and_then(|mut groups| {
+            if let Some(procs) = self.group.procs().filter(|_| !is_placed) {
+                groups.push(File::options().write(true).open(procs)?);
+            }
+            Ok(groups)
+        });
+        self.launch.groups = Rc::new(opened.map_err(|error| format!("open the control groups: {error}"))?);
+        let view = sys::new_mount_namespace().and_then(|()| UnifiedView::over(&self.instance, is_placed));
+        let _view = view.map_err(|error| format!("show the control groups: {error}"))?;
+        container::enter(
+            self.job.spec.id.as_str(),
+            &self.job.layout.container_root(),
+            self.process_file,
+            self.launch,
+            Streams::default(),
+            self.console,
+        )
+    }
+}
+
 /// Writes the process specification and says how it is to be launched.
 fn prepare(
     request: &Request,
     mut job: Job,
     init: i32,
     process_file: &Path,
-    groups: Vec<File>,
     report: std::os::fd::OwnedFd,
 ) -> Result<Launch, Problem> {
     job.spec.process.tty = request.tty;
@@ -174,7 +217,6 @@ fn prepare(
         capabilities: Some(capabilities::for_user(&set, identity.uid)),
         no_new_privileges: settings.no_new_privileges,
         report: Some(Rc::new(report)),
-        groups: Rc::new(groups),
         // Without a group of its own the helper's end is the only way to end it.
         die_with_parent: job.unprivileged.as_ref().is_some_and(|user| user.groups.is_err()),
         ..Launch::default()

@@ -32,7 +32,7 @@ pub struct Launch {
     pub no_new_privileges: bool,
     /// Gets why the program could not start; closed by a start that worked.
     pub report: Option<Rc<OwnedFd>>,
-    /// `cgroup.procs` of each group that the process is to put itself into.
+    /// `tasks` or `cgroup.procs` of each group that the process is to put itself into.
     pub groups: Rc<Vec<File>>,
     pub die_with_parent: bool,
     /// Run a minimal init as process 1, the program as its child.

@@ -3,10 +3,12 @@
 //! On pure v2 hosts the container library does all of this, and nothing here does anything.
 
 use super::{Cgroup, Unenforced};
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What every container may do with devices, as other runtimes have it: make nodes (where it has
@@ -143,22 +145,38 @@ impl Cgroup {
         }
     }
 
-    /// Puts a process into the v1 groups, one right after the other: only the first change of
-    /// groups waits for the whole machine. The v2 tree is left to the container library, which
-    /// ends everything there when it fails, also whoever called it.
+    /// The group in the v2 tree of a host with v1 controllers, for a process to be born in.
+    pub fn home(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(dir) = self.unified_dir().filter(|_| !self.hierarchies.is_pure_v2()) else {
+            return Ok(None);
+        };
+        fs::create_dir_all(&dir)?;
+        open_group(&dir).map(Some)
+    }
+
+    /// Puts another process into the v1 groups, one right after the other: only the first change of
+    /// groups waits for the whole machine.
     pub fn join(&self, pid: i32) -> io::Result<()> {
-        self.v1_procs().try_for_each(|path| fs::write(path, pid.to_string()))
-    }
-
-    /// The files by which a process puts itself there; opened from outside, usable inside.
-    pub fn open_procs(&self) -> io::Result<Vec<File>> {
-        self.v1_procs().map(|path| File::options().write(true).open(path)).collect()
-    }
-
-    fn v1_procs(&self) -> impl Iterator<Item = std::path::PathBuf> + '_ {
         // By directory, because controllers that share a mount share its groups.
-        self.v1_dirs().into_values().map(|dir| dir.join("cgroup.procs"))
+        let mut dirs = self.v1_dirs().into_values();
+        dirs.try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
     }
+
+    /// The same for this process, which has one thread: a thread that moves itself waits for nobody.
+    pub fn join_self(&self) -> io::Result<()> {
+        self.v1_dirs().into_values().try_for_each(|dir| fs::write(dir.join("tasks"), "0"))
+    }
+
+    /// The files by which a thread puts itself there; opened from outside, usable inside.
+    pub fn open_tasks(&self) -> io::Result<Vec<File>> {
+        let dirs = self.v1_dirs().into_values();
+        dirs.map(|dir| File::options().write(true).open(dir.join("tasks"))).collect()
+    }
+}
+
+pub(super) fn open_group(dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(dir, flags, Mode::empty())?)
 }
 
 /// Weights of block devices are kept by one of two schedulers, each with files of its own.

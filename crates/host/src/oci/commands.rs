@@ -3,7 +3,7 @@
 use super::arguments::{Create, Global};
 use super::stored::{Status, Stored, dir};
 use super::{SPEC_VERSION, VERSION, bundle, hooks};
-use crate::cgroup::{Hierarchies, UnifiedView};
+use crate::cgroup::{Cgroup, Hierarchies, UnifiedView};
 use crate::container::{self, Streams, chain};
 use crate::executor::{Launch, StartHooks};
 use crate::{apart, cgroup, clock, durable, process, sys};
@@ -56,16 +56,18 @@ fn create_in(
     fs::write(own.join("config.json"), config).map_err(|error| format!("{}: {error}", own.display()))?;
     let group = hierarchies.at(&bundle.cgroup);
     let unenforced = |missing: cgroup::Unenforced| format!("limit {}: {}", missing.limit, missing.reason);
-    let place = |pid| {
-        group.make(&bundle.resources).map_err(unenforced)?;
-        group.join(pid).map_err(|error| format!("join the control groups: {error}"))
-    };
+    let home = group.home().map_err(|error| format!("make a control group: {error}"))?;
+    let make = || group.make(&bundle.resources).map_err(unenforced);
     let work = |turn: apart::Turn| {
-        let built =
-            if turn.wait() { build(global, request, own, bundle, launch, hierarchies) } else { Ok(0) };
+        let is_placed = turn.is_placed;
+        let built = match turn.wait() {
+            true => build(global, request, own, bundle, launch, &group, is_placed),
+            false => Ok(0),
+        };
         serde_json::to_vec(&built).expect("records of plain fields")
     };
-    let answer = apart::create(place, work).map_err(|error| format!("make a process: {error}"))??;
+    let answer =
+        apart::create(home.as_ref(), make, work).map_err(|error| format!("make a process: {error}"))??;
     let built: Result<i32, String> =
         serde_json::from_slice(&answer).map_err(|_| "the creation ended without an answer".to_owned())?;
     let pid = built?;
@@ -92,12 +94,14 @@ fn build(
     own: &std::path::Path,
     bundle: &bundle::Bundle,
     launch: Launch,
-    hierarchies: &Hierarchies,
+    group: &Cgroup,
+    is_placed: bool,
 ) -> Result<i32, String> {
     let failed = |error: std::io::Error| format!("show the control groups: {error}");
+    group.join_self().map_err(|error| format!("join the control groups: {error}"))?;
     sys::new_mount_namespace().map_err(failed)?;
-    bundle::bind_groups(bundle, own, hierarchies).map_err(failed)?;
-    let _view = UnifiedView::enter(hierarchies).map_err(failed)?;
+    bundle::bind_groups(bundle, own, &group.hierarchies).map_err(failed)?;
+    let _view = UnifiedView::over(group, is_placed).map_err(failed)?;
     let console = request.console_socket.as_deref();
     let builder = container::builder(&request.id, &global.root, launch, Streams::default(), console)?
         .with_preserved_fds(request.preserve_fds)

@@ -1,7 +1,7 @@
 //! File tree, specification and container of an instance, in a process that ends when they stand.
 
 use crate::apart::Turn;
-use crate::cgroup::{Hierarchies, UnifiedView};
+use crate::cgroup::{Cgroup, UnifiedView};
 use crate::container::{self, Streams};
 use crate::executor::Launch;
 use crate::record::{Job, StartFailure};
@@ -23,7 +23,7 @@ pub struct Inside {
 /// Answers the instance's first process, which waits to be let go.
 pub fn prepare(
     job: &Job,
-    hierarchies: &Hierarchies,
+    group: &Cgroup,
     resources: &Value,
     console: Option<&Path>,
     inside: Inside,
@@ -31,17 +31,19 @@ pub fn prepare(
 ) -> Result<i32, StartFailure> {
     let tree = make_tree(job)?;
     let mounts = spec::prepare_mounts(job, &tree)?;
-    let plan = spec::plan(job, &tree, &mounts, hierarchies, resources)?;
+    let plan = spec::plan(job, &tree, &mounts, &group.hierarchies, resources)?;
     drop(tree);
     let config = serde_json::to_vec(&plan.config).expect("values are plain");
     fs::write(job.layout.bundle().join("config.json"), config).map_err(other("write the bundle"))?;
     let launch = launch(job, &plan, inside.report)?;
     durable::make_private_dir(&job.layout.container_root())
         .map_err(other("make the container's directory"))?;
-    let _view = UnifiedView::enter(hierarchies).map_err(other("show the control groups"))?;
+    let is_placed = turn.is_placed;
     if !turn.wait() {
         return Err(StartFailure::Other { reason: "the supervisor gave up".to_owned() });
     }
+    group.join_self().map_err(other("join the control groups"))?;
+    let _view = UnifiedView::over(group, is_placed).map_err(other("show the control groups"))?;
     container::create(
         job.spec.id.as_str(),
         &job.layout.container_root(),

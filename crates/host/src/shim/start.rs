@@ -39,19 +39,17 @@ pub fn start(job: &Job) -> Result<Started, StartFailure> {
         true => Some(Console::listen(&job.layout.runtime.join("tty")).map_err(other("make a terminal"))?),
         false => None,
     };
-    let place = |pid| {
-        group.make(&resources).map_err(unenforced)?;
-        group.join(pid).map_err(other("join the control groups"))
-    };
+    let home = group.home().map_err(other("make a control group"))?;
+    let make = || group.make(&resources).map_err(unenforced);
     // The inner ends are this process's no more once it has a child that holds them.
     let mut inside = Some(Inside { streams, report });
     let console_path = console.as_ref().map(Console::path);
     let work = |turn| {
         let inside = inside.take().expect("there is one child");
-        let prepared = prepare(job, &hierarchies, &resources, console_path, inside, turn);
+        let prepared = prepare(job, &group, &resources, console_path, inside, turn);
         serde_json::to_vec(&prepared).expect("records of plain fields")
     };
-    let answer = apart::create(place, work).map_err(other("make a process"))??;
+    let answer = apart::create(home.as_ref(), make, work).map_err(other("make a process"))??;
     drop(inside);
     let prepared: Result<i32, StartFailure> = serde_json::from_slice(&answer)
         .map_err(|_| StartFailure::Other { reason: "the preparation ended without an answer".to_owned() })?;
