@@ -2,11 +2,11 @@
 
 mod support;
 
-use model::DurationMs;
 use model::gateway::{Route, RouteAction};
 use model::rule::{PathMatch, Redirect, Sticky};
 use model::subnet::Cidr;
-use model::traffic::{Limit, Priority, PriorityFrom, ProxyVersion, Rate, RateKey};
+use model::traffic::{Compression, Limit, Priority, PriorityFrom, ProxyVersion, Rate, RateKey};
+use model::{Bytes, DurationMs};
 use support::{Project, service, with_keys};
 
 fn routes(yaml: &str) -> Vec<Route> {
@@ -98,6 +98,13 @@ fn how_instances_are_asked_is_declared() {
         ]
     );
     assert_eq!((traffic.faults[0].delay, traffic.faults[1].status), (Some(DurationMs(200)), Some(503)));
+    let compression = |text: &str| {
+        service(&format!("x-juchu: {{gateway: {{compression: {text}}}}}")).policy.gateway.traffic.compression
+    };
+    assert_eq!((compression("false"), compression("true")), (None, Some(Compression::default())));
+    let types = vec!["text/*".to_owned(), "application/json".to_owned()];
+    let expect = Compression { types, min_size: Some(Bytes(2048)) };
+    assert_eq!(compression("{types: [text/*, Application/JSON], min_size: 2k}"), Some(expect));
     let trace = |text: &str| {
         service(&format!("x-juchu: {{gateway: {{trace: {text}}}}}")).policy.gateway.traffic.trace
     };
@@ -119,6 +126,9 @@ fn how_instances_are_asked_is_declared() {
         ("faults: [{share: 5%}]", "this disturbance does nothing; hint: give it a `delay` or a `status`"),
         ("faults: [{share: 200%, delay: 1s}]", "`share`: "),
         ("faults: [{share: 5%, delay: 5m}]", "a `delay` can be 60s at most"),
+        ("compression: {types: html}", "`html` is not a type of content; hint: write text/html, or text/*"),
+        ("compression: {types: ['*/*']}", "`*/*` is not a type of content"),
+        ("compression: {min_size: much}", "`min_size`: "),
         ("trace: {sampled: 0}", "`sampled`: "),
         ("trace: {share: 1%}", "unknown key `share`"),
         ("timeout: {}", "unknown key `timeout`; hint: did you mean `timeouts`?"),

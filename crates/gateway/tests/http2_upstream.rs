@@ -290,3 +290,29 @@ fn an_instance_that_drains_finishes_its_streams_and_gets_no_other() {
     let data = client.wait(body.data()).expect("the stream goes on").expect("it is whole");
     assert_eq!(data, "late");
 }
+
+#[test]
+fn an_answer_of_http2_is_compressed_for_clients_of_both_versions() {
+    let text = "the same again and again\n".repeat(4000);
+    let body = Bytes::from(text.clone());
+    let instance = Http2Instance::start(10, move |_, mut respond| {
+        let body = body.clone();
+        async move {
+            let head =
+                Response::builder().header("content-type", "text/plain").body(()).expect("it is valid");
+            respond.send_response(head, false)?.send_data(body, true)
+        }
+    });
+    let mut gateway = Gateway::start();
+    let mut table = table(gateway.next_revision(), &[(Http, true, &[instance.address])]);
+    let traffic = &mut table.backends.values_mut().next().expect("one").traffic;
+    (traffic.http2, traffic.compression) = (true, Some(Default::default()));
+    let address = gateway.apply(&table).bound[0].1;
+    let request = Request::builder().uri("http://a/").header("accept-encoding", "zstd");
+    let answer = Http2::to(address).ask(request, b"", None).expect("it is answered");
+    assert_eq!(answer.head["content-encoding"], "zstd");
+    assert!(zstd::decode_all(answer.body.as_slice()).expect("it is whole") == text.as_bytes());
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+    let head = Raw::to(address).send(request).until("\r\n\r\n");
+    assert!(head.contains("Content-Encoding: gzip\r\n"), "{head}");
+}

@@ -1,7 +1,7 @@
 //! How the gateway asks the instances of a service: how long it waits, what it tries again, whom it
 //! leaves alone for a while, and how much it lets through. What is not given has a default there.
 
-use crate::{DurationMs, Percent};
+use crate::{Bytes, DurationMs, Percent};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Traffic {
     pub http2: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub trace: Trace,
+    /// Answers are compressed for clients that accept it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 impl Traffic {
@@ -99,6 +102,18 @@ pub struct Trace {
     /// Share of those made here that ask to be recorded; none: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Percent>,
+}
+
+/// Which answers are compressed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Compression {
+    /// Types of content, or all below `text/*`; empty: those that are usually worth it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Shorter ones stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_size: Option<Bytes>,
 }
 
 /// At most so many requests of one kind in a time.

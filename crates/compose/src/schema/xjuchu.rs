@@ -62,7 +62,9 @@ static GATEWAY: Object = strict(&[
     on("queue", Either(&[Word(&["off"]), Shape::Object(&QUEUE)])),
     on("priority", Either(&[PRIORITY, Shape::Object(&PRIORITY_FIELD)])),
     on("trace", Either(&[Bool, Shape::Object(&TRACE)])),
+    on("compression", Either(&[Bool, Shape::Object(&COMPRESSION)])),
 ]);
+static COMPRESSION: Object = strict(&[on("types", ONE_OR_MORE), on("min_size", TextOrNumber)]);
 static TRACE: Object = strict(&[on("sampled", TextOrNumber)]);
 static PROXY: Object = strict(&[
     on("accept", Either(&[Bool, List(&TextOrNumber)])),

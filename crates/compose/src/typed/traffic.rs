@@ -4,8 +4,8 @@
 use super::{count, duration, gateway::is_field_name, limit, parsed, text};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
-use model::traffic::{Breaker, Fault, Rate, RateKey, Retries, Timeouts, Trace, Traffic};
-use model::{DurationMs, Percent};
+use model::traffic::{Breaker, Compression, Fault, Rate, RateKey, Retries, Timeouts, Trace, Traffic};
+use model::{Bytes, DurationMs, Percent};
 
 /// Attempts for one request beyond the first, at most.
 const MAX_ATTEMPTS: u32 = 5;
@@ -26,6 +26,7 @@ pub(super) fn traffic(node: &Node, sink: &mut Sink) -> Traffic {
         priority: node.get("priority").and_then(|node| limit::priority(node, sink)),
         // By port, which the route table knows.
         proxy: None,
+        compression: node.get("compression").and_then(|node| compression(node, sink)),
         trace: node.get("trace").map(|node| trace(node, sink)).unwrap_or_default(),
     }
 }
@@ -119,6 +120,31 @@ fn often(text: &str) -> Result<(u32, DurationMs), String> {
     };
     let requests = requests.trim().parse().ok().filter(|requests| *requests > 0).ok_or_else(wrong)?;
     Ok((requests, DurationMs::from_secs(seconds)))
+}
+
+fn compression(node: &Node, sink: &mut Sink) -> Option<Compression> {
+    if node.scalar_text().as_deref() == Some("false") {
+        return None;
+    }
+    let types = node.get("types");
+    let types = types.map(|node| node.as_list().unwrap_or(std::slice::from_ref(node))).unwrap_or_default();
+    let types = types.iter().filter_map(|node| content_type(node, sink)).collect();
+    Some(Compression { types, min_size: parsed(node, "min_size", sink, Bytes::parse) })
+}
+
+/// `text/html`, or `text/*` for all below.
+fn content_type(node: &Node, sink: &mut Sink) -> Option<String> {
+    let text = node.scalar_text()?;
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    let found =
+        text.split_once('/').is_some_and(|(kind, below)| is_token(kind) && (below == "*" || is_token(below)));
+    if !found {
+        let message = format!("`{text}` is not a type of content");
+        sink.error_hint(node.pos, message, "write text/html, or text/* for all below");
+    }
+    found.then(|| text.to_ascii_lowercase())
 }
 
 fn trace(node: &Node, sink: &mut Sink) -> Trace {

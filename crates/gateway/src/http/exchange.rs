@@ -6,6 +6,7 @@ use super::connection::Client;
 use super::field;
 use super::grpc;
 use super::line::{self, NoSeat};
+use super::negotiate::Offer;
 use super::pool::Upstream;
 use super::request::{Refusal, Request};
 use super::response::Response;
@@ -338,6 +339,7 @@ async fn attempt(
         stall: policy.breaker.as_ref().map(|breaker| Duration::from_millis(breaker.stall_ms)),
         is_stalled: &is_stalled,
         declines: turn.declines,
+        offer: policy.compression.as_ref().map(|settings| Offer::of(settings, head)),
     };
     let transfer = Transfer::new(&client.watch, limits, request, route.public, rules, listener, work.shard());
     let (mut client_read, mut client_write) = client.stream.split();

@@ -4,7 +4,9 @@
 use super::Body;
 use super::field::{self, Kind, Options};
 use super::grpc;
+use super::negotiate::{self, Offer};
 use crate::options::MAX_FIELDS;
+use crate::policy::compress::Encoding;
 use httparse::Header;
 use model::rule::HeaderEdits;
 use std::mem::MaybeUninit;
@@ -16,6 +18,8 @@ pub struct Asked<'a> {
     pub keep_alive: bool,
     pub upgrade: bool,
     pub edits: Option<&'a HeaderEdits>,
+    /// What may be done to the content.
+    pub offer: Option<Offer<'a>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Response {
     pub websocket: bool,
     /// The status of a call by gRPC that ends with its head.
     pub grpc_status: Option<u32>,
+    /// The client is sent the content in this form, in chunks.
+    pub encoding: Option<Encoding>,
 }
 
 /// Parses the head that is all of `head` and appends the client's head to `out`. An error says
@@ -62,8 +68,16 @@ pub fn rewrite(head: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<Resp
     if status == 101 && !(asked.upgrade && fields.options.upgrade && fields.upgrade.is_some()) {
         return Err("the response changes the protocol, which was not asked for");
     }
-    let response = fields.judge(status, version, asked);
-    write(&parsed, &fields, &response, asked, out);
+    let mut response = fields.judge(status, version, asked);
+    let suits = asked.offer.is_some_and(|offer| offer.suits(parsed.headers, status, fields.framing));
+    if let Some(Offer { encoding: Some(encoding), .. }) = asked.offer
+        && suits
+        && response.body != Body::None
+        && !asked.http10
+    {
+        (response.encoding, response.chunked) = (Some(encoding), true);
+    }
+    write(&parsed, &fields, &response, (asked, suits), out);
     Ok(response)
 }
 
@@ -160,6 +174,7 @@ impl<'a> Fields<'a> {
             keep_client: asked.keep_alive && !ends_by_close,
             events: self.events && !self.encoded,
             grpc_status: self.grpc_status,
+            encoding: None,
             websocket: status == 101
                 && self.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")),
         }
@@ -170,7 +185,7 @@ fn write(
     parsed: &httparse::Response<'_, '_>,
     fields: &Fields<'_>,
     response: &Response,
-    asked: &Asked<'_>,
+    (asked, varies): (&Asked<'_>, bool),
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -191,12 +206,18 @@ fn write(
                 | Kind::Http2Settings
         );
         let edited = asked.edits.is_some_and(|edits| field::is_edited(edits, header.name));
+        if response.encoding.is_some() && negotiate::reform(header, out) {
+            continue;
+        }
         if !hop && !edited && (*kind != Kind::Pass || !fields.options.strips(header.name)) {
             field::push(out, header.name, header.value);
         }
     }
     for (name, value) in asked.edits.into_iter().flat_map(|edits| &edits.set) {
         field::push(out, name, value.as_bytes());
+    }
+    if varies && !negotiate::says_so(parsed.headers) {
+        field::push(out, "Vary", b"Accept-Encoding");
     }
     write_framing(fields, response, asked, out);
     out.extend_from_slice(b"\r\n");
@@ -216,7 +237,9 @@ fn write_framing(fields: &Fields<'_>, response: &Response, asked: &Asked<'_>, ou
         Body::None if response.status != 204 => fields.framing,
         body => body,
     };
-    if let Body::Length(length) = told {
+    if let Some(encoding) = response.encoding {
+        field::push(out, "Content-Encoding", encoding.token());
+    } else if let Body::Length(length) = told {
         field::push_length(out, length);
     }
     if response.chunked {
@@ -233,7 +256,8 @@ fn write_framing(fields: &Fields<'_>, response: &Response, asked: &Asked<'_>, ou
 mod tests {
     use super::*;
 
-    const PLAIN: Asked = Asked { head: false, http10: false, keep_alive: true, upgrade: false, edits: None };
+    const PLAIN: Asked =
+        Asked { head: false, http10: false, keep_alive: true, upgrade: false, edits: None, offer: None };
 
     fn check(head: &str, asked: &Asked<'_>, expect: Result<&str, &str>) {
         let mut out = Vec::new();

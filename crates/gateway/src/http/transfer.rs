@@ -5,6 +5,7 @@ use super::Body;
 use super::chunked::{self, Chunked, Into};
 use super::field;
 use super::grpc;
+use super::negotiate::Offer;
 use super::request::Request;
 use super::response::{self, Asked, Response};
 use crate::buffer::{BUFFER_BYTES, Buf, Scratch};
@@ -85,6 +86,8 @@ pub struct Rules<'a> {
     /// Whether an answer with this status is given up for another attempt.
     pub declines: &'a dyn Fn(u16) -> bool,
     pub answered: Option<&'a Answered<'a>>,
+    /// How the answer may be compressed.
+    pub offer: Option<Offer<'a>>,
 }
 
 /// The client's side and the upstream's side, each as (read, its buffer, write).
@@ -284,7 +287,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Reads more of the response; 0 is its end.
-    async fn await_upstream(
+    pub(super) async fn await_upstream(
         &self,
         read: &mut UpstreamRead<'_>,
         buf: &mut Buf,
@@ -322,6 +325,11 @@ impl<'a> Transfer<'a> {
         }
         if !self.consumed.get() && (self.rules.declines)(response.status) {
             return Err(Fault::Declined(response.status));
+        }
+        if let Some(encoding) = response.encoding {
+            // Boxed so that other exchanges do not carry the room this needs.
+            Box::pin(self.forward_encoded((encoding, response.body), out, read, buf, write)).await?;
+            return Ok(response);
         }
         match response.body {
             Body::Chunked | Body::UntilClose if response.events => {
@@ -362,6 +370,7 @@ impl<'a> Transfer<'a> {
                 keep_alive: self.request.keep_alive && self.request_done.get() && !self.watch.retires(),
                 upgrade: self.request.upgrade,
                 edits: self.request.response_edits(),
+                offer: self.rules.offer.map(Offer::as_there_is_room),
             };
             let mut out = Scratch::take();
             let response =

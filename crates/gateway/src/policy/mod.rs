@@ -3,6 +3,7 @@
 
 pub mod adaptive;
 pub mod breaker;
+pub mod compress;
 pub mod fault;
 pub mod limit;
 pub mod queue;
@@ -37,6 +38,8 @@ pub struct Policy {
     /// Instances are spoken to in HTTP/2.
     pub http2: bool,
     pub trace: trace::Settings,
+    /// None: answers stay as they are.
+    pub compression: Option<compress::Settings>,
 }
 
 impl Policy {
@@ -61,6 +64,7 @@ impl Policy {
             proxy: traffic.proxy,
             http2: traffic.http2,
             trace: trace::Settings::new(&traffic.trace),
+            compression: traffic.compression.as_ref().map(compress::Settings::new),
         }
     }
 }
