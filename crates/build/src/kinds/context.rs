@@ -11,8 +11,47 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
+/// Something of a context that a builder is shown: a directory, a file or a link.
+pub struct Visited<'a> {
+    /// Relative, `/` between parts.
+    pub path: &'a str,
+    pub real: &'a Path,
+    pub meta: &'a Metadata,
+}
+
 /// Equal digests mean equal content, modes and links.
 pub fn context_digest(root: &Path, ignore_file: Option<&Path>) -> Result<Digest, BuildError> {
+    let mut hasher = Sha256::new();
+    visit_context(root, ignore_file, &mut |visited| hash(&mut hasher, visited))?;
+    Ok(Digest::from_raw(hasher.finalize().into()))
+}
+
+fn hash(hasher: &mut Sha256, visited: &Visited<'_>) -> Result<(), BuildError> {
+    let Visited { path, real, meta } = visited;
+    frame(hasher, path.as_bytes());
+    if meta.is_dir() {
+        return Ok(());
+    }
+    hasher.update((meta.permissions().mode() & 0o7777).to_le_bytes());
+    if meta.is_symlink() {
+        let target =
+            fs::read_link(real).map_err(BuildError::io(format!("read the link {}", real.display())))?;
+        hasher.update([1]);
+        frame(hasher, target.as_os_str().as_bytes());
+    } else {
+        hasher.update([0]);
+        frame(hasher, file_digest(real)?.as_str().as_bytes());
+    }
+    Ok(())
+}
+
+/// Calls `each` for everything that is not ignored, in one order on every machine, directories
+/// before what is in them.
+pub fn visit_context(
+    root: &Path,
+    ignore_file: Option<&Path>,
+    each: &mut dyn FnMut(&Visited<'_>) -> Result<(), BuildError>,
+) -> Result<(), BuildError> {
     if !root.is_dir() {
         return Err(BuildError::input_hint(
             format!("the build context {} is not a directory", root.display()),
@@ -23,15 +62,13 @@ pub fn context_digest(root: &Path, ignore_file: Option<&Path>) -> Result<Digest,
     let patterns = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let ignore = Ignore::of(patterns)
         .map_err(|reason| BuildError::input(format!("{}/.dockerignore: {reason}", root.display())))?;
-    let mut walk = Walk { root, ignore, hasher: Sha256::new(), files: 0, bytes: 0 };
-    walk.directory(root, "", 0)?;
-    Ok(Digest::from_raw(walk.hasher.finalize().into()))
+    Walk { root, ignore, each, files: 0, bytes: 0 }.directory(root, "", 0)
 }
 
 struct Walk<'a> {
     root: &'a Path,
     ignore: Ignore,
-    hasher: Sha256,
+    each: &'a mut dyn FnMut(&Visited<'_>) -> Result<(), BuildError>,
     files: usize,
     bytes: u64,
 }
@@ -58,7 +95,7 @@ impl Walk<'_> {
     fn entry(&mut self, real: &Path, path: &str, meta: &Metadata, depth: usize) -> Result<(), BuildError> {
         if meta.is_dir() {
             if !self.ignore.prunes(path) {
-                frame(&mut self.hasher, path.as_bytes());
+                (self.each)(&Visited { path, real, meta })?;
                 self.directory(real, path, depth + 1)?;
             }
             return Ok(());
@@ -77,18 +114,7 @@ impl Walk<'_> {
         if self.bytes > BYTE_LIMIT {
             return Err(self.too_much(&format!("holds more than {} GiB", BYTE_LIMIT >> 30)));
         }
-        frame(&mut self.hasher, path.as_bytes());
-        self.hasher.update((meta.permissions().mode() & 0o7777).to_le_bytes());
-        if meta.is_symlink() {
-            let target =
-                fs::read_link(real).map_err(BuildError::io(format!("read the link {}", real.display())))?;
-            self.hasher.update([1]);
-            frame(&mut self.hasher, target.as_os_str().as_bytes());
-        } else {
-            self.hasher.update([0]);
-            frame(&mut self.hasher, file_digest(real)?.as_str().as_bytes());
-        }
-        Ok(())
+        (self.each)(&Visited { path, real, meta })
     }
 
     fn too_much(&self, what: &str) -> BuildError {

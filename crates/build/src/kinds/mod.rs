@@ -34,7 +34,7 @@ mod yaml;
 #[cfg(test)]
 mod testing;
 
-pub use context::context_digest;
+pub use context::{Visited, context_digest, visit_context};
 pub use copy::{Attributes, copy_inputs};
 pub use detect::Kind;
 pub use ignore::Ignore;

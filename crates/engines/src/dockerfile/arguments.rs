@@ -1,8 +1,8 @@
 //! The command lines of the tools: from scratch every time, with what the Compose file declares.
 
-use super::Request;
 use super::run_root::RunRoot;
 use super::tool::{Kind, Tool};
+use super::{Request, buildkit};
 use model::{ErrorKind, Report};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,7 @@ pub fn build(tool: &Tool, request: &Request<'_>, place: &Place) -> Result<Line, 
     let verb = match tool.kind {
         Kind::Buildah => "bud",
         Kind::Podman => "build",
+        Kind::BuildKit => return buildkit::build(request, place),
     };
     // From scratch: no layer of an earlier build, and bases as they are now.
     line.add([verb, "--no-cache", "--pull-always", "--layers=false", "--force-rm"]);
@@ -79,22 +80,25 @@ pub fn build(tool: &Tool, request: &Request<'_>, place: &Place) -> Result<Line, 
     Ok(line)
 }
 
-/// Writes the image out as a layout.
-pub fn write_out(tool: &Tool, place: &Place) -> Line {
+/// Writes the image out as a layout; `None` where building did that already.
+pub fn write_out(tool: &Tool, place: &Place) -> Option<Line> {
+    if tool.kind == Kind::BuildKit {
+        return None;
+    }
     let mut line = Line { arguments: of_store(place), variables: Vec::new() };
     line.add(["push", "--quiet"]);
     if tool.kind == Kind::Podman {
         line.option("--format", "oci");
     }
     line.arguments.extend([NAME.to_owned(), format!("oci:{}:latest", place.out.display())]);
-    line
+    Some(line)
 }
 
 impl Line {
-    fn add<const N: usize>(&mut self, words: [&str; N]) {
+    pub fn add<const N: usize>(&mut self, words: [&str; N]) {
         self.arguments.extend(words.map(str::to_owned));
     }
-    fn option(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub fn option(&mut self, name: &str, value: impl std::fmt::Display) {
         self.arguments.extend([name.to_owned(), value.to_string()]);
     }
 }
@@ -138,6 +142,7 @@ fn isolate(line: &mut Line, tool: &Tool, request: &Request<'_>) -> Result<(), Re
             ];
             line.arguments.splice(0..0, words);
         }
+        Kind::BuildKit => unreachable!("its line is made elsewhere"),
     }
     line.option("--isolation", "oci");
     line.option("--network", if network { "host" } else { "none" });
@@ -148,7 +153,7 @@ fn isolate(line: &mut Line, tool: &Tool, request: &Request<'_>) -> Result<(), Re
 }
 
 /// The time of every file and of the image.
-fn epoch(request: &Request<'_>) -> Result<u32, Report> {
+pub fn epoch(request: &Request<'_>) -> Result<u32, Report> {
     let Some(text) = request.environment.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
         return Ok(0);
     };
@@ -158,7 +163,7 @@ fn epoch(request: &Request<'_>) -> Result<u32, Report> {
     })
 }
 
-fn key(id: &str, path: &str, request: &Request<'_>) -> Result<String, Report> {
+pub fn key(id: &str, path: &str, request: &Request<'_>) -> Result<String, Report> {
     if !path.is_empty() {
         return Ok(format!("{id}={path}"));
     }

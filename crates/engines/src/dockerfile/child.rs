@@ -20,7 +20,7 @@ const LINE_MAX: u64 = 64 << 10;
 const LINES_WAITING: usize = 256;
 const LOOK: Duration = Duration::from_millis(100);
 /// Variables of the person who builds that the tool sees, beside proxies.
-const PASSED_ON: [&str; 9] = [
+const PASSED_ON: [&str; 10] = [
     "PATH",
     "HOME",
     "LANG",
@@ -28,6 +28,7 @@ const PASSED_ON: [&str; 9] = [
     "XDG_CONFIG_HOME",
     "REGISTRY_AUTH_FILE",
     "DOCKER_CONFIG",
+    "BUILDKIT_HOST",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
@@ -102,8 +103,13 @@ fn command(tool: &Tool, line: &Line, place: &Place, request: &Request<'_>) -> Co
     command
 }
 
-/// `STEP 2/5: …`, with its stage before it where there are several.
+/// `STEP 2/5: …`, with its stage before it where there are several; `#7 [web 2/5] …` of BuildKit.
 pub fn step_of(line: &str) -> Option<String> {
+    if let Some((place, instruction)) = line.strip_prefix('#').and_then(|rest| rest.split_once("] ")) {
+        let (number, place) = place.split_once(" [")?;
+        let is_step = number.bytes().all(|byte| byte.is_ascii_digit()) && place.contains('/');
+        return is_step.then(|| format!("step {place}: {instruction}"));
+    }
     match line.split_once("STEP ")? {
         ("", step) => Some(format!("step {step}")),
         (stage, step) if stage.starts_with('[') && stage.ends_with("] ") => {
@@ -150,5 +156,8 @@ mod tests {
         assert_eq!(step_of("STEP 2/5: RUN a").as_deref(), Some("step 2/5: RUN a"));
         assert_eq!(step_of("[1/2] STEP 1/2: FROM b").as_deref(), Some("stage 1/2, step 1/2: FROM b"));
         assert_eq!(step_of("a STEP of a program"), None);
+        assert_eq!(step_of("#7 [web 2/5] RUN a").as_deref(), Some("step web 2/5: RUN a"));
+        assert_eq!(step_of("#7 [internal] load build definition"), None);
+        assert_eq!(step_of("#7 0.2 said [1/2] so"), None);
     }
 }

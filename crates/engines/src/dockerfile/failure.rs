@@ -5,11 +5,14 @@ use super::arguments::Place;
 use super::child::{Ended, step_of};
 use build::Job;
 use model::{ErrorKind, Report};
+use std::collections::VecDeque;
 
 /// Lines of output that are shown.
 const SHOWN: usize = 12;
 /// What the tool says of a command that was ended by SIGKILL; its exit code is 1 then.
 const KILLED: &str = "container exited on killed";
+/// What stands before the exit code of a command.
+const RUNTIME: &str = "while running runtime: exit status ";
 /// Characters of one sentence of the tool.
 const SENTENCE_MAX: usize = 300;
 
@@ -34,6 +37,56 @@ pub fn report(ended: &Ended, place: &Place, job: &Job<'_>) -> Report {
     }
 }
 
+/// The same for a daemon, which says what failed apart from what commands printed.
+pub fn of_daemon(
+    error: &str,
+    step: &str,
+    code: Option<i32>,
+    last: &VecDeque<String>,
+    place: &Place,
+    job: &Job<'_>,
+) -> Report {
+    let failed = daemon_sentence(error, step, code, &place.shown, &place.text);
+    if failed.of_a_command {
+        let said: Vec<&String> = last.iter().filter(|line| is_of_a_command(line)).collect();
+        said.iter().skip(said.len().saturating_sub(SHOWN)).for_each(|line| job.say(&format!("│ {line}")));
+    }
+    let report = Report::new(ErrorKind::Build, failed.text.unwrap_or_default());
+    match failed.hint {
+        Some(hint) => report.hint(hint),
+        None => report,
+    }
+}
+
+fn daemon_sentence(error: &str, step: &str, code: Option<i32>, shown: &str, text: &str) -> Failed {
+    if error.starts_with("building at STEP \"") || error.starts_with("creating build container: ") {
+        return sentence([format!("Error: {error}").as_str()].into_iter(), shown, text);
+    }
+    if let Some(rest) = error.to_ascii_lowercase().strip_prefix("dockerfile parse error line ") {
+        let (line, why) = rest.split_once(": ").unwrap_or((rest, "it cannot be read"));
+        return Failed { text: Some(format!("{shown}:{line}: {}", cut(why))), ..Failed::default() };
+    }
+    match code.filter(|code| *code > 0) {
+        Some(code) => of_step(step, &format!("{RUNTIME}{code}"), false, shown, text),
+        None if step.to_ascii_uppercase().starts_with("FROM ") => no_base(error, shown),
+        None if step.is_empty() => {
+            Failed { text: Some(format!("{shown} cannot be built: {}", cut(error))), ..Failed::default() }
+        }
+        None => of_step(step, error, false, shown, text),
+    }
+}
+
+fn no_base(why: &str, shown: &str) -> Failed {
+    Failed {
+        text: Some(format!("a base of {shown} cannot be fetched: {}", cut(why))),
+        hint: Some(
+            "check its name after `FROM`; a private one needs `podman login` or `docker login` first"
+                .to_owned(),
+        ),
+        of_a_command: false,
+    }
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Failed {
     text: Option<String>,
@@ -51,7 +104,10 @@ fn sentence<'a>(lines: impl Iterator<Item = &'a str>, shown: &str, text: &str) -
     let lines: Vec<&str> = lines.collect();
     let killed = lines.contains(&KILLED);
     let Some(line) = lines.iter().rev().find_map(|line| line.strip_prefix("Error: ")) else {
-        return Failed::default();
+        let solved = lines.iter().rev().find_map(|line| line.strip_prefix("error: failed to solve: "));
+        let text = solved.map(|why| format!("{shown} cannot be built: {}", cut(why)));
+        let of_a_command = solved.is_some_and(|why| why.starts_with("process "));
+        return Failed { text, of_a_command, ..Failed::default() };
     };
     if let Some((step, why)) =
         line.strip_prefix("building at STEP \"").and_then(|rest| rest.split_once("\": "))
@@ -59,14 +115,7 @@ fn sentence<'a>(lines: impl Iterator<Item = &'a str>, shown: &str, text: &str) -
         return of_step(step, why, killed, shown, text);
     }
     if let Some(why) = line.strip_prefix("creating build container: ") {
-        return Failed {
-            text: Some(format!("a base of {shown} cannot be fetched: {}", cut(why))),
-            hint: Some(
-                "check its name after `FROM`; a private one needs `podman login` or `docker login` first"
-                    .to_owned(),
-            ),
-            of_a_command: false,
-        };
+        return no_base(why, shown);
     }
     Failed { text: Some(format!("{shown} cannot be built: {}", cut(line))), ..Failed::default() }
 }
@@ -77,7 +126,7 @@ fn of_step(step: &str, why: &str, killed: bool, shown: &str, text: &str) -> Fail
         None => shown.to_owned(),
     };
     let step = cut(step);
-    if let Some(code) = why.strip_prefix("while running runtime: exit status ") {
+    if let Some(code) = why.strip_prefix(RUNTIME).map(str::trim) {
         let text = match killed || code == "137" {
             true => format!("`{step}` was ended by SIGKILL ({place})"),
             false => format!("`{step}` ended with exit code {code} ({place})"),
@@ -159,6 +208,53 @@ mod tests {
         let killed = sentence([KILLED, line].into_iter(), "Dockerfile", "RUN x");
         assert_eq!(killed.text.as_deref(), Some("`RUN x` was ended by SIGKILL (Dockerfile:1)"));
         assert_eq!(sentence(["nothing"].into_iter(), "d", ""), Failed::default());
+    }
+
+    #[test]
+    fn a_daemon_s_failures_are_the_same_sentences() {
+        let said = |error: &str, step: &str, code: Option<i32>| {
+            daemon_sentence(error, step, code, "Dockerfile", FILE).text.unwrap_or_default()
+        };
+        let run = "RUN [\"/bin/sh\", \"-c\", \"exit 3\"]";
+        assert_eq!(
+            said("The command '/bin/sh -c exit 3' returned a non-zero code: 3", run, Some(3)),
+            format!("`{run}` ended with exit code 3 (Dockerfile:3)")
+        );
+        assert_eq!(
+            said("building at STEP \"RUN x\": while running runtime: exit status 4", "RUN x", None),
+            "`RUN x` ended with exit code 4 (Dockerfile:3)"
+        );
+        assert_eq!(
+            said("dockerfile parse error line 4: unknown instruction: FOO", "", None),
+            "Dockerfile:4: unknown instruction: foo"
+        );
+        assert_eq!(
+            said("manifest for x:1 not found", "FROM x:1", None),
+            "a base of Dockerfile cannot be fetched: manifest for x:1 not found"
+        );
+        assert_eq!(
+            said("COPY failed: stat nofile: file does not exist", "COPY nofile /x", None),
+            "`COPY nofile /x` failed (Dockerfile:5): COPY failed: stat nofile: file does not exist"
+        );
+        assert_eq!(
+            said("failed to reach build target zzz in Dockerfile", "", None),
+            "Dockerfile cannot be built: failed to reach build target zzz in Dockerfile"
+        );
+    }
+
+    #[test]
+    fn a_builder_kit_s_failures_are_one_sentence() {
+        let lines = [
+            "#5 [2/2] RUN x",
+            "#5 0.1 out",
+            "error: failed to solve: process \"/bin/sh -c x\" did not complete successfully: exit code: 3",
+        ];
+        assert_eq!(
+            sentence(lines.into_iter(), "Dockerfile", FILE).text.as_deref(),
+            Some(
+                "Dockerfile cannot be built: process \"/bin/sh -c x\" did not complete successfully: exit code: 3"
+            )
+        );
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub fn dockerfile(spec: &BuildSpec) -> Result<(Option<PathBuf>, String, String),
     }
 }
 
+/// The file that says what of the context is left out.
+pub fn ignore_file_of(spec: &BuildSpec) -> Option<PathBuf> {
+    let context = spec.context.as_ref()?;
+    let name = spec.dockerfile.clone().unwrap_or_else(|| "Dockerfile".into());
+    let file = spec.dockerfile_inline.is_none().then(|| context.join(name));
+    ignore_file(context, file.as_deref())
+}
+
 /// Beside the Dockerfile under its name, or in the context.
 fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> Option<PathBuf> {
     let own = dockerfile.map(|file| {

@@ -1,16 +1,19 @@
-//! Images from Dockerfiles, made by buildah or podman, whichever is there: from scratch every time,
-//! in a store of their own that goes away with the build; the result becomes an image of ours.
+//! Images from Dockerfiles, made by programs of others, whichever is there: from scratch every time,
+//! with nothing left at the other side; the result becomes an image of ours.
 
+mod api;
 mod arguments;
+mod buildkit;
 mod child;
 mod failure;
 mod inputs;
 mod registries;
 mod run_root;
+mod saved;
 mod tool;
 
 pub use inputs::inputs;
-pub use tool::{INSTALL, Tool, find};
+pub use tool::{Builder, CHOICE, INSTALL, Tool, find};
 
 use arguments::Place;
 use build::{BuildError, ImageStore, Job};
@@ -49,22 +52,31 @@ pub fn applies(spec: &BuildSpec) -> bool {
 
 /// Builds the image and takes it over; it is in the store, unpacked, when this returns.
 pub fn build(request: &Request<'_>, store: &ImageStore, job: &Job<'_>) -> Result<BuiltImage, Report> {
-    let path = request.environment.get("PATH").map(String::as_str).unwrap_or_default();
-    let tool = find(path).ok_or_else(|| no_tool(request.spec))?;
+    let builder = find(request.environment)?.ok_or_else(|| no_builder(request.spec))?;
     let place = prepare(request)?;
-    job.say(&format!("building with {}", tool.name()));
-    let made = arguments::build(&tool, request, &place)?;
-    let ended = child::run(&tool, &made, &place, request, job)?;
-    if !ended.is_success() {
-        return Err(failure::report(&ended, &place, job));
+    job.say(&format!("building with {}", builder.name()));
+    match &builder {
+        Builder::Program(tool) => by_program(tool, request, &place, job)?,
+        Builder::Daemon(socket) => api::build(socket, request, &place, job)?,
     }
-    let written = arguments::write_out(&tool, &place);
-    let ended = child::run(&tool, &written, &place, request, job)?;
-    if !ended.is_success() {
-        return Err(failure::report(&ended, &place, job));
-    }
-    let origin = format!("{} with {}", place.shown, tool.name());
+    let origin = format!("{} with {}", place.shown, builder.name());
     build::import::layout(&place.out, store, &origin, job).map_err(|error| error.report())
+}
+
+/// Writes the image to `place.out`.
+fn by_program(tool: &Tool, request: &Request<'_>, place: &Place, job: &Job<'_>) -> Result<(), Report> {
+    let run = |line| {
+        let ended = child::run(tool, &line, place, request, job)?;
+        match ended.is_success() {
+            true => Ok(()),
+            false => Err(failure::report(&ended, place, job)),
+        }
+    };
+    run(arguments::build(tool, request, place)?)?;
+    match arguments::write_out(tool, place) {
+        Some(line) => run(line),
+        None => saved::unpack(&place.scratch.join(buildkit::ARCHIVE), &place.out).map_err(|e| e.report()),
+    }
 }
 
 /// The Dockerfile, and directories for the tool.
@@ -104,11 +116,11 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> Report {
     move |error| BuildError::io(context)(error).report()
 }
 
-fn no_tool(spec: &BuildSpec) -> Report {
+fn no_builder(spec: &BuildSpec) -> Report {
     let place = spec.context.as_ref().map_or_else(|| "the service".to_owned(), |c| c.display().to_string());
     Report::new(
         model::ErrorKind::Build,
-        format!("{place} has a Dockerfile, and this machine has neither buildah nor podman to build it"),
+        format!("{place} has a Dockerfile, and this machine has neither buildah nor podman nor another builder for it"),
     )
     .hint(INSTALL)
     .hint("or add `x-juchu: {builder: native}` to the service to build it without the Dockerfile")

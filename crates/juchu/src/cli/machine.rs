@@ -25,8 +25,11 @@ struct Checkup {
     /// Absent when none runs.
     daemon: Option<DaemonStatus>,
     lacks: Vec<Lack>,
-    /// What builds Dockerfiles here: a program's path.
+    /// What builds Dockerfiles here: a program's path, or that of a daemon's socket.
     dockerfiles: Option<PathBuf>,
+    /// Why nothing does although something was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dockerfiles_lack: Option<String>,
     /// What builds keep for later ones, and its bound.
     cache_bytes: u64,
     cache_max_bytes: u64,
@@ -34,8 +37,16 @@ struct Checkup {
 
 /// Works without a daemon too: then this process looks at the machine itself.
 pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> Outcome {
-    let path = env::var("PATH").unwrap_or_default();
-    let dockerfiles = engines::dockerfile::find(&path).map(|tool| tool.path);
+    let environment =
+        env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let environment = environment.collect();
+    // It asks programs and sockets, each for seconds at most.
+    let builder = tokio::task::spawn_blocking(move || engines::dockerfile::find(&environment)).await;
+    let builder = builder.map_err(|_| Report::environment("look for a builder of Dockerfiles"))?;
+    let (dockerfiles, dockerfiles_lack) = match builder {
+        Ok(builder) => (builder.map(|builder| builder.path().to_owned()), None),
+        Err(report) => (None, Some(report.error)),
+    };
     let (daemon, lacks) = match reach::running(home).await {
         Ok(client) => {
             let of_daemon = client.lacks().await?;
@@ -46,7 +57,7 @@ pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> 
         Err(error) => return Err(error.into()),
     };
     let (cache_bytes, cache_max_bytes) = (caches::held(home).bytes, caches::most(&home.state)?.0);
-    let checkup = Checkup { daemon, lacks, dockerfiles, cache_bytes, cache_max_bytes };
+    let checkup = Checkup { daemon, lacks, dockerfiles, dockerfiles_lack, cache_bytes, cache_max_bytes };
     if args.output.json {
         screen.json(&checkup)?;
     } else {
@@ -76,11 +87,14 @@ impl Checkup {
         for lack in &self.lacks {
             text += &lack_text(lack, screen.out);
         }
-        text += &match &self.dockerfiles {
-            Some(path) => {
+        text += &match (&self.dockerfiles, &self.dockerfiles_lack) {
+            (None, Some(why)) => format!("{} no Dockerfiles: {}\n", screen.out.on(Hue::Warn, "▲"), safe(why)),
+            (Some(path), _) => {
                 format!("{} Dockerfiles are built by {}\n", screen.out.on(Hue::Good, "●"), path.display())
             }
-            None => format!("□ nothing here builds Dockerfiles; `{}` would\n", engines::dockerfile::INSTALL),
+            (None, None) => {
+                format!("□ nothing here builds Dockerfiles; `{}` would\n", engines::dockerfile::INSTALL)
+            }
         };
         let (held, most) = (Bytes(self.cache_bytes), Bytes(self.cache_max_bytes));
         let icon = screen.out.on(Hue::Good, "●");
@@ -237,6 +251,7 @@ mod tests {
             daemon: None,
             lacks: vec![lack("no memory controller", true), lack("no swap", false)],
             dockerfiles: None,
+            dockerfiles_lack: None,
             cache_bytes: 3 << 20,
             cache_max_bytes: 10 << 30,
         };

@@ -4,10 +4,12 @@
 use super::build_limits::{no_file_holds, nothing_stays};
 use super::machine::{Machine, Said, get};
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
-use testkit::{free_port, wait_until};
+use testkit::{ProcessGuard, free_port, wait_until};
 
 const SECRET: &str = "correct-horse-battery";
 
@@ -134,6 +136,58 @@ fn podman_builds_the_same_where_buildah_is_not() {
     assert_eq!(built.code, 0, "{}", built.err);
     assert!(built.err.contains("building with podman"), "{}", built.err);
     nothing_stays(&machine);
+}
+
+#[test]
+fn a_daemon_with_docker_s_api_builds_where_it_is_chosen() {
+    let Some(machine) = Machine::new("docker api") else { return };
+    let (Some(podman), Some(runc)) = (testkit::needs("podman", "podman"), testkit::needs("runc", "runc"))
+    else {
+        return;
+    };
+    let room = testkit::TempDir::new();
+    let at = |name: &str| room.path().join(name).display().to_string();
+    let mut service = Command::new(podman);
+    service.args(["--root", &at("root"), "--runroot", &at("run"), "--storage-driver", "vfs"]);
+    service.args(["--cgroup-manager", "cgroupfs", "--runtime"]).arg(runc);
+    service.args(["system", "service", "--time=0", &format!("unix://{}", at("s"))]);
+    let _service = ProcessGuard::spawn(service.stdout(Stdio::null()).stderr(Stdio::null()));
+    wait_until(Duration::from_secs(30), "the daemon's socket", || Path::new(&at("s")).exists());
+
+    let by_api = |project: &Project<'_>, words: &[&str]| {
+        let mut command = machine.command(&project.directory, words);
+        command.env("DOCKER_HOST", format!("unix://{}", at("s"))).env("JUCHU_DOCKERFILES", "docker");
+        machine.finish(words, &mut command)
+    };
+    let plain = Project::new(&machine, "api", "{context: ./app, target: web, args: {WHO: you}}", "");
+    let copy = "FROM scratch AS web\nARG WHO\nCOPY busybox /bin/busybox\nCOPY index.html /\n";
+    let run = |script: &str| format!("RUN [\"/bin/busybox\", \"sh\", \"-c\", \"{script}\"]\n");
+    plain.file("app/Dockerfile", &format!("{copy}{}FROM nowhere\n", run("echo for $WHO > /who")));
+    let doctor = by_api(&plain, &["doctor"]);
+    assert!(doctor.out.contains(&format!("Dockerfiles are built by {}", at("s"))), "{}", doctor.out);
+    let checked = by_api(&plain, &["build", "--check"]);
+    assert!(checked.code == 0 && checked.out.contains("twice the same"), "{}{}", checked.out, checked.err);
+    assert!(checked.err.contains("building with the daemon at"), "{}", checked.err);
+    nothing_stays(&machine);
+
+    let refused = |dockerfile: &str, expect: &str| {
+        plain.file("app/Dockerfile", dockerfile);
+        let said = by_api(&plain, &["build"]);
+        assert!(said.code != 0 && said.err.contains(expect), "{expect}: {}", said.err);
+    };
+    refused(&format!("{copy}{}", run("echo first; exit 3")), "exit 3` ended with exit code 3 (");
+    refused("FROM scratch AS web\nFOO bar\n", "there is no such instruction");
+    refused("FROM scratch AS web\nCOPY nofile /x\n", "`COPY nofile /x` failed");
+    let secret = Project::new(&machine, "secret api", BUILD, "");
+    secret.file("app/Dockerfile", DOCKERFILE);
+    let said = by_api(&secret, &["build"]);
+    assert!(said.code != 0 && said.err.contains("`build.secrets` cannot be given"), "{}", said.err);
+    let mut stream = UnixStream::connect(at("s")).expect("it answers");
+    let ask = "GET /v1.41/images/json?all=1 HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    stream.write_all(ask.as_bytes()).expect("it listens");
+    let mut images = String::new();
+    stream.read_to_string(&mut images).expect("an answer");
+    assert!(images.trim_end().ends_with("\r\n\r\n[]"), "nothing stays there: {images}");
 }
 
 #[test]
