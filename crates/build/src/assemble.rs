@@ -8,7 +8,7 @@ use crate::document::{self, Config, Descriptor, History, Manifest, Platform, Roo
 use crate::durable;
 use crate::error::BuildError;
 use crate::job::{Job, go_on};
-use crate::layer::{self, MEDIA_TYPE_ZSTD, Written};
+use crate::layer::{self, Form, MEDIA_TYPE_ZSTD, Written};
 use crate::layout;
 use crate::plan::ImagePlan;
 use crate::spool::Spool;
@@ -26,7 +26,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counted up whenever the same inputs give other bytes, so that no older base is taken for it.
-const ASSEMBLY_VERSION: u32 = 3;
+const ASSEMBLY_VERSION: u32 = 4;
 /// Content of an application layer.
 const MAX_APPLICATION_BYTES: u64 = 8 << 30;
 const PARALLEL_PACKAGES: usize = 2;
@@ -142,7 +142,7 @@ fn base_layer_from(
         tree.put(&deb::merged(path), node.clone());
     }
     tree.settle(&Nothing)?;
-    let written = write_layer(&tree, plan, store, job)?;
+    let written = write_layer(&tree, Form::InPieces, plan, store, job)?;
     let base =
         Base { version: 1, diff_id: written.diff_id, blob: written.blob, size: written.size, packages };
     if let Some(known) = known.filter(|known| known.diff_id != base.diff_id) {
@@ -236,7 +236,7 @@ fn app_layer(
             tree.settle(&Nothing)?;
         }
     }
-    write_layer(&tree, plan, store, &options.job).map(Some)
+    write_layer(&tree, Form::Whole, plan, store, &options.job).map(Some)
 }
 
 /// The unpacked base layer as what lies below the application.
@@ -255,6 +255,7 @@ impl Below for BaseDirectory {
 /// Writes the blob and the directory of a layer at the same time, from the same contents.
 fn write_layer(
     tree: &Tree,
+    form: Form,
     plan: &ImagePlan,
     store: &ImageStore,
     job: &Job<'_>,
@@ -263,7 +264,7 @@ fn write_layer(
     let directory = store.new_layer()?;
     let (cancel, mtime) = (job.cancel, mtime(plan));
     let written = std::thread::scope(|scope| {
-        let packing = scope.spawn(|| layer::write(tree, mtime, &blob, cancel));
+        let packing = scope.spawn(|| layer::write(tree, form, mtime, &blob, cancel));
         let unpacked = unpack::tree_into(tree, mtime.cast_signed(), &directory.path, cancel);
         let written = packing.join().expect("writing a layer does not panic");
         unpacked.and(written)

@@ -5,11 +5,14 @@ use crate::compress::decompress;
 use crate::durable;
 use crate::error::BuildError;
 use crate::job::go_on;
+use crate::pieces::{self, Index, PIECE_MIN, Piece};
 use crate::spool::{Content, Spool};
 use crate::tree::{Node, NodeKind, image_path};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tar::EntryType;
 
@@ -49,35 +52,44 @@ pub struct Package {
 /// Compression of a package kept for the next time: it has to be quick, not small.
 const QUICK_LEVEL: i32 = 1;
 
+/// Where pieces lie in it; with their level.
+const PIECES: &str = "pieces-9";
+const MAX_INDEX_BYTES: u64 = 32 << 20;
+
 /// Reads the verified package at `path`; contents go through a spool in `temporary`. Most packages
-/// are packed by xz, which is slow to unpack: beside each lies a copy packed by zstd, with a
-/// checksum, made when it was first read. A damaged copy is made anew.
+/// are packed by xz, which is slow to unpack: beside each lies a copy packed by zstd, with
+/// checksums, made when it was first read. Large contents are frames of their own in it, which go
+/// into layers as they are. A damaged copy is made anew.
 pub fn read(path: &Path, temporary: &Path, cancel: &AtomicBool) -> Result<Package, BuildError> {
     let quick = path.with_extension("quick");
     if quick.is_file() {
         match read_one(&quick, temporary, cancel) {
             Err(BuildError::Cancelled) => return Err(BuildError::Cancelled),
-            Err(_) => drop(fs::remove_file(&quick)),
-            Ok((package, _)) => {
+            Ok(read) if read.has_index => {
                 durable::touch(&quick);
-                return Ok(package);
+                return Ok(read.package);
+            }
+            _ => drop(fs::remove_file(&quick)),
+        }
+    }
+    let mut read = read_one(path, temporary, cancel)?;
+    // Without the copy, the next time takes as long as this one.
+    if let Ok((index, inode)) = keep_quick(&quick, &read) {
+        let quick: Arc<Path> = quick.into();
+        for (_, node) in &mut read.package.entries {
+            if let NodeKind::File(Content::Spooled { offset, piece, .. }) = &mut node.kind {
+                *piece = index.find(*offset, &quick, inode);
             }
         }
     }
-    let (package, packed_by_xz) = read_one(path, temporary, cancel)?;
-    if let Some((control, data)) = packed_by_xz {
-        // Without the copy, the next time takes as long as this one.
-        let _ = keep_quick(&quick, &control, &data);
-    }
-    Ok(package)
+    Ok(read.package)
 }
 
-/// Writes a package with these members, packed by zstd.
-fn keep_quick(quick: &Path, control: &[u8], data: &File) -> io::Result<()> {
+/// Writes a package with these members, packed by zstd; the index of its pieces, and its inode.
+fn keep_quick(quick: &Path, read: &ReadPackage) -> io::Result<(Index, u64)> {
     let temporary = durable::temporary_beside(quick);
-    let write = || -> io::Result<()> {
-        let mut data = data.try_clone()?;
-        data.seek(SeekFrom::Start(0))?;
+    let write = || -> io::Result<(Index, u64)> {
+        let control = &read.control_tar;
         let mut file = File::create(&temporary)?;
         file.write_all(b"!<arch>\n")?;
         file.write_all(&member_header("control.tar", control.len() as u64))?;
@@ -85,32 +97,66 @@ fn keep_quick(quick: &Path, control: &[u8], data: &File) -> io::Result<()> {
         file.write_all(&b"\n"[..control.len() % 2])?;
         let header = file.stream_position()?;
         file.write_all(&member_header("data.tar.zst", 0))?;
-        let mut encoder = zstd::stream::write::Encoder::new(file, QUICK_LEVEL)?;
-        encoder.include_checksum(true)?;
-        io::copy(&mut data, &mut encoder)?;
-        let mut file = encoder.finish()?;
+        let index = write_data(&mut file, read)?;
         let length = file.stream_position()? - header - 60;
+        file.write_all(&b"\n"[..(length % 2) as usize])?;
+        let text = index.to_text();
+        file.write_all(&member_header(PIECES, text.len() as u64))?;
+        file.write_all(text.as_bytes())?;
         file.seek(SeekFrom::Start(header))?;
         file.write_all(&member_header("data.tar.zst", length))?;
         file.sync_data()?;
-        fs::rename(&temporary, quick)
+        fs::rename(&temporary, quick)?;
+        Ok((index, file.metadata()?.ino()))
     };
     write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// The archive as frames: one for each large content, and those between them.
+fn write_data(file: &mut File, read: &ReadPackage) -> io::Result<Index> {
+    let large = read.package.entries.iter().filter_map(|(_, node)| match &node.kind {
+        NodeKind::File(Content::Spooled { offset, len, .. }) if *len >= PIECE_MIN => Some((*offset, *len)),
+        _ => None,
+    });
+    let mut large: Vec<(u64, u64)> = large.collect();
+    large.sort_unstable();
+    let mut data = read.data.try_clone()?;
+    let mut at = 0;
+    let mut index = Index::default();
+    let between = |data: &mut File, file: &mut File, length: u64| -> io::Result<()> {
+        let mut encoder = zstd::stream::write::Encoder::new(file, QUICK_LEVEL)?;
+        encoder.include_checksum(true)?;
+        io::copy(&mut data.take(length), &mut encoder)?;
+        encoder.finish().map(drop)
+    };
+    for (offset, len) in large {
+        data.seek(SeekFrom::Start(at))?;
+        between(&mut data, file, offset - at)?;
+        data.seek(SeekFrom::Start(offset))?;
+        let begin = file.stream_position()?;
+        pieces::pack(&mut data, len, &mut *file)?;
+        index.add(offset, begin, file.stream_position()? - begin);
+        at = offset + pieces::padded(len);
+    }
+    data.seek(SeekFrom::Start(at))?;
+    between(&mut data, file, u64::MAX)?;
+    Ok(index)
 }
 
 fn member_header(name: &str, length: u64) -> Vec<u8> {
     format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, 0, 100_644).into_bytes()
 }
 
-/// The text of `control.tar` and all of `data.tar`.
-type Unpacked = (Vec<u8>, std::sync::Arc<File>);
+/// A package, and its members as they were unpacked.
+struct ReadPackage {
+    package: Package,
+    control_tar: Vec<u8>,
+    data: Arc<File>,
+    /// It is a copy of ours that says where its pieces lie.
+    has_index: bool,
+}
 
-/// Reads one file; with the unpacked members when unpacking took long.
-fn read_one(
-    path: &Path,
-    temporary: &Path,
-    cancel: &AtomicBool,
-) -> Result<(Package, Option<Unpacked>), BuildError> {
+fn read_one(path: &Path, temporary: &Path, cancel: &AtomicBool) -> Result<ReadPackage, BuildError> {
     let name = || path.display().to_string();
     let wrong = |error: io::Error| match error.raw_os_error() {
         Some(_) => BuildError::io(format!("unpack {}", path.display()))(error),
@@ -127,17 +173,24 @@ fn read_one(
     let opened = control.open(&mut file).map_err(wrong)?;
     opened.take(MAX_CONTROL_TAR_BYTES).read_to_end(&mut control_tar).map_err(wrong)?;
     let control = read_control(&control_tar[..]).map_err(wrong)?;
+    let index = match members.iter().find(|member| member.name == PIECES) {
+        Some(member) => Some(member.index(&mut file).map_err(wrong)?),
+        None => None,
+    };
+    let inode = file.metadata().map_err(wrong)?.ino();
+    let (quick, has_index): (Arc<Path>, bool) = (path.into(), index.is_some());
+    let piece = |place: u64| index.as_ref()?.find(place, &quick, inode);
     let spool = Spool::new(temporary, MAX_UNPACKED_BYTES)?;
-    let (whole, by_xz) = (spool.file(), data.name.ends_with(".xz"));
+    let whole = spool.file();
     let data = data.open(&mut file).map_err(wrong)?;
-    let entries = read_data(data, spool, cancel).map_err(|error| match error {
+    let entries = read_data(data, spool, &piece, cancel).map_err(|error| match error {
         DataError::Cancelled => BuildError::Cancelled,
         DataError::Io(error) => wrong(error),
         DataError::Entry(path, reason) => {
             BuildError::malformed(name(), format!("its entry `{path}` {reason}"))
         }
     })?;
-    Ok((Package { entries, control }, by_xz.then_some((control_tar, whole))))
+    Ok(ReadPackage { package: Package { entries, control }, control_tar, data: whole, has_index })
 }
 
 struct Member {
@@ -150,6 +203,12 @@ impl Member {
     fn open<'a>(&self, file: &'a mut File) -> io::Result<Box<dyn Read + 'a>> {
         file.seek(SeekFrom::Start(self.offset))?;
         decompress(file.take(self.len))
+    }
+    fn index(&self, file: &mut File) -> io::Result<Index> {
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut text = String::new();
+        file.take(self.len.min(MAX_INDEX_BYTES)).read_to_string(&mut text)?;
+        Index::parse(&text).ok_or_else(|| invalid("its list of pieces is damaged"))
     }
 }
 
@@ -225,6 +284,7 @@ impl<R: Read> Read for Tee<'_, R> {
 fn read_data(
     reader: impl Read,
     mut spool: Spool,
+    piece: &dyn Fn(u64) -> Option<Piece>,
     cancel: &AtomicBool,
 ) -> Result<Vec<(String, Node)>, DataError> {
     let file = spool.file();
@@ -244,8 +304,8 @@ fn read_data(
         let shown = text(&entry.path_bytes())?;
         let path = image_path(&shown).map_err(|reason| DataError::Entry(shown.clone(), reason))?;
         let link = entry.link_name_bytes().map(|bytes| text(&bytes)).transpose()?;
-        let content =
-            Content::Spooled { file: file.clone(), offset: entry.raw_file_position(), len: entry.size() };
+        let (offset, len) = (entry.raw_file_position(), entry.size());
+        let content = Content::Spooled { file: file.clone(), offset, len, piece: piece(offset) };
         let kind = match (entry.header().entry_type(), link) {
             (EntryType::Directory, _) => NodeKind::Directory,
             (EntryType::Regular | EntryType::Continuous, _) => NodeKind::File(content),

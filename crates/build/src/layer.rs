@@ -3,6 +3,7 @@
 
 use crate::error::BuildError;
 use crate::job::go_on;
+use crate::pieces::{self, PIECE_MIN};
 use crate::spool::{COPY_BUFFER, copy};
 use crate::tree::{Node, NodeKind, Tree};
 use model::Digest;
@@ -69,32 +70,163 @@ impl<R: io::Read> io::Read for Hashing<R> {
     }
 }
 
+/// How a layer is packed; the content of the archive differs in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One stream, in the order of paths.
+    Whole,
+    /// Large contents behind everything else, each packed by itself, then the links to them.
+    InPieces,
+}
+
 /// Writes `tree` to a new file at `path` and syncs it; `mtime` in seconds since 1970.
-pub fn write(tree: &Tree, mtime: u64, path: &Path, cancel: &AtomicBool) -> Result<Written, BuildError> {
+pub fn write(
+    tree: &Tree,
+    form: Form,
+    mtime: u64,
+    path: &Path,
+    cancel: &AtomicBool,
+) -> Result<Written, BuildError> {
     let failed = || BuildError::io(format!("write the layer {}", path.display()));
     let file = File::create(path).map_err(failed())?;
-    let out = Hashing::new(BufWriter::with_capacity(256 << 10, file));
-    let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL).map_err(failed())?;
-    encoder.multithread(ZSTD_THREADS).map_err(failed())?;
-    let (encoder, diff_id, _) = tar(tree, mtime, Hashing::new(encoder), cancel)?.finish();
-    let (buffered, blob, size) = encoder.finish().map_err(failed())?.finish();
+    let blob = Hashing::new(BufWriter::with_capacity(256 << 10, file));
+    let mut packing = Packing { blob: Some(blob), tar: Context::new(&SHA256), mtime, cancel };
+    let place = |node: &Node| match form {
+        Form::Whole => Place::Together,
+        Form::InPieces => place_of(tree, node),
+    };
+    let of = |wanted: Place| tree.iter().filter(move |(_, node)| place(node) == wanted);
+    packing.together(&mut of(Place::Together), form == Form::Whole)?;
+    if form == Form::InPieces {
+        for (path, node) in of(Place::Apart) {
+            go_on(cancel)?;
+            packing.apart(path, node).map_err(of_entry(path))?;
+        }
+        packing.together(&mut of(Place::Last), true)?;
+    }
+    let diff_id = digest(packing.tar);
+    let (buffered, blob, size) = packing.blob.expect("it is given back by every step").finish();
     let file = buffered.into_inner().map_err(|e| failed()(e.into_error()))?;
     file.sync_data().map_err(failed())?;
     Ok(Written { diff_id, blob, size })
 }
 
-fn tar<W: Write>(tree: &Tree, mtime: u64, mut out: W, cancel: &AtomicBool) -> Result<W, BuildError> {
-    let mut buffer = vec![0; COPY_BUFFER];
-    for (path, node) in tree.iter() {
-        go_on(cancel)?;
-        entry(&mut out, path, node, mtime, &mut buffer)
-            .map_err(BuildError::io(format!("write /{path} into a layer")))?;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Together,
+    Apart,
+    /// Links must come after what they lead to.
+    Last,
+}
+
+fn place_of(tree: &Tree, node: &Node) -> Place {
+    let is_large = |node: &Node| matches!(&node.kind, NodeKind::File(content) if content.len() >= PIECE_MIN);
+    match &node.kind {
+        NodeKind::File(_) if is_large(node) => Place::Apart,
+        NodeKind::Hardlink(target) if tree.get(target).is_some_and(is_large) => Place::Last,
+        _ => Place::Together,
     }
-    out.write_all(&[0; 2 * BLOCK as usize]).map_err(BuildError::io("write a layer"))?;
-    Ok(out)
+}
+
+fn of_entry(path: &str) -> impl FnOnce(io::Error) -> BuildError {
+    BuildError::io(format!("write /{path} into a layer"))
+}
+
+fn digest(context: Context) -> Digest {
+    Digest::from_raw(context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// A layer on its way to disk: the digest of the archive, and its packed form.
+struct Packing<'a> {
+    /// Absent only while a stream is being packed into it.
+    blob: Option<Hashing<BufWriter<File>>>,
+    tar: Context,
+    mtime: u64,
+    cancel: &'a AtomicBool,
+}
+
+/// What is written goes into the digest, too.
+struct Archived<'a, W> {
+    tar: &'a mut Context,
+    out: W,
+}
+
+impl<W: Write> Write for Archived<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.tar.update(&bytes[..n]);
+        Ok(n)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Packing<'_> {
+    /// One stream of entries, by several threads; `ends` closes the archive.
+    fn together<'t>(
+        &mut self,
+        entries: &mut dyn Iterator<Item = (&'t str, &'t Node)>,
+        ends: bool,
+    ) -> Result<(), BuildError> {
+        let failed = || BuildError::io("write a layer");
+        let blob = self.blob.take().expect("it is given back by every step");
+        let mut encoder = zstd::stream::write::Encoder::new(blob, ZSTD_LEVEL).map_err(failed())?;
+        encoder.multithread(ZSTD_THREADS).map_err(failed())?;
+        let mut out = Archived { tar: &mut self.tar, out: encoder };
+        let mut buffer = vec![0; COPY_BUFFER];
+        for (path, node) in entries {
+            go_on(self.cancel)?;
+            entry(&mut out, path, node, self.mtime, &mut buffer).map_err(of_entry(path))?;
+        }
+        if ends {
+            out.write_all(&[0; 2 * BLOCK as usize]).map_err(failed())?;
+        }
+        self.blob = Some(out.out.finish().map_err(failed())?);
+        Ok(())
+    }
+
+    /// One file: its header, and its content as it lies packed in the cache or is packed now.
+    fn apart(&mut self, path: &str, node: &Node) -> io::Result<()> {
+        let NodeKind::File(content) = &node.kind else { return Ok(()) };
+        let blob = self.blob.as_mut().expect("it is given back by every step");
+        let mut head = Vec::new();
+        header(&mut head, path, node, self.mtime)?;
+        self.tar.update(&head);
+        let mut encoder = zstd::stream::write::Encoder::new(&mut *blob, ZSTD_LEVEL)?;
+        encoder.write_all(&head)?;
+        encoder.finish()?;
+        let mut sink = Archived { tar: &mut self.tar, out: io::sink() };
+        let copied = copy(&mut content.reader(), &mut sink, &mut vec![0; COPY_BUFFER])?;
+        if copied != content.len() {
+            return Err(ended_early());
+        }
+        pad(&mut sink, copied)?;
+        match content.piece() {
+            Some(piece) if piece.copy(blob)? => Ok(()),
+            _ => pieces::pack(&mut content.reader(), content.len(), blob),
+        }
+    }
+}
+
+fn ended_early() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "its content ended early")
 }
 
 fn entry(out: &mut impl Write, path: &str, node: &Node, mtime: u64, buffer: &mut [u8]) -> io::Result<()> {
+    header(out, path, node, mtime)?;
+    if let NodeKind::File(content) = &node.kind {
+        let copied = copy(&mut content.reader(), out, buffer)?;
+        if copied != content.len() {
+            return Err(ended_early());
+        }
+        pad(out, copied)?;
+    }
+    Ok(())
+}
+
+/// Everything of an entry before its content.
+fn header(out: &mut impl Write, path: &str, node: &Node, mtime: u64) -> io::Result<()> {
     let mut header = Header::new_ustar();
     header.set_mode(node.mode);
     header.set_uid(node.uid.into());
@@ -137,15 +269,7 @@ fn entry(out: &mut impl Write, path: &str, node: &Node, mtime: u64, buffer: &mut
         extended_header(out, &records)?;
     }
     header.set_cksum();
-    out.write_all(header.as_bytes())?;
-    if let NodeKind::File(content) = &node.kind {
-        let copied = copy(&mut content.reader(), out, buffer)?;
-        if copied != content.len() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its content ended early"));
-        }
-        pad(out, copied)?;
-    }
-    Ok(())
+    out.write_all(header.as_bytes())
 }
 
 /// As much of a name as an old reader will see.

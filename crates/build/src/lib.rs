@@ -38,6 +38,7 @@ mod http;
 mod java_trust;
 mod layer;
 mod ownership;
+mod pieces;
 mod spool;
 mod tree;
 mod unpack;

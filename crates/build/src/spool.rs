@@ -2,6 +2,7 @@
 //! memory, so that a large image does not need a large machine. It vanishes with its last user.
 
 use crate::error::BuildError;
+use crate::pieces::Piece;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -29,7 +30,13 @@ pub fn copy(reader: &mut dyn Read, writer: &mut dyn Write, buffer: &mut [u8]) ->
 #[derive(Debug, Clone)]
 pub enum Content {
     Bytes(Arc<[u8]>),
-    Spooled { file: Arc<File>, offset: u64, len: u64 },
+    Spooled {
+        file: Arc<File>,
+        offset: u64,
+        len: u64,
+        /// The same, packed, where a package's copy has it.
+        piece: Option<Piece>,
+    },
 }
 
 impl Content {
@@ -37,6 +44,12 @@ impl Content {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Spooled { len, .. } => *len,
+        }
+    }
+    pub fn piece(&self) -> Option<&Piece> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Spooled { piece, .. } => piece.as_ref(),
         }
     }
     pub fn reader(&self) -> ContentReader<'_> {
@@ -121,7 +134,7 @@ impl Spool {
         }
         let len = copy(&mut source, self, &mut vec![0; COPY_BUFFER]).map_err(read)?;
         self.flush().map_err(BuildError::io("write a temporary file"))?;
-        Ok(Content::Spooled { file: self.file.clone(), offset, len })
+        Ok(Content::Spooled { file: self.file.clone(), offset, len, piece: None })
     }
 }
 

@@ -75,7 +75,6 @@ pub struct Tree {
 }
 
 impl Tree {
-    #[cfg(test)]
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
     }

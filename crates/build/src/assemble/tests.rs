@@ -348,6 +348,39 @@ fn a_package_packed_by_xz_is_kept_in_a_quick_form_that_gives_the_same() {
     assert_eq!(fixture.run_with(&plan, true).unwrap(), first, "damaged copies are made anew");
 }
 
+/// A layer of packages does not tell whether its large contents were packed before.
+#[test]
+fn large_contents_are_taken_packed_and_give_the_same_layer() {
+    let content: String = (0..20_000).map(|line| format!("{line}\n")).collect();
+    let text: &'static str = content.clone().leak();
+    let fixture = Fixture::with(|mut package| {
+        if package.name == "app" {
+            package.files.push(("./usr/lib/large", FakeFile::Text(text)));
+            package.files.push(("./usr/lib/also", FakeFile::Hardlink("./usr/lib/large")));
+        }
+        package
+    });
+    let plan = fixture.plan(&["app"]);
+    let first = fixture.run(&plan).unwrap();
+    let layer = fixture.store.layer_dir(&first.layers[0]).unwrap();
+    for name in ["usr/lib/large", "usr/lib/also"] {
+        assert_eq!(fs::read_to_string(layer.join(name)).unwrap(), content);
+    }
+    let packages = fixture.store.archive_cache().join("packages");
+    let copies = || {
+        let files = fs::read_dir(&packages).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|e| e == "quick"))
+    };
+    assert!(copies().count() > 0);
+    assert_eq!(fixture.run_with(&plan, true).unwrap(), first, "from copies");
+    for copy in copies() {
+        fs::remove_file(&copy).unwrap();
+        // It cannot be made again either.
+        fs::create_dir(&copy).unwrap();
+    }
+    assert_eq!(fixture.run_with(&plan, true).unwrap(), first, "without any");
+}
+
 #[test]
 fn a_changed_package_or_index_is_refused() {
     let fixture = Fixture::new();

@@ -29,6 +29,8 @@ pub struct Jail {
 pub struct Running {
     process: ProcessGuard,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Reads until nobody can write any more.
+    reading: Option<std::thread::JoinHandle<()>>,
     root: PathBuf,
 }
 
@@ -81,12 +83,12 @@ impl Jail {
         drop(unshare);
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 kept.lock().unwrap().push(line);
             }
         });
-        Running { process, lines, root: self.root.path().to_owned() }
+        Running { process, lines, reading: Some(reading), root: self.root.path().to_owned() }
     }
 }
 
@@ -139,6 +141,8 @@ impl Running {
     pub fn ended(mut self, limit: Duration) -> (i32, String) {
         let status =
             testkit::wait_for(limit, "the program to end", || self.process.child.try_wait().unwrap());
+        // What was said last is read by now; the other end closed with the program.
+        self.reading.take().expect("it is taken once").join().expect("it does not panic");
         (status.code().unwrap_or(-1), self.output())
     }
 

@@ -220,7 +220,7 @@ fn keep(path: &Path, blobs: &Path, media_type: &'static str) -> io::Result<Descr
     }
     let digest = Digest::from_raw(hasher.finalize().into());
     match fs::hard_link(path, blobs.join(digest.hex())) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(Descriptor { media_type, digest: digest.to_string(), size }),
     }
 }

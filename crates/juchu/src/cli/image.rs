@@ -11,8 +11,8 @@ use super::args::{
     StackArgs,
 };
 use super::image_text::{difference_text, gc_text, inspect_text, list_text};
-use super::reach;
 use super::screen::{Outcome, Screen};
+use super::{load, reach};
 use crate::caches;
 use crate::home::Home;
 use build::ImageStore;
@@ -166,7 +166,8 @@ async fn diff(screen: &Screen, home: &Home, args: &ImageDiff, stack: &StackArgs)
     }
 }
 
-/// By digest or name; else as a service of a stack, in its release in force or in `SERVICE@r3`.
+/// By digest or name; else as a service of a stack, in its release in force or in `SERVICE@r3`, or as
+/// `juchu build` made it last.
 async fn meant<'a>(
     home: &Home,
     images: &'a [Stored],
@@ -177,9 +178,21 @@ async fn meant<'a>(
         Ok(found) => return Ok(found),
         Err(error) => error.report(),
     };
-    let Ok(client) = reach::running(home).await else { return Err(unknown) };
-    let Some(digest) = uses::of_service(&client, wanted, stack).await? else { return Err(unknown) };
-    find(images, digest.as_str()).map_err(|error| error.report())
+    if let Ok(client) = reach::running(home).await
+        && let Some(digest) = uses::of_service(&client, wanted, stack).await?
+    {
+        return find(images, digest.as_str()).map_err(|error| error.report());
+    }
+    built_here(images, wanted, stack).ok_or(unknown)
+}
+
+/// A service of the Compose file here that was built and is in no release yet; needs no daemon.
+fn built_here<'a>(images: &'a [Stored], service: &str, stack: &StackArgs) -> Option<&'a Stored> {
+    let name = match &stack.rest.project_name {
+        Some(name) => name.clone(),
+        None => load::quietly(stack, None).ok()?.stack?.name.to_string(),
+    };
+    find(images, &format!("{name}/{}", service.to_ascii_lowercase())).ok()
 }
 
 async fn gc(screen: &Screen, home: &Home, args: &ImageGc) -> Outcome {

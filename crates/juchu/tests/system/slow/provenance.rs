@@ -54,9 +54,9 @@ fn what_is_not_signed_is_not_deployed_and_what_runs_goes_on() {
     let project = tiny(&maker, "made", free_port(), "signed", "");
     maker.must(&project, &["build"]);
     maker.must(&project, &["image", "keygen", "release.key"]);
-    maker.must(&project, &["image", "sign", "made/web", "--key", "release.key"]);
+    maker.must(&project, &["image", "sign", "web", "--key", "release.key"]);
     let name = |tag: &str| format!("{address}/team/app:{tag}");
-    maker.must(&project, &["image", "push", "made/web", &name("1")]);
+    maker.must(&project, &["image", "push", "web", &name("1")]);
 
     let public = project.join("release.pub");
     let demand = format!("[registry.\"{address}/team\"]\nkey = \"{}\"\n", public.display());
