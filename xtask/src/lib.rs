@@ -1,4 +1,4 @@
-//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | fresh | help`. Not part of the product.
+//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | fresh | pure-v2 | help`. Not part of the product.
 
 pub mod bench;
 pub mod check;
@@ -7,6 +7,7 @@ pub mod oci_suites;
 pub mod oracle;
 pub mod packages;
 pub mod process;
+pub mod pure_v2;
 pub mod readme;
 pub mod registry_suite;
 pub mod rules;

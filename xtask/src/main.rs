@@ -1,5 +1,5 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, fresh, oci_suites, oracle, registry_suite, test};
+use xtask::{Outcome, bench, check, fresh, oci_suites, oracle, pure_v2, registry_suite, test};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -23,6 +23,8 @@ cargo xtask registry-suite --suite DIR
                                 runs the conformance program of the distribution specification, built there, over
                                 `juchu registry` and docker-registry; `--program PATH`: another build; `--version dev`
 cargo xtask fresh               both commands of the README on a bare Debian 12 with Rust (root, half an hour)
+cargo xtask pure-v2             the engine's tests on a machine with v2 control groups alone: Debian's kernel in an
+                                emulator (root, some minutes; part of `test`)
 cargo xtask help                this text, and the list of benches
 ";
 
@@ -44,6 +46,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["test"] => test::run(test::Set::All),
         ["test", "--fast"] => test::run(test::Set::Fast),
         ["test", "--slow"] => test::run(test::Set::Slow),
+        ["pure-v2"] => pure_v2::run_all(),
         ["fresh"] => fresh::run_all(),
         [fresh::HOLD] => fresh::hold(),
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),

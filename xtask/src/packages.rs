@@ -126,6 +126,23 @@ pub fn provide_peers() -> Result<Peers, Failure> {
     })
 }
 
+/// The smallest of Debian's kernels, which emulated machines start.
+const KERNEL: &str = "linux-image-cloud-amd64";
+const EMULATOR: Package = installed("qemu-system-x86", "a machine with another kernel");
+
+/// Gets a kernel with its modules, unpacked, and the emulator for it.
+pub fn provide_kernel() -> Result<PathBuf, Failure> {
+    if !is_installed(EMULATOR.name) {
+        install(&[EMULATOR.name])?;
+    }
+    let root = workspace::root();
+    let ask = || process::read(&root, "apt-cache", &["depends", KERNEL]);
+    let depends = ask().or_else(|_| apt_get(&root, &["update"]).and_then(|()| ask()))?;
+    let name = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
+    let version = name.ok_or_else(|| format!("`{KERNEL}` of this Debian names no kernel"))?;
+    unpack(&format!("linux-image-{version}"), "boot")
+}
+
 /// Gets what is missing, where there is `apt-get`. Returns directories for the front of `PATH`.
 pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     if !process::answers("apt-get", &["--version"]) {
@@ -213,7 +230,7 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_the_list_once_with_its_reason() {
-        let all = || PACKAGES.iter().chain(PEERS).chain(IMAGE_PEERS);
+        let all = || PACKAGES.iter().chain(PEERS).chain(IMAGE_PEERS).chain([&EMULATOR]);
         let names: BTreeSet<&str> = all().map(|package| package.name).collect();
         assert_eq!(names.len(), all().count());
         assert!(all().all(|package| !package.why.is_empty()));

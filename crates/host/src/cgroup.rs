@@ -3,6 +3,7 @@
 //! On v2 the container library places and limits, on v1 this module does; it reads back whether
 //! that is so, ends what is inside, counts out-of-memory kills and reads usage. Paths are absolute: `/juchu/<id>`.
 
+mod devices;
 mod direct;
 mod limits;
 mod place;

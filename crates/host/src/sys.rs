@@ -1,5 +1,9 @@
 //! The few calls that need `unsafe`, each with its reason; all run in single-threaded processes.
 
+mod program;
+
+pub use program::{Instruction, attach_device_program};
+
 use seccompiler::{BpfProgram, sock_filter};
 use std::ffi::CString;
 use std::io;
@@ -406,4 +410,10 @@ pub fn wait_passing_signals(child: i32) -> i32 {
         }
         signal = next_signal();
     }
+}
+
+/// False where other users' numbers are mapped: what is root here may be nobody outside.
+pub fn is_first_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// What every container may do with devices, as other runtimes have it: make nodes (where it has
 /// the capability) and use the usual ones.
-const USUAL_DEVICES: [&str; 10] = [
+pub(super) const USUAL_DEVICES: [&str; 10] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",
@@ -133,9 +133,12 @@ impl Cgroup {
         })
     }
 
-    /// On pure v2 hosts, what the container library leaves out: it takes "no swap at all" for
-    /// "not said".
+    /// On pure v2 hosts, what the container library leaves out: devices, and it takes "no swap at
+    /// all" for "not said".
     pub fn complete(&self, resources: &Value) -> Result<(), Unenforced> {
+        if self.hierarchies.is_pure_v2() {
+            self.limit_devices_by_program(resources)?;
+        }
         let (limit, swap) = (&resources["memory"]["limit"], &resources["memory"]["swap"]);
         match (limit.as_i64(), swap.as_i64()) {
             (Some(limit), Some(swap)) if limit > 0 && swap == limit && self.hierarchies.is_pure_v2() => {

@@ -235,20 +235,29 @@ impl Inner {
 
     /// Starts the shim and waits for its one report.
     fn run_shim(&self, instance: &Instance) -> Result<StartReport, EngineError> {
-        let context = || format!("run the shim of {}", instance.spec.id);
-        let pipe = self.spawner.spawn(&instance.layout.runtime).map_err(EngineError::io(context()))?;
-        let text =
-            read_within(&mut std::fs::File::from(pipe), START_LIMIT).map_err(EngineError::io(context()))?;
-        let Some(text) = text else {
-            self.abandon(instance);
-            return Err(EngineError::Timeout(DurationMs(START_LIMIT.as_millis() as u64)));
-        };
+        let mut text = self.ask_for_shim(instance)?;
+        if text.is_empty() && !instance.layout.run().exists() {
+            // The shims' parent was killed with the request still unread.
+            text = self.ask_for_shim(instance)?;
+        }
         serde_json::from_slice(&text).map_err(|error| {
             self.abandon(instance);
             EngineError::Start {
                 id: instance.spec.id.clone(),
                 reason: format!("the shim ended without a report ({error})"),
             }
+        })
+    }
+
+    /// What it reports; nothing when it ends before.
+    fn ask_for_shim(&self, instance: &Instance) -> Result<Vec<u8>, EngineError> {
+        let context = || format!("run the shim of {}", instance.spec.id);
+        let pipe = self.spawner.spawn(&instance.layout.runtime).map_err(EngineError::io(context()))?;
+        let text =
+            read_within(&mut std::fs::File::from(pipe), START_LIMIT).map_err(EngineError::io(context()))?;
+        text.ok_or_else(|| {
+            self.abandon(instance);
+            EngineError::Timeout(DurationMs(START_LIMIT.as_millis() as u64))
         })
     }
 

@@ -1,6 +1,6 @@
 //! Commands inside a running instance, captured and with a person's terminal.
 
-use crate::fixture::{Fixture, test};
+use crate::fixture::{Fixture, patience, test};
 use model::DurationMs;
 use run::engine::{Engine, EngineError, ExecOutcome, ExecRequest};
 use std::process::{Command, Stdio};
@@ -78,11 +78,12 @@ fn time_and_output_are_limited_and_stragglers_end() {
         let spec = fixture.spec("sleep 1000");
         let id = fixture.run(&spec).await.unwrap();
         let mut slow = request(&["sh", "-c", "echo begun; (sleep 777 &) ; sleep 777"]);
-        slow.timeout = Some(DurationMs(3000));
+        let limit = patience(DurationMs(3000));
+        slow.timeout = Some(limit);
         let begun = Instant::now();
         let outcome = fixture.engine.exec(&id, slow).await.unwrap();
         assert_eq!(outcome, ExecOutcome { code: 137, output: "begun\n".into(), timed_out: true });
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_millis(limit.0) + Duration::from_secs(17));
         let processes = fixture.exec(&id, "ps").await.output;
         assert!(!processes.contains("777"), "{processes}");
         let mut much = request(&["sh", "-c", "yes | head -c 1000000; echo end >&2"]);

@@ -3,7 +3,7 @@
 use host::{HostConfig, HostEngine, LayerSource};
 use model::instance::*;
 use model::service::{ProcessSettings, Resources};
-use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName};
+use model::{Digest, DurationMs, InstanceId, ReleaseId, ServiceName, StackName};
 use run::engine::{Engine, EngineError, ExecOutcome, ExecRequest, LogQuery};
 use std::collections::BTreeMap;
 use std::fs;
@@ -278,4 +278,9 @@ pub fn test(name: &str, body: impl AsyncFnOnce()) {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(body());
+}
+
+/// A limit within which something has to happen: ten times as long where the processor is emulated.
+pub fn patience(limit: DurationMs) -> DurationMs {
+    DurationMs(if std::env::var_os("EMULATED").is_some() { limit.0 * 10 } else { limit.0 })
 }
