@@ -29,7 +29,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
         "juchu",
         &[
             "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "certs",
-            "net", "host", "console", "registry", "engines",
+            "net", "host", "console", "registry", "engines", "observe",
         ],
     ),
     // development only

@@ -135,10 +135,14 @@ impl Access {
         (self.sources.now)()
     }
 
-    fn token(&self) -> Token {
+    pub(crate) fn random(&self) -> [u8; 32] {
         let mut raw = [0; 32];
         (self.sources.random)(&mut raw);
-        model::Digest::from_raw(raw).hex().to_owned()
+        raw
+    }
+
+    fn token(&self) -> Token {
+        model::Digest::from_raw(self.random()).hex().to_owned()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

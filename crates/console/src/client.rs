@@ -3,6 +3,7 @@
 //! One connection for each request: a stream can then go on for as long as it likes.
 
 use crate::api::v1::*;
+use crate::attached::PROMETHEUS;
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -176,6 +177,39 @@ impl Client {
         self.post("/console-link", &()).await
     }
 
+    pub async fn tokens(&self) -> Result<Vec<TokenStatus>, ClientError> {
+        self.get("/tokens").await
+    }
+
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<NewToken, ClientError> {
+        self.post("/tokens", request).await
+    }
+
+    /// The name is one that [`Client::tokens`] said.
+    pub async fn remove_token(&self, name: &str) -> Result<(), ClientError> {
+        read(self.send(Method::DELETE, &format!("/tokens/{name}"), Bytes::new()).await?).await
+    }
+
+    /// Asks the API of Prometheus; a refusal there is one here.
+    pub async fn prometheus(
+        &self,
+        address: &str,
+        form: &[(&str, &str)],
+    ) -> Result<serde_json::Value, ClientError> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let kind = "application/x-www-form-urlencoded";
+        let path = format!("{PROMETHEUS}/api/v1/{address}");
+        let (status, body) = self.ask(Method::POST, &path, kind, body.into()).await?;
+        let answer: serde_json::Value = read(body).await?;
+        match status.is_success() {
+            true => Ok(answer),
+            false => {
+                let text = answer["error"].as_str().unwrap_or("the query was refused");
+                Err(ClientError::Refused(Report::usage(text)))
+            }
+        }
+    }
+
     /// The status of all stacks now, and again whenever it has changed.
     pub async fn watch(&self) -> Result<Lines<Vec<StackStatus>>, ClientError> {
         let mut lines = self.lines("/events").await?;
@@ -199,24 +233,33 @@ impl Client {
 
     /// Sends one request; the connection ends with the body that is returned.
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Incoming, ClientError> {
+        let (status, body) = self.ask(method, &format!("{ROOT}{path}"), "application/json", body).await?;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, body).await) }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Incoming), ClientError> {
         let stream = dial(&self.socket).await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Broken)?;
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{ROOT}{path}"))
+            .uri(path)
             .header(header::HOST, "juchu")
-            .header(header::CONTENT_TYPE, "application/json");
+            .header(header::CONTENT_TYPE, kind);
         if let Some(login) = &self.sudo_user {
             request = request.header(SUDO_USER_HEADER, login);
         }
         let request =
             request.body(Full::new(body)).expect("names and numbers are valid in addresses and headers");
         let response = sender.send_request(request).await.map_err(ClientError::Broken)?;
-        let status = response.status();
-        let body = response.into_body();
-        if status.is_success() { Ok(body) } else { Err(refusal(status, body).await) }
+        Ok((response.status(), response.into_body()))
     }
 }
 

@@ -4,7 +4,9 @@
 //! Reading order: who may ask (`access`, `caller`), the API, serving it, asking it, the pages.
 
 pub mod access;
+pub mod attached;
 mod caller;
+pub mod tokens;
 
 pub mod api;
 pub mod client;
@@ -21,4 +23,5 @@ mod web;
 pub mod fake;
 
 pub use access::Access;
+pub use attached::Attached;
 pub use serve::{DEFAULT_ADDRESS, bind_http, bind_unix, router, serve_http, serve_unix};

@@ -2,6 +2,7 @@
 //! for browsers.
 
 use crate::access::Access;
+use crate::attached::Attached;
 use crate::caller::{Peer, guard, identify};
 use crate::{api, web};
 use axum::Router;
@@ -43,6 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct App {
     pub control: Arc<dyn Control>,
     pub access: Access,
+    pub attached: Attached,
 }
 
 impl FromRef<App> for Arc<dyn Control> {
@@ -58,14 +60,17 @@ impl FromRef<App> for Access {
 }
 
 /// Everything people reach: the API and the pages. A request without a [`Peer`] is a browser's.
-pub fn router(control: Arc<dyn Control>, access: Access) -> Router {
-    let app = App { control, access };
+pub fn router(control: Arc<dyn Control>, access: Access, attached: Attached) -> Router {
+    let machines = attached.router();
+    let app = App { control, access, attached };
     Router::new()
         .nest(api::v1::ROOT, api::routes())
         .merge(web::pages())
         .layer(middleware::from_fn_with_state(app.clone(), identify))
         .merge(web::open())
         .layer(middleware::from_fn(guard))
+        // Whoever shows a token is no browser that another site could make use of.
+        .merge(machines)
         .layer(middleware::from_fn(bounded))
         .layer(middleware::from_fn(web::safe_headers))
         .with_state(app)
@@ -125,11 +130,12 @@ pub async fn serve_unix(
     listener: UnixListener,
     control: Arc<dyn Control>,
     access: Access,
+    attached: Attached,
     ended: impl Future<Output = ()>,
 ) {
     tokio::select! {
         () = ended => {}
-        () = accept_all(listener, router(control, access)) => {}
+        () = accept_all(listener, router(control, access, attached)) => {}
     }
 }
 
@@ -138,6 +144,7 @@ pub async fn serve_http(
     listener: TcpListener,
     control: Arc<dyn Control>,
     access: Access,
+    attached: Attached,
     ended: impl Future<Output = ()>,
 ) {
     if let Ok(address) = listener.local_addr() {
@@ -145,7 +152,7 @@ pub async fn serve_http(
     }
     tokio::select! {
         () = ended => {}
-        () = accept_all(listener, router(control, access)) => {}
+        () = accept_all(listener, router(control, access, attached)) => {}
     }
 }
 

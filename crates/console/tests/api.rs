@@ -3,7 +3,7 @@
 use console::api::v1::{ChangeRequest, EnterRequest, ExecRequest, HistoryQuery, LogQuery, Progress, State};
 use console::client::{Client, ClientError};
 use console::fake::{FakeControl, NOW, line, service, stack};
-use console::{Access, bind_unix, serve_unix};
+use console::{Access, Attached, bind_unix, serve_unix};
 use model::{ErrorKind, ReleaseId, Report, Timestamp};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -23,7 +23,13 @@ impl Daemon {
         let socket = directory.path().join("run/api.sock");
         let listener = bind_unix(&socket).expect("a free socket");
         let (control, access) = (Arc::new(control), Access::default());
-        tokio::spawn(serve_unix(listener, control.clone(), access.clone(), std::future::pending()));
+        tokio::spawn(serve_unix(
+            listener,
+            control.clone(),
+            access.clone(),
+            Attached::default(),
+            std::future::pending(),
+        ));
         Self { control, access, socket, _directory: directory }
     }
 

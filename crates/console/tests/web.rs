@@ -1,7 +1,7 @@
 //! The web console as a browser sees it: over a real TCP connection, byte by byte.
 
 use console::fake::{FakeControl, guestbook_status, line, stack, troubled_entries, troubled_status};
-use console::{Access, bind_http, serve_http};
+use console::{Access, Attached, bind_http, serve_http};
 use model::ReleaseId;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +36,13 @@ impl Site {
         let address = listener.local_addr().expect("bound");
         let (control, access) = (Arc::new(control), Access::default());
         access.set_port(address.port());
-        tokio::spawn(serve_http(listener, control.clone(), access.clone(), std::future::pending()));
+        tokio::spawn(serve_http(
+            listener,
+            control.clone(),
+            access.clone(),
+            Attached::default(),
+            std::future::pending(),
+        ));
         Self { control, access, address }
     }
 

@@ -52,6 +52,26 @@ pub fn refused_tasks(id: &model::InstanceId) -> bool {
     cgroup::Hierarchies::detect().is_ok_and(|all| all.group(id.as_str()).refused_tasks() > 0)
 }
 
+/// Where the kernel counts what instances use.
+#[derive(Debug, Clone)]
+pub struct Groups(cgroup::Hierarchies);
+
+impl Groups {
+    pub fn detect(user: Option<&Unprivileged>) -> std::io::Result<Self> {
+        cgroup::Hierarchies::detect_for(user).map(Self)
+    }
+
+    /// The one directory of an instance, where one holds everything.
+    pub fn unified(&self, id: &model::InstanceId) -> Option<std::path::PathBuf> {
+        self.0.is_pure_v2().then(|| self.0.group(id.as_str()).unified_dir())?
+    }
+
+    /// The directory of an instance for one controller of version 1.
+    pub fn controller(&self, id: &model::InstanceId, name: &str) -> Option<std::path::PathBuf> {
+        self.0.group(id.as_str()).dir(name)
+    }
+}
+
 /// Mounts that this process makes from here on are its own and end with it. For processes with one
 /// thread.
 pub fn own_mounts() -> std::io::Result<()> {

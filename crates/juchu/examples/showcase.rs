@@ -5,7 +5,7 @@
 //! that does not end.
 
 use console::fake::{self, FakeControl, NOW, guestbook_status, line, troubled_status};
-use console::{Access, bind_http, bind_unix, serve_http, serve_unix};
+use console::{Access, Attached, bind_http, bind_unix, serve_http, serve_unix};
 use juchu::cli::{DaemonOptions, Hooks, run};
 use juchu::home::Home;
 use model::Report;
@@ -60,13 +60,19 @@ async fn serve(options: DaemonOptions) -> Result<(), Report> {
         let (listener, note) = bind_http(address).await?;
         note.into_iter().for_each(|note| eprintln!("{note}"));
         access.set_port(listener.local_addr().expect("bound").port());
-        tokio::spawn(serve_http(listener, control.clone(), access.clone(), std::future::pending()));
+        tokio::spawn(serve_http(
+            listener,
+            control.clone(),
+            access.clone(),
+            Attached::default(),
+            std::future::pending(),
+        ));
     }
     tokio::spawn(talk(control.clone()));
     if std::env::var("SHOWCASE").as_deref() == Ok("changing") {
         tokio::spawn(change(control.clone()));
     }
-    serve_unix(socket, control, access, ended()).await;
+    serve_unix(socket, control, access, Attached::default(), ended()).await;
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! The daemon: the control loop, the API on its socket, the console on loopback.
 
+use crate::measure::Measuring;
 use crate::unprivileged::{self, Groups};
 use crate::wire;
-use console::{Access, access::Sources};
+use console::tokens::Tokens;
+use console::{Access, Attached, access::Sources, attached::PROMETHEUS};
 use juchu::cli::DaemonOptions;
-use model::Report;
+use juchu::home::Home;
+use model::{ErrorKind, Report};
 use run::Controller;
 use run::control::Control;
 use std::process::ExitCode;
@@ -44,19 +47,26 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
     let home = options.home;
     let socket = console::bind_unix(&home.socket())?;
     let control: Arc<dyn Control> = Controller::start(wire::parts(&home).await?).await?;
+    let measuring = Measuring::start(&home, Arc::clone(&control))?;
+    let attached = attached(&home, &measuring)?;
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);
     let until = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
         // The sender is dropped only after everything has ended.
         let _ = ended.wait_for(|ended| *ended).await;
     };
-    let api =
-        tokio::spawn(console::serve_unix(socket, Arc::clone(&control), access.clone(), until(ended.clone())));
+    let api = tokio::spawn(console::serve_unix(
+        socket,
+        Arc::clone(&control),
+        access.clone(),
+        attached.clone(),
+        until(ended.clone()),
+    ));
     let pages = match options.console {
         Some(address) => {
             let (listener, note) = console::bind_http(address).await?;
             note.into_iter().for_each(|note| eprintln!("{note}"));
-            Some(tokio::spawn(console::serve_http(listener, control, access, until(ended))))
+            Some(tokio::spawn(console::serve_http(listener, control, access, attached, until(ended))))
         }
         None => None,
     };
@@ -67,7 +77,18 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         // A server that broke has nothing left to end.
         let _ = task.await;
     }
+    measuring.end().await;
     Ok(())
+}
+
+/// What programs of others reach through the console's doors.
+fn attached(home: &Home, measuring: &Measuring) -> Result<Attached, Report> {
+    let tokens = Tokens::open(&home.join("tokens.json")).map_err(|error| {
+        Report::from_error(ErrorKind::Environment, &error)
+            .hint("move the file away; the tokens in it are then made anew by `juchu token create`")
+    })?;
+    let readers = axum::Router::new().nest(PROMETHEUS, measuring.router());
+    Ok(Attached { readers, writers: axum::Router::new(), tokens })
 }
 
 async fn asked_to_end() -> Result<(), Report> {

@@ -4,6 +4,7 @@
 mod daemon;
 mod images;
 mod machine;
+mod measure;
 mod router;
 mod unprivileged;
 mod wire;

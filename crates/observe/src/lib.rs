@@ -1,10 +1,13 @@
 //! What was measured: kept on this host's disk, and asked for by PromQL.
 //!
-//! [`keep`] is the storage; [`promql`] asks any [`Samples`], the storage or data of a test alike.
+//! [`collect`] measures, [`keep`] is the storage, [`promql`] asks any [`Samples`], the storage or
+//! data of a test alike, and [`api`] answers the clients of Prometheus.
 
 mod labels;
 mod samples;
 
+pub mod api;
+pub mod collect;
 pub mod keep;
 pub mod promql;
 

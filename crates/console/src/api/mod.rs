@@ -5,6 +5,7 @@ pub mod v1;
 mod reply;
 mod routes;
 mod stream;
+mod tokens;
 
 pub(crate) use reply::Failure;
 pub(crate) use routes::routes;

@@ -9,7 +9,7 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State as AppState};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use model::flow;
 use model::{Report, StackName};
@@ -29,7 +29,7 @@ const LONG_ANSWER: Duration = Duration::from_secs(300);
 /// A new gateway starts, takes the sockets over and answers.
 const UPGRADE: Duration = Duration::from_secs(60);
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub type Answer<T> = Result<Json<T>, Failure>;
 type Plane = AppState<Arc<dyn Control>>;
 
 pub fn routes() -> Router<App> {
@@ -54,6 +54,8 @@ pub fn routes() -> Router<App> {
         .route("/gateway/upgrade", post(upgrade_gateway))
         .route("/events", get(events))
         .route("/console-link", post(console_link))
+        .route("/tokens", get(super::tokens::list).post(super::tokens::create))
+        .route("/tokens/{name}", delete(super::tokens::remove))
         .layer(DefaultBodyLimit::max(BODY_MAX));
     changes.merge(rest).fallback(unknown_address)
 }
@@ -192,7 +194,7 @@ async fn unknown_address() -> Failure {
 }
 
 /// Parts of the path, parsed; a failure is a [`Report`] as everywhere.
-struct Segments<T>(T);
+pub struct Segments<T>(pub T);
 
 impl<S, T> FromRequestParts<S> for Segments<T>
 where
@@ -207,7 +209,7 @@ where
     }
 }
 
-fn parsed<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Failure> {
+pub fn parsed<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Failure> {
     body.map(|Json(body)| body).map_err(|rejection| {
         let status = rejection.status();
         Failure::new(status, Report::usage(first_line(&rejection.body_text())))

@@ -3,6 +3,7 @@
 //! Answers are those of [`run::control`], as JSON; streams are NDJSON, status snapshots are
 //! server-sent events. `docs/reference/api.md` describes each address.
 
+pub use crate::tokens::{May, NewToken, TokenStatus};
 pub use run::control::{
     Accepted, Address, ChangeRequest, Conclusion, DaemonStatus, GatewayUpgrade, InstanceStatus, Phase,
     Preview, Progress, ReleaseStanding, ReleaseStatus, ServiceLine, ServiceStatus, StackStatus, State,
@@ -77,6 +78,15 @@ pub struct EnterRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entrance {
     pub argv: Vec<String>,
+}
+
+/// Body of `POST tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRequest {
+    pub name: String,
+    /// Reading when empty.
+    #[serde(default)]
+    pub may: Vec<May>,
 }
 
 /// A one-time link to the console.

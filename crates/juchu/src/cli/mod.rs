@@ -28,8 +28,10 @@ mod logs;
 mod machine;
 mod plan;
 mod ps;
+mod query;
 mod releases;
 mod route;
+mod token;
 mod top;
 
 mod progress;
@@ -169,6 +171,8 @@ async fn ask(
             ps::ps(screen, home, args, stack).await
         }
         Command::Top(args) => top::top(screen, home, args).await,
+        Command::Query(args) => query::query(screen, home, args).await,
+        Command::Token(args) => token::token(screen, home, args).await,
         Command::Route(args) => route::route(screen, home, args).await,
         Command::Logs(args) => {
             let stack = args::StackArgs::from(args.stack.clone()).over(before);

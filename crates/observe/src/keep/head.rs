@@ -257,6 +257,14 @@ impl Head {
         found
     }
 
+    /// The labels of series that `wants` says yes to, of targets with rows between two times.
+    pub fn labels(&self, from_ms: i64, to_ms: i64, wants: impl Fn(&Labels) -> bool) -> Vec<Labels> {
+        let has_rows =
+            |target: &&Target| target.is_used && !between(&target.times, from_ms, to_ms).is_empty();
+        let slots = self.targets.iter().filter(has_rows).flat_map(|target| &target.slots);
+        slots.filter(|slot| slot.is_used() && wants(&slot.labels)).map(|slot| slot.labels.clone()).collect()
+    }
+
     /// The oldest and the newest time in memory.
     pub fn times(&self) -> Option<(i64, i64)> {
         let rows = || self.targets.iter().map(|target| &target.times);

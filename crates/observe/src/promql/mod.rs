@@ -13,7 +13,7 @@ mod labelling;
 mod ranges;
 mod rows;
 
-use crate::{Labels, Points, Samples, SamplesError};
+use crate::{Labels, Matcher, Points, Samples, SamplesError};
 use eval::Evaluator;
 use promql_parser::parser::{self, Expr, value::ValueType};
 use std::sync::Once;
@@ -171,6 +171,14 @@ impl Query {
                 }
             ))),
         }
+    }
+}
+
+/// What a selector without a range asks of labels.
+pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
+    match Query::parse(text)?.expression {
+        Expr::VectorSelector(selector) => eval::matchers(&selector),
+        _ => Err(QueryError::Parse("a selector of series is needed".into())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod images;
+mod measurements;
 mod registry;
 mod releases;
 mod traffic;
@@ -11,6 +12,7 @@ pub use images::{
     Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageKeygen, ImageLs,
     ImagePull, ImagePush, ImageSbom, ImageSign, ImageVerify, PushCompression, SbomFormat,
 };
+pub use measurements::{Query, Token, TokenCommand, TokenCreate, TokenRm};
 pub use registry::{
     AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,
     RegistryUserCommand,
@@ -123,6 +125,10 @@ pub enum Command {
     ///
     /// Shown anew each second; `q` or Ctrl-C ends it.
     Top(Top),
+    /// Ask the measurements of this machine and its services, in PromQL.
+    ///
+    /// Without times, what holds now; with `--range`, how it went.
+    Query(Query),
     /// Where requests go.
     Route(Route),
     /// The output of services, merged by time.
@@ -156,6 +162,8 @@ pub enum Command {
     Ca(Read),
     /// A one-time link to the web console.
     Console(Read),
+    /// Tokens by which programs of others, such as Grafana, are let in.
+    Token(Token),
     /// The control plane itself, in the foreground; `up` starts it when needed.
     Daemon(Daemon),
     /// A completion script for a shell.

@@ -8,7 +8,7 @@ use crate::keep::v1::footer::{Block, Footer};
 use crate::keep::v1::{Kind, Part, Tier};
 use crate::values::{is_absent, is_live};
 use crate::{Labels, Matcher, Points, Samples, SamplesError, Series, Want};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The most series that one selector may find.
@@ -48,6 +48,33 @@ impl Samples for Metrics {
             entry(&mut found, labels, &self.damage)?.held.push((times, values));
         }
         Ok(found.into_values().map(|kept| Box::new(kept) as Box<dyn Series>).collect())
+    }
+}
+
+impl Metrics {
+    /// The labels of all series that have samples between two times, without reading any.
+    pub fn labels(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<Labels>, SamplesError> {
+        let wants =
+            |labels: &Labels| matchers.iter().all(|matcher| matcher.accepts(labels.get(&matcher.name)));
+        let mut found: HashSet<Labels> = self.head_labels(from_ms, to_ms, wants).into_iter().collect();
+        for rows in self.frozen().iter().flat_map(|frozen| &frozen.rows) {
+            if !between(&rows.times, from_ms, to_ms).is_empty() {
+                found.extend(rows.series.iter().map(|series| &series.labels).filter(|l| wants(l)).cloned());
+            }
+        }
+        for (segment, _) in parts_of(&self.segments(), from_ms, to_ms) {
+            let Some(footer) = self.footer(&segment) else { continue };
+            found.extend(footer.select(matchers).into_iter().map(|series| footer.labels(series)));
+            if found.len() > FOUND_MAX {
+                return Err(SamplesError::TooManySeries { limit: FOUND_MAX });
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 }
 

@@ -314,6 +314,11 @@ impl Metrics {
         locked(&self.writer).head.copy(from, to, wants)
     }
 
+    /// The same without their samples.
+    pub(super) fn head_labels(&self, from: i64, to: i64, wants: impl Fn(&Labels) -> bool) -> Vec<Labels> {
+        locked(&self.writer).head.labels(from, to, wants)
+    }
+
     /// The footer of a segment, held for the next query.
     pub(super) fn footer(&self, segment: &SegmentFile) -> Option<Arc<Footer>> {
         let number = segment.name.number;

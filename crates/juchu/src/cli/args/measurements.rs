@@ -1,0 +1,59 @@
+//! What can be typed about measurements and who may ask for them.
+
+use super::Output;
+use clap::{Args, Subcommand};
+use model::DurationMs;
+
+#[derive(Debug, Args)]
+pub struct Query {
+    /// `rate(node_cpu_seconds_total{mode!="idle"}[1m])`
+    #[arg(value_name = "PROMQL")]
+    pub expression: String,
+    /// The time that is asked about, `2026-11-23T07:00:00Z` or seconds since 1970; now when absent.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// How it went over so long, up to that time: `15m`, `1d`.
+    #[arg(short, long, value_name = "TIME", value_parser = DurationMs::parse)]
+    pub range: Option<DurationMs>,
+    /// The distance of two values of a range; chosen to give some 60 of them when absent.
+    #[arg(long, value_name = "TIME", requires = "range", value_parser = DurationMs::parse)]
+    pub step: Option<DurationMs>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Token {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, once.
+    ///
+    /// A program shows it as `Authorization: Bearer TOKEN`, or as the password of any user.
+    Create(TokenCreate),
+    /// The tokens that are let in.
+    Ls(super::Read),
+    /// Let a token in no longer.
+    Rm(TokenRm),
+}
+
+#[derive(Debug, Args)]
+pub struct TokenCreate {
+    /// What it is for: letters, digits, `-`, `_`, `.`.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// It may send measurements, too.
+    #[arg(long)]
+    pub send: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenRm {
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}

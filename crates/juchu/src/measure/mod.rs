@@ -1,0 +1,91 @@
+//! Measuring, wired in: what is collected, when, and where it goes.
+//!
+//! A thread of its own takes a tick at each whole second, another looks at what changes rarely, a
+//! third keeps the store; a task asks the control plane and the gateway. None waits for another.
+
+mod instances;
+mod keep;
+mod node;
+mod pulse;
+mod stacks;
+mod traffic;
+
+use juchu::home::Home;
+use model::{ErrorKind, Report};
+use observe::api::{Api, Known};
+use observe::keep::{Metrics, Settings};
+use run::control::Control;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+pub struct Measuring {
+    api: Api,
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Measuring {
+    /// Opens the store below the home and begins. Must be called within a runtime.
+    pub fn start(home: &Home, control: Arc<dyn Control>) -> Result<Self, Report> {
+        let directory = home.join("metrics");
+        let metrics = Metrics::open(&directory, Settings::default(), now_ms()).map_err(|error| {
+            Report::from_error(ErrorKind::Environment, &error).hint(format!(
+                "move {} away to begin anew without the measurements so far",
+                directory.display()
+            ))
+        })?;
+        let metrics = Arc::new(metrics);
+        let api = Api::new(Arc::clone(&metrics), Known::default(), now_ms);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = instances::Seen::default();
+        let threads = vec![
+            spawn("keep", keep::Keep::new(Arc::clone(&metrics)).runner(Arc::clone(&is_over)))?,
+            spawn("measure", node::runner(Arc::clone(&metrics), seen.clone(), Arc::clone(&is_over)))?,
+        ];
+        let task = tokio::spawn(traffic::follow(Arc::clone(&metrics), control, seen));
+        Ok(Self { api, is_over, threads, task })
+    }
+
+    /// The HTTP API of Prometheus.
+    pub fn router(&self) -> axum::Router {
+        self.api.router()
+    }
+
+    /// Ends all of it; what was measured is on disk afterwards.
+    pub async fn end(self) {
+        self.task.abort();
+        self.is_over.store(true, Ordering::Relaxed);
+        let threads = self.threads;
+        let ended = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                thread.thread().unpark();
+                // One that panicked has nothing left to end.
+                let _ = thread.join();
+            }
+        });
+        // Not longer than the daemon's own end may take; the log is read back at the next start.
+        let _ = tokio::time::timeout(pulse::END_LIMIT, ended).await;
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Report> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map_err(|error| Report::environment(format!("start a thread that measures: {error}")))
+}
+
+pub fn now_ms() -> i64 {
+    crate::machine::now().0
+}
+
+/// The name of this machine, as the kernel has it.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn labels(job: &str) -> Vec<(String, String)> {
+    vec![("job".to_owned(), job.to_owned()), ("instance".to_owned(), host_name())]
+}
