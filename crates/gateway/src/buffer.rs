@@ -10,11 +10,15 @@ use std::ops::{Deref, DerefMut};
 pub const BUFFER_BYTES: usize = 16 * 1024;
 /// Buffers of each kind that one thread keeps for reuse.
 const MAX_FREE: usize = 64;
+/// Room of a new head, and that beyond which one is not kept for reuse.
+const HEAD_BYTES: usize = 512;
+const MAX_KEPT_HEAD_BYTES: usize = 4 * 1024;
 
 #[derive(Default)]
 struct FreeLists {
     read: Vec<Vec<u8>>,
     scratch: Vec<Vec<u8>>,
+    heads: Vec<Vec<u8>>,
 }
 
 thread_local! {
@@ -152,6 +156,47 @@ impl Drop for Scratch {
     }
 }
 
+/// A request's head for as long as its exchange lasts, which may be hours: no larger than it has to
+/// be, and from the thread's free list all the same.
+pub struct Head(Vec<u8>);
+
+impl Head {
+    pub fn take() -> Self {
+        let free = FREE.with_borrow_mut(|free| free.heads.pop());
+        Self(free.unwrap_or_else(|| Vec::with_capacity(HEAD_BYTES)))
+    }
+}
+
+impl Deref for Head {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Head {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        let mut storage = std::mem::take(&mut self.0);
+        if storage.capacity() > MAX_KEPT_HEAD_BYTES {
+            return;
+        }
+        storage.clear();
+        let _ = FREE.try_with(|free| {
+            if let Ok(mut free) = free.try_borrow_mut()
+                && free.heads.len() < MAX_FREE
+            {
+                free.heads.push(storage);
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +228,20 @@ mod tests {
         buf.consume(1);
         buf.release();
         assert_eq!(FREE.with_borrow(|free| free.read.len()), 1);
+    }
+
+    #[test]
+    fn a_head_is_used_again_unless_it_was_large() {
+        trim();
+        let kept = || FREE.with_borrow(|free| free.heads.len());
+        let mut head = Head::take();
+        head.extend_from_slice(&[b'x'; 2 * HEAD_BYTES]);
+        drop(head);
+        assert_eq!(kept(), 1);
+        let mut head = Head::take();
+        assert!(head.is_empty() && head.capacity() >= 2 * HEAD_BYTES);
+        head.resize(MAX_KEPT_HEAD_BYTES + 1, b'x');
+        drop(head);
+        assert_eq!(kept(), 0);
     }
 }

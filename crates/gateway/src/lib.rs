@@ -27,6 +27,7 @@ mod outside;
 mod policy;
 mod process;
 mod proxy;
+mod quick;
 mod rules;
 mod seat;
 mod snapshot;

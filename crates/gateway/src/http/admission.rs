@@ -19,12 +19,15 @@ pub struct KeptOut {
     pub retry_after_s: Option<u64>,
 }
 
+/// Whether requests are let through as they come.
+pub fn is_open(client: &Client) -> bool {
+    let policy = &client.backend.policy;
+    policy.rates.is_empty() && policy.faults.is_empty()
+}
+
 /// Lets a request through, perhaps later than it came.
 pub async fn admit(client: &Client, head: &[u8]) -> Result<(), KeptOut> {
     let policy = client.backend.policy.clone();
-    if policy.rates.is_empty() && policy.faults.is_empty() {
-        return Ok(());
-    }
     let now_us = client.worker.shared.started.elapsed().as_micros() as u64 + 1;
     for limiter in &policy.rates {
         let key = key(&limiter.rate().key, client, head);

@@ -4,10 +4,10 @@ use super::exchange::{self, Next};
 use super::field;
 use super::lead;
 use super::request::{self, Context, Refusal};
-use crate::buffer::{Buf, Scratch};
+use crate::buffer::{Buf, Head};
 use crate::http2;
 use crate::log::Access;
-use crate::options::{MAX_HEAD_BYTES, MAX_LINGER_BYTES};
+use crate::options::{Limits, MAX_HEAD_BYTES, MAX_LINGER_BYTES};
 use crate::proxy::Peer;
 use crate::snapshot::{Backend, ListenerId, Route};
 use crate::stream::{self, ClientStream};
@@ -58,29 +58,78 @@ impl Client {
 enum NoRequest {
     /// Nothing is to be said: the client left, or had been idle.
     Quiet,
+    /// It has not come yet, and may still.
+    NotYet,
     /// The client speaks HTTP/2; all that it has sent is in the buffer.
     Http2,
     Refused(Refusal),
 }
 
+/// How long after an answer the next request has come soon.
+const SOON: Duration = Duration::from_millis(200);
+
 /// Serves HTTP until the connection ends; `client.buf` may hold its first bytes.
 pub async fn serve(mut client: Client) {
-    let mut first = true;
+    let mut place = Place::First;
+    let mut last_ms = None;
     loop {
-        match next_head(&mut client, first).await {
-            Ok(length) => match one(&mut client, length).await {
-                Next::Keep => {}
-                Next::Linger => return linger(client).await,
-                Next::Abort => return,
-            },
-            Err(NoRequest::Quiet) => return,
-            Err(NoRequest::Http2) => return http2::connection::serve(client).await,
+        let length = match next_head(&mut client, place).await {
+            Ok(length) => length,
             Err(NoRequest::Refused(refusal)) => {
                 refused(&mut client, refusal).await;
                 return linger(client).await;
             }
+            Err(NoRequest::Http2) => return http2::connection::serve(client).await,
+            Err(NoRequest::Quiet | NoRequest::NotYet) => return,
+        };
+        let now_ms = client.watch.now_ms();
+        let is_brisk = last_ms.is_some_and(|last| now_ms - last <= SOON.as_millis() as u64);
+        last_ms = Some(now_ms);
+        // Boxed so that an idle connection does not carry the room an exchange needs.
+        match Box::pin(talk(&mut client, length, is_brisk)).await {
+            Next::Keep => place = Place::Later,
+            Next::Linger => return linger(client).await,
+            Next::Abort => return,
         }
-        first = false;
+    }
+}
+
+/// Serves a request and, if the connection is brisk, those that come soon after: the room that
+/// exchanges need is then got once for all of them. `Keep` where none came.
+async fn talk(client: &mut Client, mut length: usize, is_brisk: bool) -> Next {
+    loop {
+        let next = one(client, length).await;
+        if next != Next::Keep || !is_brisk {
+            return next;
+        }
+        length = match next_head(client, Place::Soon).await {
+            Ok(length) => length,
+            Err(NoRequest::NotYet) => return Next::Keep,
+            Err(NoRequest::Refused(refusal)) => {
+                refused(client, refusal).await;
+                return Next::Linger;
+            }
+            Err(NoRequest::Quiet | NoRequest::Http2) => return Next::Abort,
+        };
+    }
+}
+
+/// Which request of its connection is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    First,
+    /// Any after that, for a moment only.
+    Soon,
+    Later,
+}
+
+impl Place {
+    fn patience(self, limits: &Limits) -> Duration {
+        match self {
+            Self::First => limits.header,
+            Self::Soon => SOON.min(limits.keep_alive),
+            Self::Later => limits.keep_alive,
+        }
     }
 }
 
@@ -90,11 +139,14 @@ async fn linger(mut client: Client) {
 }
 
 /// Waits for a whole head at the start of the buffer; returns its length.
-async fn next_head(client: &mut Client, first: bool) -> Result<usize, NoRequest> {
-    let worker = client.worker.clone();
-    let limits = &worker.shared.limits;
-    wait_for_bytes(client, if first { limits.header } else { limits.keep_alive }).await?;
-    client.watch.arm(Side::Input, limits.header);
+async fn next_head(client: &mut Client, place: Place) -> Result<usize, NoRequest> {
+    let limits = &client.worker.shared.limits;
+    let (header, patience) = (limits.header, place.patience(limits));
+    match wait_for_bytes(client, patience).await {
+        Err(NoRequest::NotYet) if place != Place::Soon => return Err(NoRequest::Quiet),
+        outcome => outcome?,
+    }
+    client.watch.arm(Side::Input, header);
     let mut from = 0;
     let mut skipped = false;
     loop {
@@ -105,7 +157,7 @@ async fn next_head(client: &mut Client, first: bool) -> Result<usize, NoRequest>
         }
         if let Some(length) = field::head_end(client.buf.filled(), &mut from) {
             client.watch.disarm(Side::Input);
-            if first && client.buf.filled().starts_with(http2::PREFACE_LINE) {
+            if place == Place::First && client.buf.filled().starts_with(http2::PREFACE_LINE) {
                 return Err(NoRequest::Http2);
             }
             return if length > MAX_HEAD_BYTES { Err(too_long(client)) } else { Ok(length) };
@@ -147,7 +199,8 @@ async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRe
     watch.arm(Side::Input, if late { limit.min(worker.shared.limits.linger) } else { limit });
     let mut outcome = stream::fill(watch, Side::Input, &mut read, buf, MAX_HEAD_BYTES).await;
     watch.set_idle(false);
-    if matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
+    let is_unwanted = matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::Interrupted);
+    if is_unwanted {
         // A request may lie in the socket, its arrival not yet noticed by the runtime.
         tokio::task::yield_now().await;
         watch.expire(Side::Input);
@@ -155,6 +208,9 @@ async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRe
     }
     match outcome {
         Ok(1..) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && !late && !is_unwanted => {
+            Err(NoRequest::NotYet)
+        }
         _ => Err(NoRequest::Quiet),
     }
 }
@@ -162,19 +218,15 @@ async fn wait_for_bytes(client: &mut Client, limit: Duration) -> Result<(), NoRe
 /// Rewrites the head of `length` bytes and serves the request.
 async fn one(client: &mut Client, length: usize) -> Next {
     client.refresh();
-    let mut scratch = Scratch::take();
-    let rewritten = rewrite(client, length, &mut scratch);
+    let mut head = Head::take();
+    let rewritten = rewrite(client, length, &mut head);
     client.buf.consume(length);
-    // An exchange may last for hours; it keeps what it needs and not a whole buffer.
-    let head = scratch.to_vec();
-    drop(scratch);
     match rewritten {
-        // Boxed so that an idle connection does not carry the room an exchange needs.
         Ok(request) => match lead::find(client, &request, &head) {
             Some(lead) => Box::pin(lead::give(client, &lead, &request, &head)).await,
             None => {
-                client.backend = backend(client, &request);
-                Box::pin(exchange::serve(client, request, head)).await
+                go_by(client, &request);
+                exchange::serve(client, request, head).await
             }
         },
         Err(refusal) => {
@@ -184,14 +236,17 @@ async fn one(client: &mut Client, length: usize) -> Next {
     }
 }
 
-/// Where the request goes by its rule, or else by its listener.
-fn backend(client: &Client, request: &request::Request) -> Arc<Backend> {
+/// Sends the request where its rule leads, or else its listener.
+fn go_by(client: &mut Client, request: &request::Request) {
     let rule = request.rule.as_ref();
     let chosen = rule.and_then(|rule| rule.backend(request.key, &client.worker.random));
-    chosen.unwrap_or(&client.route.backend).clone()
+    let backend = chosen.unwrap_or(&client.route.backend);
+    if !Arc::ptr_eq(backend, &client.backend) {
+        client.backend = backend.clone();
+    }
 }
 
-fn rewrite(client: &Client, length: usize, head: &mut Scratch) -> Result<request::Request, Refusal> {
+fn rewrite(client: &Client, length: usize, head: &mut Vec<u8>) -> Result<request::Request, Refusal> {
     let local = || client.stream.local_addr().unwrap_or(client.route.address);
     let context = Context {
         client: &client.peer,

@@ -12,7 +12,7 @@ use super::request::{Refusal, Request};
 use super::response::Response;
 use super::transfer::{Ends, Fault, Rules, Transfer};
 use super::websocket;
-use crate::buffer::{Buf, Scratch};
+use crate::buffer::{Buf, Head, Scratch};
 use crate::hold::{self, NoPlace, Woken};
 use crate::http2::upstream::Http2Upstream;
 use crate::log::Access;
@@ -78,15 +78,17 @@ const TOO_LARGE_TO_HOLD: Refusal =
     Refusal { status: 503, reason: "no instance is ready, and the request is too large to wait" };
 
 /// Serves one request whose rewritten head is `head`.
-pub async fn serve(client: &mut Client, request: Request, head: Vec<u8>) -> Next {
+pub async fn serve(client: &mut Client, request: Request, head: Head) -> Next {
     let started = Instant::now();
-    if let Some(rule) = request.rule.clone()
-        && let Some(own) = own_answer(client, &rule, &request, &head)
+    if let Some(rule) = &request.rule
+        && let Some(own) = own_answer(client, rule, &request, &head)
     {
-        return answered(client, &request, &head, &own, started).await;
+        return Box::pin(answered(client, &request, &head, &own, started)).await;
     }
-    if let Err(kept_out) = Box::pin(admission::admit(client, &head)).await {
-        return turned_away(client, &request, &head, kept_out, started).await;
+    if !admission::is_open(client)
+        && let Err(kept_out) = Box::pin(admission::admit(client, &head)).await
+    {
+        return Box::pin(turned_away(client, &request, &head, kept_out, started)).await;
     }
     let counters = client.route.counters.clone();
     let listener = counters.shard(client.worker.index);
@@ -186,7 +188,8 @@ async fn try_instances(
     let mut tried = None;
     let mut outcome = None;
     let mut instance = None;
-    let (policy, budget) = (client.backend.policy.clone(), client.backend.budget.clone());
+    let first_choice = client.backend.clone();
+    let (policy, budget) = (&first_choice.policy, &first_choice.budget);
     let repetition = RefCell::new(None);
     let attempts = 1 + policy.retries.attempts.min(MAX_ATTEMPTS - 1);
     for attempt in 1..=attempts {
@@ -209,7 +212,8 @@ async fn try_instances(
         let declines = |status| {
             may_follow && is_repeatable(request) && policy.retries.statuses.contains(&status) && may_repeat()
         };
-        let turn = Turn { first: fresh && attempt == 1, declines: &declines, seat: Cell::new(seat) };
+        let first = fresh && attempt == 1;
+        let turn = Turn { first, declines: &declines, seat: Cell::new(seat), backend: &backend };
         client.watch.join(endpoint.number);
         let result = self::attempt(client, request, head, endpoint, turn).await;
         client.watch.leave();
@@ -295,6 +299,7 @@ struct Turn<'t> {
     declines: &'t dyn Fn(u16) -> bool,
     /// Where the instance has only so many places, the one that is taken.
     seat: Cell<Option<Seat>>,
+    backend: &'t Backend,
 }
 
 fn has_body(request: &Request) -> bool {
@@ -320,13 +325,11 @@ async fn attempt(
             Err(_) => return not_connected(client, request, &work),
         },
     };
-    let route = client.route.clone();
     let limits = &worker.shared.limits;
-    let listener = route.counters.shard(worker.index);
-    let backend = client.backend.clone();
-    let policy = &backend.policy;
+    let listener = client.route.counters.shard(worker.index);
+    let policy = &turn.backend.policy;
     let is_trial = work.endpoint.breaker.is_tried();
-    let is_stalled = |sent| is_trial || look_around(&worker, &backend, &work.endpoint, sent);
+    let is_stalled = |sent| is_trial || look_around(&worker, turn.backend, &work.endpoint, sent);
     let answered = |waited: Duration, response: &Response| {
         let is_sample = response.status < 500 && !waited.is_zero();
         let is_stream = response.events || response.status == 101;
@@ -341,7 +344,8 @@ async fn attempt(
         declines: turn.declines,
         offer: policy.compression.as_ref().map(|settings| Offer::of(settings, head)),
     };
-    let transfer = Transfer::new(&client.watch, limits, request, route.public, rules, listener, work.shard());
+    let transfer =
+        Transfer::new(&client.watch, limits, request, client.route.public, rules, listener, work.shard());
     let (mut client_read, mut client_write) = client.stream.split();
     let (mut upstream_read, mut upstream_write) = upstream.stream.split();
     let ends = Ends {
@@ -362,7 +366,10 @@ async fn attempt(
         judge(client, &work, result.as_ref().map(|response| response.status));
     }
     match result {
-        Ok(response) if response.status == 101 => relay(client, upstream, work, response, summary).await,
+        // Boxed so that an exchange does not carry the room another protocol needs.
+        Ok(response) if response.status == 101 => {
+            Box::pin(relay(client, upstream, work, response, summary)).await
+        }
         Ok(response) => complete(client, upstream, &work, response, summary),
         Err(_) if client.watch.is_cut() => failed(client, &work, Fault::Cut, summary),
         Err(fault) => failed(client, &work, fault, summary),

@@ -2,10 +2,10 @@
 
 use crate::buffer::Buf;
 use crate::options::{Limits, MAX_IDLE_UPSTREAM};
+use crate::quick::QuickMap;
 use crate::snapshot::Endpoint;
 use crate::stream::{self, UpstreamStream};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -29,7 +29,7 @@ struct Shelf {
 
 #[derive(Default)]
 pub struct Pool {
-    shelves: RefCell<HashMap<u64, Shelf>>,
+    shelves: RefCell<QuickMap<u64, Shelf>>,
     count: Cell<usize>,
 }
 

@@ -6,11 +6,11 @@ use super::upstream::Http2Upstream;
 use crate::options::{
     HTTP2_SEND_BUFFER, HTTP2_UPSTREAM_WINDOW, Limits, MAX_HEAD_BYTES, MAX_RESETS, MAX_UPSTREAM_STREAMS,
 };
+use crate::quick::QuickMap;
 use crate::snapshot::{Endpoint, Moment};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::task::spawn_local;
 
 #[derive(Default)]
 pub struct Http2Pool {
-    shelves: RefCell<HashMap<u64, Shelf>>,
+    shelves: RefCell<QuickMap<u64, Shelf>>,
 }
 
 struct Shelf {

@@ -9,13 +9,13 @@ mod tests;
 
 use crate::counters::Lazy;
 use crate::policy::trace;
+use crate::quick::QuickMap;
 use crate::snapshot::{Backend, Random, fingerprint};
 use crate::{http::field, snapshot};
 use httparse::Header;
 use model::rule::{Edits, Redirect, Sticky};
 use model::traffic::Priority;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use build::{build, check};
@@ -27,18 +27,18 @@ const MAX_HOST_BYTES: usize = 253;
 /// The rules of one listener.
 #[derive(Default)]
 pub struct Rules {
-    hosts: HashMap<Box<[u8]>, Paths>,
+    hosts: QuickMap<Box<[u8]>, Paths>,
     /// By what follows the `*`: `.example.org`.
-    below: HashMap<Box<[u8]>, Paths>,
+    below: QuickMap<Box<[u8]>, Paths>,
     any: Paths,
 }
 
 /// The rules of one host, or of many.
 #[derive(Default)]
 struct Paths {
-    exact: HashMap<Box<[u8]>, Vec<Arc<Rule>>>,
+    exact: QuickMap<Box<[u8]>, Vec<Arc<Rule>>>,
     /// By prefix without a slash at its end, so that of `/` is empty.
-    prefixes: HashMap<Box<[u8]>, Vec<Arc<Rule>>>,
+    prefixes: QuickMap<Box<[u8]>, Vec<Arc<Rule>>>,
     longest: usize,
 }
 
