@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 /// Bytes of one pooled buffer.
 pub const BUFFER_BYTES: usize = 16 * 1024;
 /// Buffers of each kind that one thread keeps for reuse.
-const MAX_FREE: usize = 64;
+const MAX_FREE: usize = 128;
 /// Room of a new head, and that beyond which one is not kept for reuse.
 const HEAD_BYTES: usize = 512;
 const MAX_KEPT_HEAD_BYTES: usize = 4 * 1024;

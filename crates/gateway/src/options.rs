@@ -64,7 +64,7 @@ pub const MAX_ATTEMPTS: u32 = 3;
 /// Bytes read and thrown away after a refusal, so that the client can read the answer.
 pub const MAX_LINGER_BYTES: usize = 256 * 1024;
 /// Idle upstream connections kept by one thread for one endpoint.
-pub const MAX_IDLE_UPSTREAM: usize = 64;
+pub const MAX_IDLE_UPSTREAM: usize = 256;
 /// Requests and connections of one thread that wait for one backend to be ready (503 beyond).
 pub const MAX_HELD: usize = 1024;
 /// Bytes of one of them in memory beside its bookkeeping; what has sent more is not held.

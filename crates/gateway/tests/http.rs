@@ -4,7 +4,7 @@ mod common;
 
 use common::{Gateway, Instance, PATIENCE, Raw, eventually, status_of};
 use model::service::Protocol::Http;
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
 #[test]
@@ -30,6 +30,34 @@ fn a_request_is_served_and_the_connection_kept() {
         "{first}"
     );
     assert_eq!(*instance.connections.lock().expect("no panic"), 1);
+}
+
+#[test]
+fn as_many_connections_to_an_instance_are_kept_as_it_had_requests_at_once() {
+    const AT_ONCE: usize = 150;
+    let all = Arc::new(Barrier::new(AT_ONCE));
+    let instance = Instance::start(move |mut talk| {
+        while talk.request().is_some() {
+            all.wait();
+            talk.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let mut gateway = Gateway::with(|options| {
+        options.threads = Some(1);
+        (options.limits.response_header, options.limits.keep_alive) = (PATIENCE, PATIENCE);
+        options.limits.upstream_idle = PATIENCE;
+    });
+    let address = gateway.serve(&[(Http, true, &[instance.address])])[0];
+    let mut clients: Vec<Raw> = (0..AT_ONCE).map(|_| Raw::to(address)).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().1, "ok");
+        }
+    }
+    assert_eq!(*instance.connections.lock().expect("no panic"), AT_ONCE);
 }
 
 #[test]

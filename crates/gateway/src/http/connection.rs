@@ -94,6 +94,25 @@ pub async fn serve(mut client: Client) {
     }
 }
 
+/// Serves the one request of a stream, which was judged before.
+pub async fn serve_stream(mut client: Client, judged: Result<(), Refusal>) {
+    let outcome = match judged {
+        Ok(()) => next_head(&mut client, Place::Later).await,
+        Err(refusal) => return refused(&mut client, refusal).await,
+    };
+    match outcome {
+        Ok(length) => match Box::pin(talk(&mut client, length, false)).await {
+            Next::Linger => linger(client).await,
+            Next::Keep | Next::Abort => {}
+        },
+        Err(NoRequest::Refused(refusal)) => {
+            refused(&mut client, refusal).await;
+            linger(client).await;
+        }
+        Err(NoRequest::Quiet | NoRequest::NotYet | NoRequest::Http2) => {}
+    }
+}
+
 /// Serves a request and, if the connection is brisk, those that come soon after: the room that
 /// exchanges need is then got once for all of them. `Keep` where none came.
 async fn talk(client: &mut Client, mut length: usize, is_brisk: bool) -> Next {
@@ -262,7 +281,7 @@ fn rewrite(client: &Client, length: usize, head: &mut Vec<u8>) -> Result<request
 }
 
 /// Answers a request that is not one.
-pub async fn refused(client: &mut Client, refusal: Refusal) {
+async fn refused(client: &mut Client, refusal: Refusal) {
     let sent = exchange::refuse(client, refusal, None, false, true).await;
     let listener = client.route.counters.shard(client.worker.index);
     listener.request(refusal.status, 0);

@@ -86,10 +86,10 @@ impl Gathered {
     pub fn take(&mut self, data: &[u8]) -> io::Result<(usize, Option<Vec<u8>>)> {
         let before = self.0.len();
         self.0.extend_from_slice(data);
-        let from = before.saturating_sub(3);
-        match self.0[from..].windows(4).position(|four| four == b"\r\n\r\n") {
+        // A line that ended in what was there before may be the last.
+        let mut from = before.saturating_sub(3);
+        match field::head_end(&self.0, &mut from) {
             Some(end) => {
-                let end = from + end + 4;
                 self.0.truncate(end);
                 Ok((end - before, Some(std::mem::take(&mut self.0))))
             }

@@ -216,12 +216,7 @@ impl Talk {
         };
         client.refresh();
         (self.origin.route, self.origin.generation) = (client.route.clone(), client.generation);
-        spawn_local(async move {
-            match judged {
-                Ok(()) => http::connection::serve(client).await,
-                Err(refusal) => http::connection::refused(&mut client, refusal).await,
-            }
-        });
+        spawn_local(http::connection::serve_stream(client, judged));
     }
 
     /// Ends the connection of a client that asks more than it may.
