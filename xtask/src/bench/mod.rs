@@ -47,6 +47,8 @@ pub struct Options {
     pub write: bool,
     /// `--requests N`: a shorter or longer load, for benches that have one.
     pub requests: Option<u64>,
+    /// `--minutes N`: a longer load, for benches that look at what grows.
+    pub minutes: Option<u64>,
     /// `--only NAME`: one of those that are compared.
     pub only: Option<String>,
     /// `--program PATH`: another build than the present one.
@@ -63,6 +65,7 @@ impl Options {
             match *argument {
                 "--write" => options.write = true,
                 "--requests" => options.requests = Some(value()?.parse()?),
+                "--minutes" => options.minutes = Some(value()?.parse()?),
                 "--only" => options.only = Some((*value()?).to_owned()),
                 "--program" => options.program = Some((*value()?).to_owned()),
                 other if other.starts_with('-') => return Err(format!("no option `{other}`").into()),
@@ -136,8 +139,10 @@ mod tests {
     #[test]
     fn options_stand_among_names() {
         let (options, names) =
-            Options::take(&["cutover", "--requests", "500", "plan", "--write"]).expect("valid");
+            Options::take(&["cutover", "--requests", "500", "plan", "--write", "--minutes", "60"])
+                .expect("valid");
         assert_eq!((options.requests, options.write, names), (Some(500), true, vec!["cutover", "plan"]));
+        assert_eq!(options.minutes, Some(60));
         let failure = |arguments: &[&str]| Options::take(arguments).expect_err("not valid").to_string();
         assert_eq!(failure(&["cutover", "--requests"]), "`--requests` needs a value");
         assert_eq!(failure(&["cutover", "--fast"]), "no option `--fast`");

@@ -35,8 +35,15 @@ impl Load {
         }
     }
 
+    /// Units a second at saturation.
+    pub fn per_second(&self, proxy: &Proxy) -> Result<f64, Failure> {
+        self.put_on(proxy, WARM_UP)?;
+        let seconds: f64 = SECONDS.parse()?;
+        Ok(self.put_on(proxy, SECONDS)? as f64 / seconds)
+    }
+
     /// How many units were served.
-    fn put_on(&self, proxy: &Proxy, seconds: &str) -> Result<u64, Failure> {
+    pub fn put_on(&self, proxy: &Proxy, seconds: &str) -> Result<u64, Failure> {
         match self {
             Self::Requests => wrk(&proxy.url(), "64", seconds),
             Self::Bytes => wrk(&format!("http://127.0.0.1:{}/", proxy.tcp), "8", seconds),

@@ -18,6 +18,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// A running proxy and where it listens; a port that it does not have is 0.
 pub struct Proxy {
     pub name: String,
+    /// Where ours has its files.
+    pub directory: PathBuf,
     child: Running,
     pub http: u16,
     pub http2: u16,
@@ -27,29 +29,61 @@ pub struct Proxy {
 }
 
 pub struct Upstream {
-    _child: Running,
+    child: Running,
     pub port: u16,
+}
+
+impl Upstream {
+    /// It does nothing more, and everything that comes waits in its sockets.
+    pub fn hang(&self) -> Result<(), Failure> {
+        self.child.signal(libc::SIGSTOP)
+    }
+
+    pub fn go_on(&self) -> Result<(), Failure> {
+        self.child.signal(libc::SIGCONT)
+    }
 }
 
 /// Ends with this value.
 struct Running(Child);
 
+impl Running {
+    fn signal(&self, signal: libc::c_int) -> Result<(), Failure> {
+        let pid = libc::pid_t::try_from(self.0.id())?;
+        // SAFETY: a signal to a child that was not waited for yet.
+        match unsafe { libc::kill(pid, signal) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().into()),
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        // One that hangs hears nothing until it goes on.
+        let _ = self.signal(libc::SIGCONT);
         // Asked rather than killed: nginx ends its workers only when it is asked.
-        let pid = libc::pid_t::try_from(self.0.id()).unwrap_or_default();
-        // SAFETY: a signal to a child that was not waited for yet.
-        let asked = unsafe { libc::kill(pid, libc::SIGTERM) };
-        if asked != 0 {
+        if self.signal(libc::SIGTERM).is_err() {
             let _ = self.0.kill();
         }
         let _ = self.0.wait();
     }
 }
 
+/// The program on these processors.
+pub fn pinned_command(cpus: &str, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", cpus]).arg(program);
+    command
+}
+
 impl Proxy {
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}{}", self.http, self.path)
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Processor time of all its processes and threads.
@@ -125,13 +159,8 @@ impl Place {
     }
 
     fn start(&self, cpus: &str, program: &Path, arguments: &[&str]) -> Result<Running, Failure> {
-        let mut command = Command::new("taskset");
-        command
-            .args(["-c", cpus])
-            .arg(program)
-            .args(arguments)
-            .env("GOMAXPROCS", "1")
-            .env("HOME", &self.directory);
+        let mut command = pinned_command(cpus, program);
+        command.args(arguments).env("GOMAXPROCS", "1").env("HOME", &self.directory);
         let errors = fs::File::create(self.directory.join("said"))?;
         Ok(Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn()?))
     }
@@ -160,7 +189,23 @@ impl Place {
         let port = testkit::free_port();
         let arguments = ["upstream", &port.to_string(), &bytes.to_string()];
         let child = self.start(LOAD_CPU, &self.program, &arguments)?;
-        Ok(Upstream { _child: self.answers(child, port)?, port })
+        Ok(Upstream { child: self.answers(child, port)?, port })
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// With one thread and one listener for HTTP, by the table that is made for its port.
+    pub fn ours_by(&self, name: &str, table: impl FnOnce(u16) -> Value) -> Result<Proxy, Failure> {
+        let http = testkit::free_port();
+        let directory = self.directory.join(name);
+        fs::create_dir_all(directory.join("certificates"))?;
+        fs::write(directory.join("wanted.json"), table(http).to_string())?;
+        let arguments = ["gateway", &directory.to_string_lossy(), "1"];
+        let child = self.answers(self.start(PROXY_CPU, &self.program, &arguments)?, http)?;
+        let (name, path) = (name.to_owned(), "/".to_owned());
+        Ok(Proxy { name, directory, child, http, http2: http, tls: 0, tcp: 0, path })
     }
 
     /// With so many routes by host and path, of which the last takes the requests of the bench.
@@ -181,7 +226,7 @@ impl Place {
         let arguments = ["gateway", &directory.to_string_lossy(), &threads.to_string()];
         let child = self.answers(self.start(cpus, &self.program, &arguments)?, http)?;
         let path = format!("/path{}/with?query", routes - 1);
-        Ok(Proxy { name: name.to_owned(), child, http, http2: http, tls, tcp, path })
+        Ok(Proxy { name: name.to_owned(), directory, child, http, http2: http, tls, tcp, path })
     }
 
     pub fn nginx(&self, peers: &GatewayPeers, to: u16, large: u16) -> Result<Proxy, Failure> {
@@ -210,7 +255,8 @@ http {{
         let config = self.write("nginx.conf", &text)?;
         let child = self.start(PROXY_CPU, &peers.proxies.nginx, &["-c", &config])?;
         let child = self.answers(child, http)?;
-        Ok(Proxy { name: "nginx".into(), child, http, http2, tls, tcp, path: "/some/path?query".into() })
+        let (directory, path) = (self.directory.clone(), "/some/path?query".into());
+        Ok(Proxy { name: "nginx".into(), directory, child, http, http2, tls, tcp, path })
     }
 
     pub fn haproxy(&self, peers: &GatewayPeers, to: u16, large: u16) -> Result<Proxy, Failure> {
@@ -255,7 +301,8 @@ backend large
         let config = self.write("haproxy.cfg", &text)?;
         let child = self.start(PROXY_CPU, &peers.proxies.haproxy, &["-db", "-f", &config])?;
         let child = self.answers(child, http)?;
-        Ok(Proxy { name: "haproxy".into(), child, http, http2, tls, tcp, path: "/some/path?query".into() })
+        let (directory, path) = (self.directory.clone(), "/some/path?query".into());
+        Ok(Proxy { name: "haproxy".into(), directory, child, http, http2, tls, tcp, path })
     }
 
     pub fn caddy(&self, peers: &GatewayPeers, to: u16) -> Result<Proxy, Failure> {
@@ -267,8 +314,8 @@ backend large
         let arguments = ["run", "--config", &config, "--adapter", "caddyfile"];
         let child = self.start(PROXY_CPU, &peers.caddy, &arguments)?;
         let child = self.answers(child, http)?;
-        let path = "/some/path?query".into();
-        Ok(Proxy { name: "caddy".into(), child, http, http2: 0, tls: 0, tcp: 0, path })
+        let (directory, path) = (self.directory.clone(), "/some/path?query".into());
+        Ok(Proxy { name: "caddy".into(), directory, child, http, http2: 0, tls: 0, tcp: 0, path })
     }
 }
 

@@ -1,10 +1,10 @@
-//! What `cargo xtask bench gateway` measures with: a gateway that serves a table from a file, and
-//! an upstream that answers every request with the same bytes.
-//!
-//! ```text
-//! roles gateway DIR THREADS     DIR/wanted.json is the table, DIR/certificates what TLS shows
-//! roles upstream PORT BYTES
-//! ```
+//! What `cargo xtask bench gateway` measures with: a gateway that serves a table from a file, an
+//! upstream that answers every request with the same bytes, `changes` of the table and a `load`.
+//! Arguments: `gateway DIR THREADS` (DIR/wanted.json is the table, DIR/certificates what TLS shows),
+//! `upstream PORT BYTES`, `changes DIR EVERY_MS SECONDS`, `load PORT PATH RATE CONNECTIONS SECONDS`.
+
+mod changes;
+mod load;
 
 use gateway::{GatewayClient, GatewayOptions};
 use model::route::RouteTable;
@@ -29,7 +29,9 @@ fn main() -> ExitCode {
             Ok(threads) => return serve(Path::new(dir), threads),
             Err(error) => Err(Box::from(error)),
         },
-        _ => Err("usage: roles gateway DIR THREADS | roles upstream PORT BYTES".into()),
+        ["changes", dir, every_ms, seconds] => change(Path::new(dir), every_ms, seconds),
+        ["load", port, path, numbers @ ..] => put_on(port, path, numbers),
+        _ => Err("usage: roles gateway | upstream | changes | load; the first lines say with what".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,11 +42,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// One thread for all that waits.
+fn runtime() -> std::io::Result<tokio::runtime::LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())
+}
+
+fn change(dir: &Path, every_ms: &str, seconds: &str) -> Outcome<()> {
+    runtime()?.block_on(changes::run(dir, every_ms.parse()?, seconds.parse()?))
+}
+
+fn put_on(port: &str, path: &str, numbers: &[&str]) -> Outcome<()> {
+    let numbers = numbers.iter().map(|number| number.parse()).collect::<Result<Vec<u64>, _>>()?;
+    let [rate, connections, seconds] = numbers[..] else { return Err("a load needs five words".into()) };
+    let wanted = load::Wanted { port: port.parse()?, path: path.to_owned(), rate, connections, seconds };
+    Ok(runtime()?.block_on(load::run(wanted))?)
+}
+
 fn upstream(port: &str, bytes: &str) -> Outcome<()> {
     let (port, bytes): (u16, usize) = (port.parse()?, bytes.parse()?);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let answer: &'static str = Box::leak(
             format!(
