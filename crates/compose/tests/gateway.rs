@@ -52,6 +52,26 @@ fn a_route_says_whom_it_takes_and_what_is_done() {
 }
 
 #[test]
+fn files_are_seen_from_the_directory_of_the_compose_file() {
+    let directory = |text: &str| match &routes(&format!("      - {{path: /static, files: {text}}}"))[0].action
+    {
+        RouteAction::Files { directory } => directory.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(directory("./public").ends_with("/public"), "{}", directory("./public"));
+    assert_eq!(directory("/srv/public"), "/srv/public");
+    let said = |route: &str| with_keys(&format!("x-juchu: {{gateway: {{routes: [{route}]}}}}")).refused();
+    for (route, expect) in [
+        ("{files: ''}", "`files` names no directory; hint: write `files: ./public`"),
+        ("{files: ./a, to: a}", "a route has `to` or `files`, not both"),
+        ("{files: [a]}", "files"),
+    ] {
+        let said = said(route);
+        assert!(said.contains(expect) && said.contains("compose.yaml:4:"), "{route}: {said}");
+    }
+}
+
+#[test]
 fn routes_are_listened_for_where_the_service_publishes_or_on_port_80() {
     let listens = |keys: &str| {
         let service = service(keys);
@@ -105,6 +125,15 @@ fn how_instances_are_asked_is_declared() {
     let types = vec!["text/*".to_owned(), "application/json".to_owned()];
     let expect = Compression { types, min_size: Some(Bytes(2048)) };
     assert_eq!(compression("{types: [text/*, Application/JSON], min_size: 2k}"), Some(expect));
+    let mirror = |text: &str| {
+        let project = Project::new(&format!(
+            "services:\n  a: {{image: a, x-juchu: {{gateway: {{mirror: {text}}}}}}}\n  b: {{image: b}}"
+        ));
+        project.clean().services["a"].policy.gateway.mirror.clone().expect("it is declared")
+    };
+    let some = mirror("{to: b, port: 81, share: 5%}");
+    assert_eq!((some.to.as_str(), some.port, some.share.get()), ("b", Some(81), 5));
+    assert_eq!(mirror("{to: b}").share.get(), 100);
     let trace = |text: &str| {
         service(&format!("x-juchu: {{gateway: {{trace: {text}}}}}")).policy.gateway.traffic.trace
     };
@@ -126,6 +155,10 @@ fn how_instances_are_asked_is_declared() {
         ("faults: [{share: 5%}]", "this disturbance does nothing; hint: give it a `delay` or a `status`"),
         ("faults: [{share: 200%, delay: 1s}]", "`share`: "),
         ("faults: [{share: 5%, delay: 5m}]", "a `delay` can be 60s at most"),
+        ("mirror: {share: 5%}", "needs `to`"),
+        ("mirror: {to: b}", "requests are mirrored to `b`, which is not a service here; hint: copies go to"),
+        ("mirror: {to: a}", "a service cannot be sent its own requests twice"),
+        ("mirror: {to: b, share: 0}", "`share`: "),
         ("compression: {types: html}", "`html` is not a type of content; hint: write text/html, or text/*"),
         ("compression: {types: ['*/*']}", "`*/*` is not a type of content"),
         ("compression: {min_size: much}", "`min_size`: "),

@@ -126,6 +126,10 @@ impl Counters {
     pub fn active(&self) -> u64 {
         self.shards.iter().fold(0, |sum: u64, shard| sum.wrapping_add(shard.active.load(Relaxed)))
     }
+    /// The same of one thread.
+    pub fn active_of(&self, thread: usize) -> u64 {
+        self.shards[thread].active.load(Relaxed)
+    }
     pub fn read(&self) -> Counts {
         read(&self.shards.iter().collect::<Vec<_>>())
     }

@@ -17,6 +17,7 @@ mod counters;
 mod datagram;
 mod detect;
 mod drain;
+mod files;
 mod handover;
 mod hold;
 mod http;

@@ -36,6 +36,8 @@ use tokio::task::{JoinHandle, spawn_local};
 const STACK_BYTES: usize = 512 * 1024;
 /// Pause after an accept that failed for want of something (descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Disks that are waited for at a time, beside the thread; others wait their turn.
+const MAX_DISK_READS: usize = 8;
 /// Commands a thread may be behind.
 const COMMANDS: usize = 64;
 
@@ -166,7 +168,8 @@ impl Worker {
 /// Starts worker number `index`.
 pub fn start(index: usize, shared: Arc<Shared>) -> io::Result<Handle> {
     let (commands, received) = mpsc::channel(COMMANDS);
-    let runtime = tokio::runtime::Builder::new_current_thread();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.max_blocking_threads(MAX_DISK_READS);
     std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .stack_size(STACK_BYTES)

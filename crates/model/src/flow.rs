@@ -69,6 +69,18 @@ pub struct BackendStatus {
     /// Where the requests that an instance has at a time are limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueStatus>,
+    /// Where copies of its requests are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorStatus>,
+}
+
+/// Copies of requests, and how the service that gets them answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    pub to: String,
+    /// Drawn and not copied: too large, or too many were under way.
+    pub left_out: u64,
+    pub counts: Counts,
 }
 
 /// Requests that found every instance at its limit.
@@ -264,6 +276,10 @@ pub enum Outcome {
     /// Answered by the gateway.
     Answered {
         status: u16,
+    },
+    /// From the files of a directory.
+    Files {
+        directory: String,
     },
     Forwarded {
         /// The request line as the instance gets it; absent where bytes are passed.

@@ -4,7 +4,7 @@ use crate::rule::{Edits, PathMatch, Redirect, Sticky};
 use crate::service::{Protocol, Transport};
 use crate::subnet::Cidr;
 use crate::traffic::{Priority, ProxyVersion, Traffic};
-use crate::{Service, ServiceName};
+use crate::{Percent, Service, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +19,19 @@ pub struct GatewayPolicy {
     pub traffic: Traffic,
     #[serde(skip_serializing_if = "ProxyPolicy::is_default")]
     pub proxy: ProxyPolicy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorPolicy>,
+}
+
+/// `mirror`: who is sent copies of the service's requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorPolicy {
+    /// Of the same stack.
+    pub to: ServiceName,
+    /// None: the only one it has, or the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    pub share: Percent,
 }
 
 /// `proxy_protocol`: who says for whom it speaks.
@@ -96,6 +109,10 @@ pub enum RouteAction {
     Answer {
         status: u16,
         body: String,
+    },
+    /// Files of this directory of the host.
+    Files {
+        directory: String,
     },
 }
 

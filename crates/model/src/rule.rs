@@ -92,6 +92,10 @@ pub enum Action {
         status: u16,
         body: String,
     },
+    /// Files of a directory, by the path behind that of the rule.
+    Files {
+        directory: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

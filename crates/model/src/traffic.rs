@@ -1,6 +1,7 @@
 //! How the gateway asks the instances of a service: how long it waits, what it tries again, whom it
 //! leaves alone for a while, and how much it lets through. What is not given has a default there.
 
+use crate::route::BackendId;
 use crate::{Bytes, DurationMs, Percent};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub struct Traffic {
     /// Answers are compressed for clients that accept it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// A share of the requests is sent to another service, too, whose answers nobody gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 impl Traffic {
@@ -102,6 +106,13 @@ pub struct Trace {
     /// Share of those made here that ask to be recorded; none: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Percent>,
+}
+
+/// Copies of requests for another service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    pub backend: BackendId,
+    pub share: Percent,
 }
 
 /// Which answers are compressed.

@@ -12,7 +12,7 @@ use model::route::{
     Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable,
 };
 use model::service::{NetworkMode, Protocol, PublishedPort, Transport};
-use model::traffic::Traffic;
+use model::traffic::{Mirror, Traffic};
 use model::{DurationMs, Release, Service};
 use names::zone;
 use std::collections::BTreeSet;
@@ -183,8 +183,22 @@ fn backend(
                 traffic: Traffic { proxy: sends, http2, ..declared },
             },
         );
+        if transport == Transport::Tcp {
+            mirror(stack, service, &id, table);
+        }
     }
     id
+}
+
+/// Says where copies of a backend's requests go. It is in the table by then, so that two services
+/// that are sent each other's requests are made once each.
+fn mirror(stack: &Routed<'_>, service: &Service, id: &str, table: &mut RouteTable) {
+    let Some(declared) = &service.policy.gateway.mirror else { return };
+    let target = rules::leading_to(stack, &declared.to, declared.port, table);
+    let mirror = target.map(|backend| Mirror { backend, share: declared.share });
+    if let Some(known) = table.backends.get_mut(id) {
+        known.traffic.mirror = mirror;
+    }
 }
 
 /// Those that get what is new, and those that only finish what they have.

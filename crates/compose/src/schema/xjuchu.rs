@@ -62,8 +62,11 @@ static GATEWAY: Object = strict(&[
     on("queue", Either(&[Word(&["off"]), Shape::Object(&QUEUE)])),
     on("priority", Either(&[PRIORITY, Shape::Object(&PRIORITY_FIELD)])),
     on("trace", Either(&[Bool, Shape::Object(&TRACE)])),
+    on("mirror", Shape::Object(&MIRROR)),
     on("compression", Either(&[Bool, Shape::Object(&COMPRESSION)])),
 ]);
+static MIRROR: Object =
+    Object { required: &["to"], ..strict(&[on("to", Text), on("port", Int), on("share", TextOrNumber)]) };
 static COMPRESSION: Object = strict(&[on("types", ONE_OR_MORE), on("min_size", TextOrNumber)]);
 static TRACE: Object = strict(&[on("sampled", TextOrNumber)]);
 static PROXY: Object = strict(&[
@@ -102,6 +105,7 @@ static ROUTE: Object = strict(&[
     on("sticky", Either(&[Word(&["client"]), Shape::Object(&ROUTE_STICKY)])),
     on("redirect", Shape::Object(&ROUTE_REDIRECT)),
     on("answer", Shape::Object(&ROUTE_ANSWER)),
+    on("files", Text),
     on("rewrite", Shape::Object(&ROUTE_REWRITE)),
     on("priority", PRIORITY),
     on("request_headers", Shape::Object(&HEADER_EDITS)),

@@ -1,14 +1,15 @@
 //! `x-juchu.gateway`: the ways by which requests come to a service.
 
 use super::{port_number, text, texts_of};
-use crate::diagnostics::Sink;
+use crate::diagnostics::{Pos, Sink};
 use crate::tree::Node;
-use model::gateway::{GatewayPolicy, Route, RouteAction, RouteTarget};
+use model::gateway::{GatewayPolicy, MirrorPolicy, Route, RouteAction, RouteTarget};
 use model::rule::{Edits, HeaderEdits, PathMatch, Redirect, Sticky};
 use model::traffic::Priority;
-use model::{Service, ServiceName};
+use model::{Percent, Service, ServiceName};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 /// Status of a redirect that does not say: for good, and the method stays.
 const REDIRECT_STATUS: u16 = 308;
@@ -38,16 +39,17 @@ const OWN_FIELDS: [&str; 19] = [
 ];
 
 /// `x-juchu.gateway` of the service.
-pub(super) fn policy(name: &ServiceName, node: &Node, sink: &mut Sink) -> GatewayPolicy {
+pub(super) fn policy(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) -> GatewayPolicy {
     let routes = node.get("routes").map(Node::items).unwrap_or_default();
     GatewayPolicy {
-        routes: routes.iter().filter_map(|node| route(name, node, sink)).collect(),
+        routes: routes.iter().filter_map(|node| route(name, directory, node, sink)).collect(),
         traffic: super::traffic::traffic(node, sink),
         proxy: super::proxy::policy(node, sink),
+        mirror: node.get("mirror").and_then(|node| mirror(name, node, sink)),
     }
 }
 
-fn route(name: &ServiceName, node: &Node, sink: &mut Sink) -> Option<Route> {
+fn route(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) -> Option<Route> {
     let errors = sink.errors();
     let route = Route {
         listen: node.get("listen").and_then(|node| listen(node, sink)),
@@ -58,7 +60,7 @@ fn route(name: &ServiceName, node: &Node, sink: &mut Sink) -> Option<Route> {
             .filter_map(|(node, text)| method(node, text, sink))
             .collect(),
         headers: headers(node, sink),
-        action: action(name, node, sink)?,
+        action: action(name, directory, node, sink)?,
         edits: edits(node, sink),
         priority: text(node, "priority").and_then(|word| Priority::parse(word.as_bytes())),
     };
@@ -167,8 +169,9 @@ pub(super) fn is_field_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 
-fn action(name: &ServiceName, node: &Node, sink: &mut Sink) -> Option<RouteAction> {
-    let given: Vec<&str> = ["to", "redirect", "answer"].into_iter().filter(|key| node.has(key)).collect();
+fn action(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) -> Option<RouteAction> {
+    let given: Vec<&str> =
+        ["to", "redirect", "answer", "files"].into_iter().filter(|key| node.has(key)).collect();
     if let [one, other, ..] = given.as_slice() {
         let message = format!("a route has `{one}` or `{other}`, not both");
         sink.error_hint(node.pos, message, "make two routes of it");
@@ -181,8 +184,21 @@ fn action(name: &ServiceName, node: &Node, sink: &mut Sink) -> Option<RouteActio
         let status = status(answer, 200..=599, sink)?;
         return Some(RouteAction::Answer { status, body: text(answer, "body").unwrap_or_default() });
     }
+    if let Some(files) = node.get("files") {
+        return self::files(files, directory, sink);
+    }
     let sticky = node.get("sticky").and_then(|node| sticky(node, sink));
     Some(RouteAction::Forward { to: targets(name, node, sink), sticky })
+}
+
+/// A directory, seen from that of the file.
+fn files(node: &Node, directory: &Path, sink: &mut Sink) -> Option<RouteAction> {
+    let text = node.scalar_text().filter(|text| !text.is_empty());
+    if text.is_none() {
+        sink.error_hint(node.pos, "`files` names no directory", "write `files: ./public`");
+    }
+    let directory = directory.join(text?).to_string_lossy().into_owned();
+    Some(RouteAction::Files { directory })
 }
 
 /// `to`, or the service itself.
@@ -196,6 +212,24 @@ fn targets(name: &ServiceName, node: &Node, sink: &mut Sink) -> Vec<RouteTarget>
         sink.error_hint(to.pos, "`to` leads nowhere", "name a service, or leave it away");
     }
     nodes.iter().filter_map(|node| target(node, port, sink)).collect()
+}
+
+fn mirror(name: &ServiceName, node: &Node, sink: &mut Sink) -> Option<MirrorPolicy> {
+    let target = node.get("to").and_then(|to| target(to, None, sink))?;
+    if target.service == *name {
+        let hint = "name the service that is to be tried, such as its next version";
+        sink.error_hint(
+            node.get("to").map(|to| to.pos),
+            "a service cannot be sent its own requests twice",
+            hint,
+        );
+    }
+    let port = node.get("port").and_then(|node| port_number(node, sink));
+    let share = match node.has("share") {
+        true => super::parsed(node, "share", sink, Percent::parse)?,
+        false => Percent::parse("100%").expect("it is a share"),
+    };
+    Some(MirrorPolicy { to: target.service, port, share })
 }
 
 fn target(node: &Node, port: Option<u16>, sink: &mut Sink) -> Option<RouteTarget> {
@@ -321,6 +355,13 @@ pub(super) fn check(root: &Node, services: &BTreeMap<ServiceName, Service>, sink
         let Some(gateway) = gateway() else { continue };
         sink.about(service.name.as_str());
         super::proxy::check(service, gateway, sink);
+        if let Some(mirror) = &service.policy.gateway.mirror
+            && !services.contains_key(&mirror.to)
+        {
+            let pos = gateway.get("mirror").and_then(|node| node.get("to")).map(|to| to.pos);
+            let what = ("requests are mirrored", "copies go to a service of the same stack");
+            unknown_service(what, &mirror.to, services, pos, sink);
+        }
         let place = |index: usize| gateway.get("routes")?.items().get(index);
         for (index, route) in service.policy.gateway.routes.iter().enumerate() {
             let Some(node) = place(index) else { continue };
@@ -346,10 +387,20 @@ pub(super) fn check(root: &Node, services: &BTreeMap<ServiceName, Service>, sink
 fn known_targets(route: &Route, services: &BTreeMap<ServiceName, Service>, node: &Node, sink: &mut Sink) {
     let RouteAction::Forward { to, .. } = &route.action else { return };
     for target in to.iter().filter(|target| !services.contains_key(&target.service)) {
-        let known = services.keys().map(ServiceName::as_str);
-        let hint = crate::suggest::hint(target.service.as_str(), known)
-            .unwrap_or_else(|| "routes lead to services of the same stack".to_owned());
-        let message = format!("the route leads to `{}`, which is not a service here", target.service);
-        sink.error_hint(node.get("to").unwrap_or(node).pos, message, hint);
+        let pos = node.get("to").unwrap_or(node).pos;
+        let what = ("the route leads", "routes lead to services of the same stack");
+        unknown_service(what, &target.service, services, Some(pos), sink);
     }
+}
+
+fn unknown_service(
+    (what, hint): (&str, &str),
+    name: &ServiceName,
+    services: &BTreeMap<ServiceName, Service>,
+    pos: Option<Pos>,
+    sink: &mut Sink,
+) {
+    let known = services.keys().map(ServiceName::as_str);
+    let hint = crate::suggest::hint(name.as_str(), known).unwrap_or_else(|| hint.to_owned());
+    sink.error_hint(pos, format!("{what} to `{name}`, which is not a service here"), hint);
 }

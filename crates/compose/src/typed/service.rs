@@ -41,7 +41,7 @@ pub(super) fn service(
     let resources = resources::resources(node, sink);
     let image = image::image(node, &name, entry.key, root, directory, sink);
     let tls = tls::policy(node, &ports, directory, sink);
-    let policy = ServicePolicy { tls, ..policy(&name, node, sink) };
+    let policy = ServicePolicy { tls, ..policy(&name, directory, node, sink) };
     Some(Service {
         name,
         image: image?,
@@ -167,7 +167,7 @@ fn deploy_restart(policy: &Node, sink: &mut Sink) -> RestartPolicy {
     }
 }
 
-fn policy(name: &ServiceName, node: &Node, sink: &mut Sink) -> ServicePolicy {
+fn policy(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) -> ServicePolicy {
     let log = log_policy(node, sink);
     // Answers with every instance instead of one address for all: that is what `direct` does.
     let mode = node.get("deploy").and_then(|deploy| deploy.get("endpoint_mode")).and_then(Node::as_text);
@@ -192,7 +192,10 @@ fn policy(name: &ServiceName, node: &Node, sink: &mut Sink) -> ServicePolicy {
         log,
         rollout: policy.get("rollout").map(|node| rollout::policy(node, sink)).unwrap_or_default(),
         hold: duration(policy, "hold"),
-        gateway: policy.get("gateway").map(|node| gateway::policy(name, node, sink)).unwrap_or_default(),
+        gateway: policy
+            .get("gateway")
+            .map(|node| gateway::policy(name, directory, node, sink))
+            .unwrap_or_default(),
         tls: None,
     }
 }

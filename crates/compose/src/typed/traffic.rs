@@ -26,6 +26,8 @@ pub(super) fn traffic(node: &Node, sink: &mut Sink) -> Traffic {
         priority: node.get("priority").and_then(|node| limit::priority(node, sink)),
         // By port, which the route table knows.
         proxy: None,
+        // By service, of which the route table knows the ports.
+        mirror: None,
         compression: node.get("compression").and_then(|node| compression(node, sink)),
         trace: node.get("trace").map(|node| trace(node, sink)).unwrap_or_default(),
     }

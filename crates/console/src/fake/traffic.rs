@@ -65,12 +65,14 @@ pub fn guestbook(seconds: u64) -> Status {
                 backend: "guestbook/db:5432".to_owned(),
                 without_endpoint: 0,
                 queue: None,
+                mirror: None,
                 endpoints: vec![endpoint("guestbook.db.1.r3", "10.89.0.4:5432", Standing::Serving, 0)],
             },
             BackendStatus {
                 backend: "guestbook/web:8000".to_owned(),
                 without_endpoint: 0,
                 queue: None,
+                mirror: None,
                 endpoints: vec![
                     endpoint("guestbook.web.1.r3", "10.89.0.5:8000", Standing::Serving, 150),
                     endpoint("guestbook.web.2.r3", "10.89.0.6:8000", Standing::Paused, 0),

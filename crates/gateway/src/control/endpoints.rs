@@ -146,6 +146,10 @@ impl Endpoints {
         self.lines.get(backend).map(|line| &**line)
     }
 
+    pub fn policy_of(&self, backend: &str) -> Option<&Policy> {
+        self.policies.get(backend).map(|(_, policy, _)| &**policy)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Known> {
         self.present.values().chain(self.retired.values())
     }

@@ -198,6 +198,7 @@ fn refused(status: u16, reason: &str) -> Outcome {
 /// The answer that the gateway gives itself for this rule, if it does.
 fn own(rule: &Rule, request: &request::Request, head: &[u8], tls: bool) -> Option<Outcome> {
     match &rule.action {
+        Action::Files(directory) => Some(Outcome::Files { directory: directory.display().to_string() }),
         Action::Answer { status, .. } => Some(Outcome::Answered { status: *status }),
         Action::Redirect(redirect) => {
             let scheme = if tls { "https" } else { "http" };

@@ -2,9 +2,12 @@
 
 use super::controller::Controller;
 use super::table::key;
+use crate::policy::mirror::Mirror;
 use crate::policy::queue::Line;
 use crate::seat::Seat;
-use crate::wire::{BackendStatus, EndpointStatus, ListenerStatus, QueueStatus, RuleStatus, Status};
+use crate::wire::{
+    BackendStatus, EndpointStatus, ListenerStatus, MirrorStatus, QueueStatus, RuleStatus, Status,
+};
 use model::route::Listener;
 use model::service::Transport;
 use std::collections::HashSet;
@@ -89,7 +92,16 @@ impl Controller {
             without_endpoint: self.endpoints.without_endpoint(id),
             endpoints: declared.iter().map(endpoint).collect(),
             queue: self.endpoints.line(id).map(queue_status),
+            mirror: self.endpoints.policy_of(id).and_then(|policy| policy.mirror.as_ref()).map(mirror_status),
         }
+    }
+}
+
+fn mirror_status(mirror: &Mirror) -> MirrorStatus {
+    MirrorStatus {
+        to: mirror.backend.clone(),
+        left_out: mirror.left_out(),
+        counts: mirror.counted().map(|counters| counters.read()).unwrap_or_default(),
     }
 }
 

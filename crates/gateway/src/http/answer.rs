@@ -90,8 +90,17 @@ fn without_port(host: &[u8]) -> &[u8] {
     }
 }
 
+/// Puts another field behind those of a whole answer.
+pub fn add_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let mut from = 0;
+    let Some(end) = field::head_end(out, &mut from) else { return };
+    let mut line = Vec::new();
+    field::push(&mut line, name, value);
+    out.splice(end - 2..end - 2, line);
+}
+
 /// The status line and the fields that every answer to a request has.
-fn begin(status: u16, id: &[u8], edits: &HeaderEdits, close: bool, out: &mut Vec<u8>) {
+pub fn begin(status: u16, id: &[u8], edits: &HeaderEdits, close: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     field::push_number(out, status.into());
     out.push(b' ');
@@ -147,6 +156,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        206 => "Partial Content",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
@@ -157,6 +167,9 @@ fn phrase(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
+        412 => "Precondition Failed",
+        416 => "Range Not Satisfiable",
         408 => "Request Timeout",
         414 => "URI Too Long",
         410 => "Gone",

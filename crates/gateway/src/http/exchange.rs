@@ -6,6 +6,7 @@ use super::connection::Client;
 use super::field;
 use super::grpc;
 use super::line::{self, NoSeat};
+use super::mirror;
 use super::negotiate::Offer;
 use super::pool::Upstream;
 use super::request::{Refusal, Request};
@@ -13,6 +14,7 @@ use super::response::Response;
 use super::transfer::{Ends, Fault, Rules, Transfer};
 use super::websocket;
 use crate::buffer::{Buf, Head, Scratch};
+use crate::files;
 use crate::hold::{self, NoPlace, Woken};
 use crate::http2::upstream::Http2Upstream;
 use crate::log::Access;
@@ -81,6 +83,12 @@ const TOO_LARGE_TO_HOLD: Refusal =
 pub async fn serve(client: &mut Client, request: Request, head: Head) -> Next {
     let started = Instant::now();
     if let Some(rule) = &request.rule
+        && let Action::Files(root) = &rule.action
+    {
+        // Boxed so that an exchange does not carry the room this needs.
+        return Box::pin(files::serve(client, (&request, &head), (rule, root), started)).await;
+    }
+    if let Some(rule) = &request.rule
         && let Some(own) = own_answer(client, rule, &request, &head)
     {
         return Box::pin(answered(client, &request, &head, &own, started)).await;
@@ -144,7 +152,7 @@ fn own_answer(client: &Client, rule: &Rule, request: &Request, head: &[u8]) -> O
     let id = &head[request.id.clone()];
     let mut out = Vec::new();
     match &rule.action {
-        Action::Forward { .. } => return None,
+        Action::Forward { .. } | Action::Files(_) => return None,
         Action::Answer { status, body } => {
             answer::text(*status, body, &rule.edits.response, id, request.head, close, &mut out);
         }
@@ -157,7 +165,7 @@ fn own_answer(client: &Client, rule: &Rule, request: &Request, head: &[u8]) -> O
 }
 
 /// Whether the connection can carry another request after an answer that no instance gave.
-fn keeps(client: &Client, request: &Request) -> bool {
+pub fn keeps(client: &Client, request: &Request) -> bool {
     request.keep_alive && !has_body(request) && !client.watch.retires()
 }
 
@@ -335,6 +343,7 @@ async fn attempt(
         let is_stream = response.events || response.status == 101;
         seat::answered(&turn.seat, waited, is_sample, is_stream, worker.registry.clock().now_ms());
     };
+    let copy = policy.mirror.as_ref().filter(|_| first).and_then(|_| mirror::draw(client, request, head));
     let rules = Rules {
         answered: policy.limit.is_some().then_some(&answered),
         response: patience(request, policy, limits),
@@ -342,6 +351,7 @@ async fn attempt(
         stall: policy.breaker.as_ref().map(|breaker| Duration::from_millis(breaker.stall_ms)),
         is_stalled: &is_stalled,
         declines: turn.declines,
+        copy: copy.as_ref(),
         offer: policy.compression.as_ref().map(|settings| Offer::of(settings, head)),
     };
     let transfer =
@@ -677,15 +687,15 @@ async fn finish(
 }
 
 /// What came of a request.
-struct Finished {
-    status: u16,
-    bytes_in: u64,
-    bytes_out: u64,
-    fault: Option<&'static str>,
+pub struct Finished {
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub fault: Option<&'static str>,
 }
 
 /// Counts a request and writes it down.
-fn note(
+pub fn note(
     client: &Client,
     request: &Request,
     head: &[u8],

@@ -13,6 +13,7 @@ pub mod frames;
 pub mod grpc;
 pub mod lead;
 pub mod line;
+pub mod mirror;
 pub mod negotiate;
 pub mod pool;
 pub mod request;

@@ -5,6 +5,7 @@ use super::Body;
 use super::chunked::{self, Chunked, Into};
 use super::field;
 use super::grpc;
+use super::mirror::Copy;
 use super::negotiate::Offer;
 use super::request::Request;
 use super::response::{self, Asked, Response};
@@ -86,6 +87,8 @@ pub struct Rules<'a> {
     /// Whether an answer with this status is given up for another attempt.
     pub declines: &'a dyn Fn(u16) -> bool,
     pub answered: Option<&'a Answered<'a>>,
+    /// What is sent is copied, too.
+    pub copy: Option<&'a Copy>,
     /// How the answer may be compressed.
     pub offer: Option<Offer<'a>>,
 }
@@ -167,6 +170,9 @@ impl<'a> Transfer<'a> {
         }
         self.request_done.set(true);
         self.sent_ms.set(self.watch.now_ms());
+        if let Some(copy) = self.rules.copy {
+            copy.send();
+        }
         if self.rules.answered.is_some() {
             self.sent_at.set(Some(Instant::now()));
         }
@@ -264,6 +270,9 @@ impl<'a> Transfer<'a> {
     }
 
     async fn to_upstream(&self, write: &mut UpstreamWrite<'_>, data: &[u8]) -> Result<(), Fault> {
+        if let Some(copy) = self.rules.copy {
+            copy.add(data);
+        }
         stream::write_all(self.watch, Side::Input, write, data, self.limits.write_stall).await.map_err(
             |error| match error.kind() {
                 io::ErrorKind::TimedOut => Fault::UpstreamSlow,

@@ -88,6 +88,7 @@ pub struct Accepted {
     /// In thousandths; none: not mentioned.
     gzip: Option<u16>,
     zstd: Option<u16>,
+    br: Option<u16>,
     any: Option<u16>,
     identity: Option<u16>,
 }
@@ -115,12 +116,24 @@ impl Accepted {
                     &mut self.gzip
                 }
                 () if coding.eq_ignore_ascii_case(b"zstd") => &mut self.zstd,
+                () if coding.eq_ignore_ascii_case(b"br") => &mut self.br,
                 () if coding.eq_ignore_ascii_case(b"identity") => &mut self.identity,
                 () if coding == b"*" => &mut self.any,
                 () => continue,
             };
             *known = Some(weight);
         }
+    }
+
+    /// Whether content that is packed already may be sent so.
+    pub fn takes(&self, coding: &str) -> bool {
+        let named = match coding {
+            "gzip" => self.gzip,
+            "zstd" => self.zstd,
+            "br" => self.br,
+            _ => return false,
+        };
+        named.or(self.any).unwrap_or(0) > 0
     }
 
     /// The one it likes best; of those it likes as well zstd, which costs the gateway less.

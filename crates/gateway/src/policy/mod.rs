@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod compress;
 pub mod fault;
 pub mod limit;
+pub mod mirror;
 pub mod queue;
 pub mod rate;
 pub mod retry;
@@ -40,6 +41,8 @@ pub struct Policy {
     pub trace: trace::Settings,
     /// None: answers stay as they are.
     pub compression: Option<compress::Settings>,
+    /// Copies of requests are sent to another service.
+    pub mirror: Option<mirror::Mirror>,
 }
 
 impl Policy {
@@ -64,6 +67,7 @@ impl Policy {
             proxy: traffic.proxy,
             http2: traffic.http2,
             trace: trace::Settings::new(&traffic.trace),
+            mirror: traffic.mirror.as_ref().map(mirror::Mirror::new),
             compression: traffic.compression.as_ref().map(compress::Settings::new),
         }
     }

@@ -51,13 +51,14 @@ fn rule(
             Action::Forward { to: to.collect::<Option<_>>()?, sticky: sticky.clone() }
         }
         Wanted::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        Wanted::Files { directory } => Action::Files(Arc::new(directory.into())),
         Wanted::Answer { status, body } => Action::Answer { status: *status, body: body.clone() },
     };
     let headers = declared.headers.iter();
     // As the first service has it: the head is written before one of several is chosen.
     let trace = match &action {
         Action::Forward { to, .. } => to.first().map(|(backend, _)| backend.policy.trace).unwrap_or_default(),
-        Action::Redirect(_) | Action::Answer { .. } => trace::Settings::off(),
+        Action::Redirect(_) | Action::Answer { .. } | Action::Files(_) => trace::Settings::off(),
     };
     Some(Rule {
         id: declared.id.clone(),
@@ -147,7 +148,10 @@ fn one(table: &RouteTable, rule: &Declared) -> Result<(), String> {
         Wanted::Answer { status, .. } if !(200..=599).contains(status) => {
             return Err(format!("answers with status {status}"));
         }
-        Wanted::Redirect(_) | Wanted::Answer { .. } => {}
+        Wanted::Files { directory } if !directory.starts_with('/') => {
+            return Err(format!("has the files of `{directory}`, which is not a whole path"));
+        }
+        Wanted::Redirect(_) | Wanted::Answer { .. } | Wanted::Files { .. } => {}
     }
     if !rule.path.text().starts_with('/') || super::normal(rule.path.text()) != rule.path.text() {
         return Err(format!("has the path `{}`, which no request has", rule.path.text()));

@@ -16,6 +16,7 @@ use httparse::Header;
 use model::rule::{Edits, Redirect, Sticky};
 use model::traffic::Priority;
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use build::{build, check};
@@ -60,6 +61,7 @@ pub enum Action {
     Forward { to: Vec<(Arc<Backend>, u32)>, sticky: Option<Sticky> },
     Redirect(Redirect),
     Answer { status: u16, body: String },
+    Files(Arc<PathBuf>),
 }
 
 /// What of a request decides.

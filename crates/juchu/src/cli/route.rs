@@ -32,7 +32,9 @@ fn is_served(explanation: &Explanation) -> bool {
     match &explanation.outcome {
         flow::Outcome::NobodyListens { .. } | flow::Outcome::OtherSecurity { .. } => false,
         flow::Outcome::Refused { .. } => false,
-        flow::Outcome::Redirected { .. } | flow::Outcome::Answered { .. } => true,
+        flow::Outcome::Redirected { .. } | flow::Outcome::Answered { .. } | flow::Outcome::Files { .. } => {
+            true
+        }
         flow::Outcome::Forwarded { to, .. } => to.iter().all(|one| !one.instances.is_empty()),
     }
 }
@@ -160,6 +162,9 @@ fn outcome(
         }
         flow::Outcome::Answered { status } => {
             line(text, paint, "outcome", &format!("{status}, answered by the gateway"));
+        }
+        flow::Outcome::Files { directory } => {
+            line(text, paint, "outcome", &format!("a file below {}", safe(directory)));
         }
         flow::Outcome::Forwarded { line: request, host, to } => {
             if let Some(request) = request {

@@ -3,7 +3,7 @@
 use super::tls::{leads_to, secured};
 use super::{Routed, backend, known_ports};
 use model::gateway::{DEFAULT_PORT, Route, RouteAction, RouteTarget};
-use model::route::{Listener, RouteTable};
+use model::route::{BackendId, Listener, RouteTable};
 use model::rule::{Action, Edits, Redirect, Rule, Target};
 use model::service::{Protocol, Transport};
 use model::{Service, ServiceName};
@@ -71,6 +71,7 @@ fn put(stack: &Routed<'_>, service: &Service, rule: Rule, address: SocketAddr, t
 fn action(stack: &Routed<'_>, route: &Route, table: &mut RouteTable) -> Option<Action> {
     Some(match &route.action {
         RouteAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        RouteAction::Files { directory } => Action::Files { directory: directory.clone() },
         RouteAction::Answer { status, body } => Action::Answer { status: *status, body: body.clone() },
         RouteAction::Forward { to, sticky } => {
             let to: Vec<Target> = to.iter().filter_map(|one| target(stack, one, table)).collect();
@@ -83,10 +84,20 @@ fn action(stack: &Routed<'_>, route: &Route, table: &mut RouteTable) -> Option<A
 }
 
 fn target(stack: &Routed<'_>, declared: &RouteTarget, table: &mut RouteTable) -> Option<Target> {
-    let service = service(stack, &declared.service)?;
-    let port = declared.port.unwrap_or_else(|| usual_port(stack, service));
-    let backend = backend(stack, service, (port, Transport::Tcp), table);
+    let backend = leading_to(stack, &declared.service, declared.port, table)?;
     Some(Target { backend, weight: declared.weight })
+}
+
+/// The backend of a service by its name, at the port that is named or the usual one.
+pub(super) fn leading_to(
+    stack: &Routed<'_>,
+    name: &ServiceName,
+    port: Option<u16>,
+    table: &mut RouteTable,
+) -> Option<BackendId> {
+    let service = service(stack, name)?;
+    let port = port.unwrap_or_else(|| usual_port(stack, service));
+    Some(backend(stack, service, (port, Transport::Tcp), table))
 }
 
 fn service<'a>(stack: &Routed<'a>, name: &ServiceName) -> Option<&'a Service> {

@@ -542,7 +542,7 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     (
         "services.x-juchu.gateway",
         Honoured(
-            "`routes` by host, path, method and header fields, `timeouts`, `retries`, `breaker`, `rates`, `faults`, `limit`, `queue`, `priority`, `compression`, `trace`, `proxy_protocol`: see [Routes](../guides/gateway.md)",
+            "`routes` by host, path, method and header fields, `timeouts`, `retries`, `breaker`, `rates`, `faults`, `limit`, `queue`, `priority`, `mirror`, `compression`, `trace`, `proxy_protocol`: see [Routes](../guides/gateway.md)",
         ),
     ),
     ("services.x-juchu.log", Honoured("`max_size`, `max_files`")),
