@@ -52,6 +52,18 @@ fn a_route_says_whom_it_takes_and_what_is_done() {
 }
 
 #[test]
+fn tls_may_be_spoken_strictly() {
+    let keys = |text: &str| format!("ports: ['443:80']\nx-juchu: {{tls: {{from: internal, hsts: {text}}}}}");
+    let hsts = |text: &str| service(&keys(text)).policy.tls.expect("it is declared").hsts;
+    assert_eq!((hsts("true").as_deref(), hsts("false")), (Some("max-age=15552000"), None));
+    assert_eq!(hsts("{max_age: 1h, subdomains: true}").as_deref(), Some("max-age=3600; includeSubDomains"));
+    let all = "{max_age: 8760h, subdomains: true, preload: true}";
+    assert_eq!(hsts(all).as_deref(), Some("max-age=31536000; includeSubDomains; preload"));
+    let said = with_keys(&keys("{preload: true}")).refused();
+    assert!(said.contains("`preload` is for all names below and for a year at least; hint: add"), "{said}");
+}
+
+#[test]
 fn files_are_seen_from_the_directory_of_the_compose_file() {
     let directory = |text: &str| match &routes(&format!("      - {{path: /static, files: {text}}}"))[0].action
     {

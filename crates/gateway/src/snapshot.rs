@@ -12,6 +12,7 @@ use crate::policy::queue::Line;
 use crate::policy::retry::Budget;
 use crate::rules::Rules;
 use crate::seat::Seat;
+use model::rule::HeaderEdits;
 use model::service::Protocol;
 use model::subnet::Cidr;
 use model::traffic::Traffic;
@@ -51,6 +52,8 @@ pub struct Route {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Every request is led to https at this port of the same host.
     pub https_port: Option<u16>,
+    /// Changes to the header of answers to what no rule takes.
+    pub edits: Option<HeaderEdits>,
     /// Load balancers speak here for their clients: from where; empty: from anywhere.
     pub proxied: Option<Box<[Cidr]>>,
 }

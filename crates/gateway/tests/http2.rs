@@ -57,7 +57,7 @@ fn within_tls_it_is_what_both_sides_agree_on() {
     leave(&gateway, "web.pem", &authority.pem(&["shop.example"]));
     gateway.wait(async |client| client.certificates().await).expect("the gateway answers");
     let mut table = table(gateway.next_revision(), &[(Http, true, &[instance.address])]);
-    table.listeners[0].tls = Some(ListenerTls { certificate: "web".to_owned() });
+    table.listeners[0].tls = Some(ListenerTls { certificate: "web".to_owned(), hsts: None });
     let address = gateway.apply(&table).bound[0].1;
     let config = authority.trusting(ALL_VERSIONS, &["h2", "http/1.1"]);
     let client = Secured::to(address, "shop.example", &config).expect("a handshake");

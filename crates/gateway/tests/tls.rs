@@ -66,13 +66,15 @@ fn a_load_balancer_says_for_whom_it_speaks_before_the_handshake() {
     let instance = Instance::saying("hello");
     let mut gateway = gateway(&authority);
     let mut wanted = table(gateway.next_revision(), &[(Http, true, &[instance.address])]);
-    wanted.listeners[0].tls = Some(ListenerTls { certificate: "web".to_owned() });
+    wanted.listeners[0].tls =
+        Some(ListenerTls { certificate: "web".to_owned(), hsts: Some("max-age=60".into()) });
     wanted.listeners[0].proxied = Some(Vec::new());
     let address = gateway.apply(&wanted).bound[0].1;
     let config = authority.trusting(&[&TLS13], &["http/1.1"]);
     let mut socket = TcpStream::connect(address).expect("it listens");
     socket.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.2 40000 443\r\n").expect("there is room");
     let (head, body) = Secured::over(socket, HOST, &config).expect("a handshake").get(HOST);
+    assert!(head.contains("strict-transport-security: max-age=60\r\n"), "{head}");
     assert_eq!((status_of(&head), body.as_str()), (200, "hello"));
     let received = instance.received();
     assert!(received.contains("X-Forwarded-For: 192.0.2.7\r\n"), "{received}");
@@ -118,7 +120,7 @@ fn without_a_certificate_nothing_is_secured_and_the_rest_is_served() {
     let instance = Instance::saying("hello");
     let mut gateway = Gateway::start();
     let mut wanted = table(1, &[(Http, true, &[instance.address]), (Http, true, &[instance.address])]);
-    wanted.listeners[1].tls = Some(model::route::ListenerTls { certificate: "web".to_owned() });
+    wanted.listeners[1].tls = Some(model::route::ListenerTls { certificate: "web".to_owned(), hsts: None });
     wanted.listeners[1].address = "127.0.0.2:0".parse().expect("an address");
     let report = gateway.apply(&wanted);
     let [plain, secured] = [report.bound[0].1, report.bound[1].1];

@@ -16,6 +16,9 @@ pub struct TlsPolicy {
     /// Published ports without TLS lead to the first that speaks it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect: bool,
+    /// What answers say under `Strict-Transport-Security`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<String>,
 }
 
 /// Where a certificate comes from.

@@ -63,6 +63,9 @@ pub struct Listener {
 pub struct ListenerTls {
     /// Name of the certificate shown unless another is valid for the host the client asks for.
     pub certificate: String,
+    /// What answers of its backend say under `Strict-Transport-Security`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<String>,
 }
 
 /// The instances behind one port of a service.

@@ -42,7 +42,9 @@ static TLS: Object = lenient(&[
     on("directory", Text),
     on("trust", Text),
     on("challenge", Word(&["http", "tls"])),
+    on("hsts", Either(&[Bool, Shape::Object(&HSTS)])),
 ]);
+static HSTS: Object = strict(&[on("max_age", Duration), on("subdomains", Bool), on("preload", Bool)]);
 
 /// The file's own `x-juchu`.
 pub(super) static STACK_POLICY: Object = lenient(&[on("releases", Shape::Object(&RELEASES))]);

@@ -1,13 +1,18 @@
 //! `x-juchu.tls`: which published ports speak TLS, and where their certificate comes from.
 
-use super::{flag, text_list};
+use super::{duration, flag, text_list};
 use crate::diagnostics::{Pos, Sink};
 use crate::tree::Node;
+use model::DurationMs;
 use model::certificate::{Acme, CertificateSource, Challenge, TlsPolicy};
 use model::gateway::{DEFAULT_PORT, SECURED_PORT};
 use model::service::{PublishedPort, Transport};
 use std::path::Path;
 
+/// How long browsers keep to TLS where nothing is said: half a year.
+const HSTS_MAX_AGE: DurationMs = DurationMs::from_secs(180 * 86_400);
+/// The least with which browsers take a host into their lists.
+const HSTS_PRELOADED: DurationMs = DurationMs::from_secs(365 * 86_400);
 /// Names of one certificate, as authorities allow them.
 const MAX_HOSTS: usize = 100;
 
@@ -29,6 +34,7 @@ pub(super) fn policy(
         hosts: hosts(node, &source, sink),
         ports: declared_ports(node, ports, routes, sink),
         redirect: flag(node, "redirect"),
+        hsts: node.get("hsts").and_then(|node| hsts(node, sink)),
         source,
     };
     if policy.hosts.is_empty() && matches!(policy.source, CertificateSource::Auto(_)) {
@@ -40,6 +46,23 @@ pub(super) fn policy(
         sink.error_hint(node.pos, "`x-juchu.tls` has no published TCP port to speak it on", hint);
     }
     Some(policy)
+}
+
+/// The value of the header field, as RFC 6797 has it.
+fn hsts(node: &Node, sink: &mut Sink) -> Option<String> {
+    if node.scalar_text().as_deref() == Some("false") {
+        return None;
+    }
+    let max_age = duration(node, "max_age").unwrap_or(HSTS_MAX_AGE);
+    let (subdomains, preload) = (flag(node, "subdomains"), flag(node, "preload"));
+    if preload && (!subdomains || max_age < HSTS_PRELOADED) {
+        let hint = "add `subdomains: true` and `max_age: 8760h`, which the lists of browsers ask for";
+        sink.error_hint(node.pos, "`preload` is for all names below and for a year at least", hint);
+    }
+    let mut value = format!("max-age={}", max_age.0 / 1000);
+    value.push_str(if subdomains { "; includeSubDomains" } else { "" });
+    value.push_str(if preload { "; preload" } else { "" });
+    Some(value)
 }
 
 fn word<'a>(node: &'a Node, key: &str) -> Option<&'a str> {

@@ -4,7 +4,7 @@ use super::bind;
 use super::datagrams::BoundDatagrams;
 use super::endpoints::Endpoints;
 use super::keep::{self, Kept, KeptPort};
-use super::table::{Key, askers, check, key, zone};
+use super::table::{Key, askers, check, edits, key, zone};
 use crate::counters::{Counters, Lazy};
 use crate::datagram;
 use crate::drain::Drain;
@@ -283,6 +283,7 @@ impl Controller {
             let route = Route {
                 tls: self.secured(listener),
                 https_port: listener.https_port,
+                edits: edits(listener),
                 proxied: listener.proxied.as_ref().map(|from| from.clone().into()),
                 revision: table.revision,
                 protocol: listener.protocol,

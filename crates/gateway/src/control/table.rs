@@ -5,6 +5,7 @@ use crate::rules;
 use crate::snapshot::{Asker, Zone};
 use crate::wire::Refusal;
 use model::route::{Listener, NameZone, ROUTE_TABLE_VERSION, RouteTable};
+use model::rule::HeaderEdits;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +16,13 @@ pub type Key = (SocketAddr, Option<String>);
 pub fn key(listener: &Listener) -> Key {
     let is_chosen = listener.address.port() == 0 || listener.last_port != 0;
     (listener.address, is_chosen.then(|| listener.backend.clone()))
+}
+
+/// What every answer says where TLS is spoken strictly.
+pub fn edits(listener: &Listener) -> Option<HeaderEdits> {
+    let hsts = listener.tls.as_ref()?.hsts.clone()?;
+    let set = [("strict-transport-security".to_owned(), hsts)].into();
+    Some(HeaderEdits { set, ..HeaderEdits::default() })
 }
 
 /// The zone as it is asked.

@@ -351,6 +351,7 @@ async fn attempt(
         stall: policy.breaker.as_ref().map(|breaker| Duration::from_millis(breaker.stall_ms)),
         is_stalled: &is_stalled,
         declines: turn.declines,
+        edits: client.route.edits.as_ref(),
         copy: copy.as_ref(),
         offer: policy.compression.as_ref().map(|settings| Offer::of(settings, head)),
     };

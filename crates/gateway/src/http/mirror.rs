@@ -61,6 +61,7 @@ pub fn draw(client: &Client, request: &Request, head: &[u8]) -> Option<Copy> {
         backend: backend.clone(),
         tls: None,
         https_port: None,
+        edits: None,
         proxied: None,
     };
     let copy = Client {

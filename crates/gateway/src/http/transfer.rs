@@ -16,6 +16,7 @@ use crate::stream;
 use crate::stream::client::{ClientRead, ClientWrite};
 use crate::stream::upstream::{UpstreamRead, UpstreamWrite};
 use crate::watch::{Side, Watch};
+use model::rule::HeaderEdits;
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
 use std::io;
@@ -87,6 +88,8 @@ pub struct Rules<'a> {
     /// Whether an answer with this status is given up for another attempt.
     pub declines: &'a dyn Fn(u16) -> bool,
     pub answered: Option<&'a Answered<'a>>,
+    /// Changes to the header of an answer to what no rule takes.
+    pub edits: Option<&'a HeaderEdits>,
     /// What is sent is copied, too.
     pub copy: Option<&'a Copy>,
     /// How the answer may be compressed.
@@ -378,7 +381,10 @@ impl<'a> Transfer<'a> {
                 http10: self.request.http10,
                 keep_alive: self.request.keep_alive && self.request_done.get() && !self.watch.retires(),
                 upgrade: self.request.upgrade,
-                edits: self.request.response_edits(),
+                edits: match &self.request.rule {
+                    Some(_) => self.request.response_edits(),
+                    None => self.rules.edits,
+                },
                 offer: self.rules.offer.map(Offer::as_there_is_room),
             };
             let mut out = Scratch::take();

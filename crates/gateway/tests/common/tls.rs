@@ -67,7 +67,7 @@ impl Gateway {
         instance: SocketAddr,
     ) -> SocketAddr {
         let mut table = table(self.next_revision(), &[(protocol, true, &[instance])]);
-        table.listeners[0].tls = Some(ListenerTls { certificate: certificate.to_owned() });
+        table.listeners[0].tls = Some(ListenerTls { certificate: certificate.to_owned(), hsts: None });
         let report = self.apply(&table);
         assert_eq!(report.failed, []);
         report.bound[0].1

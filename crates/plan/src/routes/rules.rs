@@ -1,6 +1,6 @@
 //! The declared routes of a stack's services as rules of the listeners they are for.
 
-use super::tls::{leads_to, secured};
+use super::tls::{leads_to, secured, strictly};
 use super::{Routed, backend, known_ports};
 use model::gateway::{DEFAULT_PORT, Route, RouteAction, RouteTarget};
 use model::route::{BackendId, Listener, RouteTable};
@@ -28,7 +28,13 @@ pub(super) fn add(stack: &Routed<'_>, table: &mut RouteTable) {
                 priority: route.priority,
             };
             for address in service.listens_for(route) {
-                put(stack, service, leading(service, address, rule.clone()), address, table);
+                put(
+                    stack,
+                    service,
+                    leading(service, address, strictly(service, address.port(), rule.clone())),
+                    address,
+                    table,
+                );
             }
         }
     }

@@ -4,15 +4,28 @@ use super::Routed;
 use model::certificate::{CertificateSource, CertificateWanted, certificate_name};
 use model::gateway::Route;
 use model::route::ListenerTls;
+use model::rule::Rule;
 use model::service::{PublishedPort, Transport};
 use model::{Release, Service};
 
+const HSTS_FIELD: &str = "strict-transport-security";
 /// The usual port of https.
 const USUAL: u16 = 443;
 
 /// The certificate with which a port of this host speaks TLS for the service, if it does.
 pub(super) fn secured(stack: &Routed<'_>, service: &Service, port: u16) -> Option<ListenerTls> {
-    speaks_tls_at(service, port).then(|| ListenerTls { certificate: certificate_of(stack.release, service) })
+    let hsts = service.policy.tls.as_ref().and_then(|tls| tls.hsts.clone());
+    let certificate = || certificate_of(stack.release, service);
+    speaks_tls_at(service, port).then(|| ListenerTls { certificate: certificate(), hsts })
+}
+
+/// Has the answers of a rule say that its hosts are reached by TLS alone, where TLS is spoken.
+pub(super) fn strictly(service: &Service, port: u16, mut rule: Rule) -> Rule {
+    let hsts = service.policy.tls.as_ref().and_then(|tls| tls.hsts.clone());
+    if let Some(hsts) = hsts.filter(|_| speaks_tls_at(service, port)) {
+        rule.edits.response.set.entry(HSTS_FIELD.to_owned()).or_insert(hsts);
+    }
+    rule
 }
 
 fn certificate_of(release: &Release, service: &Service) -> String {

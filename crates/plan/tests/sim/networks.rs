@@ -182,6 +182,7 @@ fn published_ports_speak_tls_as_declared() {
         hosts: Vec::new(),
         ports: ports.to_vec(),
         redirect,
+        hsts: None,
     };
     // Host port, whether it speaks TLS, where it leads.
     let check = |policy: TlsPolicy, hosts: &[u16], expect: &[(u16, bool, Option<u16>)]| {

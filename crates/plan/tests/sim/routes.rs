@@ -115,6 +115,7 @@ fn routes_are_listened_for_by_tls_where_their_service_speaks_it() {
         hosts: vec!["a.example".to_owned()],
         ports: ports.to_vec(),
         redirect: true,
+        hsts: None,
     };
     web.policy.tls = Some(policy(&[]));
     let listen = |port: u16| Some(([127, 0, 0, 1], port).into());
@@ -141,4 +142,49 @@ fn routes_are_listened_for_by_tls_where_their_service_speaks_it() {
     };
     check(&[], &[(8443, false, None, 2), (80, false, Some(443), 1), (443, true, None, 1)]);
     check(&[8443], &[(8443, true, None, 2), (80, false, Some(8443), 1), (443, false, Some(8443), 1)]);
+}
+
+#[test]
+fn answers_say_that_tls_is_spoken_strictly_where_it_is() {
+    use model::certificate::{CertificateSource, TlsPolicy};
+    let mut web = published(service("web"), 80);
+    let hsts = Some("max-age=60".to_owned());
+    let source = CertificateSource::Internal;
+    web.policy.tls =
+        Some(TlsPolicy { source, hosts: Vec::new(), ports: vec![8443], redirect: false, hsts: hsts.clone() });
+    let listen = |port: u16| Some(([127, 0, 0, 1], port).into());
+    web.policy.gateway.routes = vec![
+        Route { listen: listen(8443), ..route("a.example", &["web"]) },
+        Route { listen: listen(8080), ..route("a.example", &["web"]) },
+    ];
+    let mut world = World::of(vec![web]);
+    world.settle();
+    let table = table(&[world.routed()], &BTreeSet::new(), 1);
+    let on = |port: u16| {
+        table.listeners.iter().find(|l| l.public && l.address.port() == port).expect("it is there")
+    };
+    let said = |port: u16| on(port).rules[0].edits.response.set.get("strict-transport-security").cloned();
+    assert_eq!((said(8443), said(8080)), (hsts.clone(), None));
+    assert_eq!(on(8443).tls.as_ref().map(|tls| tls.hsts.clone()), Some(hsts));
+}
+
+#[test]
+fn two_services_may_be_sent_copies_of_each_others_requests() {
+    use model::gateway::MirrorPolicy;
+    let copied = |name: &str, to: &str| {
+        let mut one = published(service(name), if name == "a" { 80 } else { 81 });
+        let to = model::ServiceName::new(to).expect("a name");
+        one.policy.gateway.mirror =
+            Some(MirrorPolicy { to, port: None, share: model::Percent::parse("5%").expect("a share") });
+        one
+    };
+    let mut world = World::of(vec![copied("a", "b"), copied("b", "a")]);
+    world.settle();
+    let table = table(&[world.routed()], &BTreeSet::new(), 1);
+    let to = |id: &str| table.backends[id].traffic.mirror.as_ref().map(|mirror| mirror.backend.clone());
+    let leading: Vec<_> = table.backends.keys().map(|id| to(id).expect("it is copied")).collect();
+    assert!(leading.len() >= 2 && leading.iter().all(|id| table.backends.contains_key(id)), "{leading:?}");
+    assert!(
+        table.backends.keys().zip(&leading).all(|(from, to)| from.split(':').next() != to.split(':').next())
+    );
 }
