@@ -40,11 +40,23 @@ pub mod work;
 
 pub use config::{HostConfig, LayerSource, Unprivileged};
 pub use engine::HostEngine;
+pub use log::{OutputLine, OutputReader};
 pub use work::{Pressure, WorkGroup};
 
 /// Where the instance of an engine over `state` has what it writes.
 pub fn instance_directory(state: &std::path::Path, id: &model::InstanceId) -> std::path::PathBuf {
     layout::instances(state).join(id.as_str())
+}
+
+/// The instances of an engine over `state`, running or not, by the names of their directories.
+pub fn instance_ids(state: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(layout::instances(state)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// What an instance was made from; `None` while it is not written down yet.
+pub fn instance_spec(state: &std::path::Path, id: &str) -> Option<model::instance::InstanceSpec> {
+    durable::read_json(&layout::instances(state).join(id).join("spec.json")).ok()?
 }
 
 /// Whether a process or thread was refused to the container while it was there.

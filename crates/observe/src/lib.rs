@@ -9,6 +9,7 @@ mod samples;
 pub mod api;
 pub mod collect;
 pub mod keep;
+pub mod logs;
 pub mod promql;
 
 pub use labels::{LabelError, Labels, Matcher, NAME};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A line put together from more partial records than this is cut.
 const MAX_LINE: usize = 1 << 20;
 /// Longest record on disk, its head included.
-const MAX_RAW: u64 = (MAX_RECORD + 64) as u64;
+pub(super) const MAX_RAW: u64 = (MAX_RECORD + 64) as u64;
 
 /// Takes a line; answers whether it wants more.
 type Each<'a> = &'a mut dyn FnMut(LogLine) -> bool;
@@ -114,7 +114,7 @@ impl Tail {
 }
 
 /// Files oldest first, the current one last.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut numbers: Vec<u32> = entries.filter_map(|entry| rotation(entry.file_name().to_str()?)).collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
@@ -163,14 +163,14 @@ impl Source {
     }
 }
 
-struct Record {
+pub(super) struct Record {
     at: Timestamp,
-    stream: LogStream,
+    pub stream: LogStream,
     is_whole: bool,
     text: Vec<u8>,
 }
 
-fn parse(raw: &[u8]) -> Option<Record> {
+pub(super) fn parse(raw: &[u8]) -> Option<Record> {
     let at = clock::parse(raw.get(..30)?)?;
     let (stream, tag) = match raw.get(30..40)? {
         [b' ', stream @ .., b' ', tag, b' '] => (stream, *tag),
@@ -187,12 +187,12 @@ fn parse(raw: &[u8]) -> Option<Record> {
 
 /// Partial records of both streams, waiting for their end.
 #[derive(Default)]
-struct Parts {
-    waiting: [Vec<u8>; 2],
+pub(super) struct Parts {
+    pub waiting: [Vec<u8>; 2],
 }
 
 impl Parts {
-    fn add(&mut self, record: Record) -> Option<LogLine> {
+    pub fn add(&mut self, record: Record) -> Option<LogLine> {
         let waiting = &mut self.waiting[usize::from(record.stream == LogStream::Stderr)];
         let room = MAX_LINE.saturating_sub(waiting.len());
         waiting.extend_from_slice(&record.text[..record.text.len().min(room)]);

@@ -4,8 +4,8 @@
 //! in [docs/concepts/observing.md](../../../../docs/concepts/observing.md).
 
 // pure
-mod bytes;
-mod column;
+pub(crate) mod bytes;
+pub(crate) mod column;
 mod head;
 mod limits;
 mod summary;
@@ -13,7 +13,7 @@ mod times;
 pub mod v1;
 
 // files
-mod disk;
+pub(crate) mod disk;
 
 pub use disk::{KeepError, Metrics, Settings, Status};
 pub use head::{Ends, SeriesId, TargetId, TickError, Ticked};

@@ -1,9 +1,9 @@
 //! What reads and writes the files: segments, the log, and the store over both.
 
 mod compact;
-mod files;
-mod log;
-mod recover;
+pub(crate) mod files;
+pub(crate) mod log;
+pub(crate) mod recover;
 mod segment;
 mod select;
 mod store;

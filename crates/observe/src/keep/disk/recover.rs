@@ -59,7 +59,7 @@ pub fn look(directory: &Path, limits: &Limits) -> Result<Found, KeepError> {
     Ok(found)
 }
 
-fn files(directory: &Path) -> Result<Vec<(String, u64)>, KeepError> {
+pub fn files(directory: &Path) -> Result<Vec<(String, u64)>, KeepError> {
     let broken = |source| KeepError::Directory { path: directory.into(), source };
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(broken)? {

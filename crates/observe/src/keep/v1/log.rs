@@ -88,7 +88,7 @@ pub fn put_row(out: &mut Vec<u8>, target: u32, time_ms: i64, values: impl ExactS
     });
 }
 
-fn put_framed(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_framed(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&MARK);
     out.extend_from_slice(&[0; 8]);
@@ -183,6 +183,12 @@ pub fn replay(bytes: &[u8]) -> Replay {
 }
 
 fn record_at(bytes: &[u8]) -> Option<(Record, usize)> {
+    let (payload, length) = payload_at(bytes)?;
+    Some((parse(payload).ok()?, length))
+}
+
+/// A whole frame at the beginning of these bytes: its payload and its length.
+pub(crate) fn payload_at(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let word = |at: usize| {
         bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")))
     };
@@ -200,10 +206,10 @@ fn record_at(bytes: &[u8]) -> Option<(Record, usize)> {
     if hasher.finalize() != checksum {
         return None;
     }
-    Some((parse(payload).ok()?, FRAME_BYTES + payload.len()))
+    Some((payload, FRAME_BYTES + payload.len()))
 }
 
-fn next_mark(bytes: &[u8]) -> usize {
+pub(crate) fn next_mark(bytes: &[u8]) -> usize {
     bytes.windows(MARK.len()).position(|window| window == MARK).unwrap_or(bytes.len())
 }
 

@@ -54,8 +54,12 @@ pub struct Tail {
 
 /// The compressed footer and the tail, each twice.
 pub fn ending(footer: &Footer, offset: u64) -> Vec<u8> {
-    let footer =
-        zstd::bulk::compress(&footer.encode(), FOOTER_LEVEL).expect("compressing in memory cannot fail");
+    ending_of(&footer.encode(), offset)
+}
+
+/// The same for any footer.
+pub(crate) fn ending_of(plain: &[u8], offset: u64) -> Vec<u8> {
+    let footer = zstd::bulk::compress(plain, FOOTER_LEVEL).expect("compressing in memory cannot fail");
     let mut tail = Vec::with_capacity(TAIL_BYTES);
     tail.extend_from_slice(&offset.to_le_bytes());
     tail.extend_from_slice(&(footer.len() as u32).to_le_bytes());
@@ -87,12 +91,15 @@ fn read_tail(tail: &[u8], file_bytes: u64) -> Result<Tail, Malformed> {
 }
 
 pub fn read_footer(bytes: &[u8], tail: Tail) -> Result<Footer, Malformed> {
+    Footer::decode(&plain_footer(bytes, tail)?)
+}
+
+/// What a footer says, checked and decompressed.
+pub(crate) fn plain_footer(bytes: &[u8], tail: Tail) -> Result<Vec<u8>, Malformed> {
     if crc32fast::hash(bytes) != tail.checksum {
         return Err(Malformed("the footer is damaged"));
     }
-    let plain =
-        zstd::bulk::decompress(bytes, FOOTER_BYTES_MAX).map_err(|_| Malformed("the footer is damaged"))?;
-    Footer::decode(&plain)
+    zstd::bulk::decompress(bytes, FOOTER_BYTES_MAX).map_err(|_| Malformed("the footer is damaged"))
 }
 
 /// The bytes of a column with the checksum in front.
@@ -127,7 +134,7 @@ pub fn repair(block: &Block, bytes: &[u8], offset: u32, length: u32) -> Result<V
 }
 
 /// Exclusive or; the shorter one is as if it ended in zeros.
-fn join(parity: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn join(parity: &mut Vec<u8>, bytes: &[u8]) {
     if parity.len() < bytes.len() {
         parity.resize(bytes.len(), 0);
     }
