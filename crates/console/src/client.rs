@@ -152,6 +152,22 @@ impl Client {
         self.lines(&format!("/stacks/{stack}/logs{}", parameters(&LogParams::new(services, query)))).await
     }
 
+    /// The newest rows that match, of all that are kept.
+    pub async fn search_rows(&self, question: &RowQuestion) -> Result<RowAnswer, ClientError> {
+        self.post("/rows/search", question).await
+    }
+
+    pub async fn count_rows(&self, question: &RowCountQuestion) -> Result<RowCounts, ClientError> {
+        self.post("/rows/count", question).await
+    }
+
+    /// Rows that match as they come.
+    pub async fn follow_rows(&self, question: &RowQuestion) -> Result<Lines<KeptRow>, ClientError> {
+        let body = serde_json::to_vec(question).expect("API types have string keys only");
+        let body = self.send(Method::POST, "/rows/follow", body.into()).await?;
+        Ok(Lines { body, buffer: Vec::new(), start: 0, searched: 0, prefix: "", items: PhantomData })
+    }
+
     pub async fn enter(
         &self,
         stack: &StackName,

@@ -6,6 +6,7 @@ mod images;
 mod machine;
 mod measure;
 mod router;
+mod rows;
 mod unprivileged;
 mod wire;
 

@@ -6,6 +6,7 @@ use crate::images::container::{BuildContainers, sweep};
 use crate::images::place::sweep_dead;
 use crate::machine::Host;
 use crate::router::GatewayProcess;
+use crate::rows;
 use crate::unprivileged;
 use build::ImageStore;
 use host::{HostConfig, HostEngine, LayerSource};
@@ -63,6 +64,7 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
         settings: plan::Settings { files: home.join("files") },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         home: home.state.clone(),
+        rows: Some(Arc::new(rows::start(home)?)),
     })
 }
 

@@ -9,6 +9,7 @@ use model::flow;
 use model::instance::Health;
 use model::{DurationMs, InstanceId, ReleaseId, Report, ServiceName, Stack, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use store::record::v1::{Difference, Intent, Outcome, ServiceFigures};
 use store::{Entry, HistoryQuery, VerifyReport};
 use tokio::sync::{mpsc, watch};
@@ -42,6 +43,10 @@ pub trait Control: Send + Sync {
         request: ExecRequest,
         tty: bool,
     ) -> Result<Vec<String>, Report>;
+    /// What services wrote, to be searched, where it is kept.
+    fn rows(&self) -> Option<Arc<dyn crate::rows::Rows>> {
+        None
+    }
     async fn verify(&self) -> Result<VerifyReport, Report>;
     async fn lacks(&self) -> Result<Vec<Lack>, Report>;
     async fn daemon(&self) -> Result<DaemonStatus, Report>;

@@ -235,6 +235,10 @@ impl Control for Controller {
         preview::preview(&self.parts, &snapshot, request).await
     }
 
+    fn rows(&self) -> Option<Arc<dyn crate::rows::Rows>> {
+        self.parts.rows.clone()
+    }
+
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {
         let mut stacks = self.snapshot.borrow().stacks.clone();
         for instance in stacks.iter_mut().flat_map(|s| &mut s.services).flat_map(|s| &mut s.instances) {

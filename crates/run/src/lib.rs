@@ -8,6 +8,7 @@ pub mod controller;
 pub mod engine;
 pub mod ports;
 pub mod releases;
+pub mod rows;
 
 mod health;
 mod making;

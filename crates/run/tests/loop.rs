@@ -141,6 +141,7 @@ async fn open(home: &Path, machine: &FakeMachine) -> Arc<Controller> {
         settings: plan::Settings { files: home.join("files") },
         version: "test".into(),
         home: home.to_owned(),
+        rows: None,
     };
     Controller::start(parts).await.expect("the controller starts")
 }

@@ -14,6 +14,7 @@ use axum::{Extension, Json, Router};
 use model::flow;
 use model::{Report, StackName};
 use run::control::Control;
+use run::rows::Rows;
 use std::sync::Arc;
 use std::time::Duration;
 use store::record::v1::Intent;
@@ -26,6 +27,8 @@ pub const BODY_MAX: usize = 64 << 10;
 const ANSWER: Duration = Duration::from_secs(15);
 /// An answer that reads build inputs or the whole journal.
 const LONG_ANSWER: Duration = Duration::from_secs(300);
+/// A search of rows, which ends by itself after a time, and its turn.
+const ROWS_ANSWER: Duration = Duration::from_secs(60);
 /// A new gateway starts, takes the sockets over and answers.
 const UPGRADE: Duration = Duration::from_secs(60);
 
@@ -44,6 +47,9 @@ pub fn routes() -> Router<App> {
         .route("/stacks/{name}/releases/compare", get(compare))
         .route("/stacks/{name}/logs", get(logs))
         .route("/stacks/{name}/services/{service}/enter", post(enter))
+        .route("/rows/search", post(search_rows))
+        .route("/rows/count", post(count_rows))
+        .route("/rows/follow", post(follow_rows))
         .route("/changes/{number}/events", get(follow))
         .route("/history", get(history))
         .route("/verify", get(verify))
@@ -143,6 +149,34 @@ async fn logs(
     let Query(params) = params.map_err(bad_request)?;
     let services = params.services().map_err(bad_request)?;
     within(ANSWER, control.logs(&name, &services, params.query())).await.map(ndjson)
+}
+
+fn rows(control: &Arc<dyn Control>) -> Result<Arc<dyn Rows>, Failure> {
+    let none = || {
+        Report::environment("this daemon keeps no rows").hint("`juchu upgrade` puts this program in charge")
+    };
+    control.rows().ok_or_else(|| none().into())
+}
+
+async fn search_rows(
+    AppState(control): Plane,
+    body: Result<Json<RowQuestion>, JsonRejection>,
+) -> Answer<RowAnswer> {
+    within(ROWS_ANSWER, rows(&control)?.search(parsed(body)?)).await.map(Json)
+}
+
+async fn count_rows(
+    AppState(control): Plane,
+    body: Result<Json<RowCountQuestion>, JsonRejection>,
+) -> Answer<RowCounts> {
+    within(ROWS_ANSWER, rows(&control)?.count(parsed(body)?)).await.map(Json)
+}
+
+async fn follow_rows(
+    AppState(control): Plane,
+    body: Result<Json<RowQuestion>, JsonRejection>,
+) -> Result<Response, Failure> {
+    within(ANSWER, rows(&control)?.follow(parsed(body)?)).await.map(ndjson)
 }
 
 async fn enter(

@@ -9,6 +9,7 @@ pub use run::control::{
     Preview, Progress, ReleaseStanding, ReleaseStatus, ServiceLine, ServiceStatus, StackStatus, State,
 };
 pub use run::engine::{ExecRequest, Lack, LogQuery};
+pub use run::rows::{KeptRow, RowAnswer, RowCount, RowCountQuestion, RowCounts, RowQuestion};
 pub use store::record::v1::Difference;
 pub use store::{Entry, HistoryQuery, VerifyReport};
 

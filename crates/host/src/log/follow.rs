@@ -3,10 +3,12 @@
 //! A place is a file and an offset in it. Files are known by the time of their first record, for their
 //! names move on when they are rotated, and the numbers of removed files are used again.
 
-use super::read::{MAX_RAW, Parts, files, parse};
+use super::current;
+use super::read::{MAX_RAW, Parts, files, is_same, parse};
 use run::engine::LogStream;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -60,6 +62,8 @@ pub struct OutputReader {
 
 struct Open {
     id: [u8; TIME_BYTES],
+    /// Not given to another file while this one is open.
+    inode: u64,
     offset: u64,
     reader: BufReader<File>,
 }
@@ -112,6 +116,7 @@ impl OutputReader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
+        let inode = file.metadata()?.ino();
         let mut reader = BufReader::new(file);
         // It may have been rotated since it was looked at.
         let mut first = [0; TIME_BYTES];
@@ -119,13 +124,16 @@ impl OutputReader {
             return Ok(false);
         }
         reader.seek(SeekFrom::Start(0))?;
-        self.open = Some(Open { id, offset: 0, reader });
+        self.open = Some(Open { id, inode, offset: 0, reader });
         Ok(true)
     }
 
     /// The file after the one that was read to its end, if that was rotated away.
     fn open_next(&mut self) -> io::Result<bool> {
         let Some(open) = &self.open else { return Ok(false) };
+        if is_same(&current(&self.dir), open.inode) {
+            return Ok(false);
+        }
         let paths = files(&self.dir);
         let ids: Vec<Option<[u8; TIME_BYTES]>> = paths.iter().map(|path| first_time(path)).collect();
         let next = match ids.iter().position(|id| *id == Some(open.id)) {
@@ -157,7 +165,10 @@ impl OutputReader {
         let Some(open) = &mut self.open else { return Ok(0) };
         let mut raw = Vec::new();
         let length = open.reader.by_ref().take(MAX_RAW).read_until(b'\n', &mut raw)? as u64;
-        if length == 0 || raw.last() != Some(&b'\n') && length < MAX_RAW {
+        if length == 0 {
+            return Ok(0);
+        }
+        if raw.last() != Some(&b'\n') && length < MAX_RAW {
             // Half a record is read again when the rest of it is there.
             open.reader.seek(SeekFrom::Start(open.offset))?;
             return Ok(0);

@@ -123,7 +123,7 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn is_same(path: &Path, inode: u64) -> bool {
+pub(super) fn is_same(path: &Path, inode: u64) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode)
 }
 

@@ -1,6 +1,7 @@
 //! The output of services: each line behind the name of its instance.
 
 use super::args::Logs;
+use super::logs_search as search;
 use super::screen::{Outcome, Paint, Screen};
 use super::{reach, target};
 use crate::cli::args::StackArgs;
@@ -20,7 +21,11 @@ pub async fn logs(screen: &Screen, home: &Home, args: Logs, stack: StackArgs) ->
     let client = reach::running(home).await?;
     let name = target::stack(&client, &stack).await?;
     let status = client.stack(&name).await?;
-    let services = target::services(&args.services, status.services.iter().map(|s| &s.name))?;
+    let known = || status.services.iter().map(|service| &service.name);
+    if let Some(search) = search::wanted(&args, known()) {
+        return search::run(screen, &client, &name, &args, search).await;
+    }
+    let services = target::services(&args.services, known())?;
     let query = LogQuery { follow: args.follow, tail: args.tail.and_then(|tail| tail.0), since };
     let mut lines = client.logs(&name, &services, &query).await?;
     let shown = if services.is_empty() {
@@ -42,7 +47,7 @@ pub async fn logs(screen: &Screen, home: &Home, args: Logs, stack: StackArgs) ->
 }
 
 /// `10m` before now, or a time.
-fn since(text: &str, now: Timestamp) -> Result<Timestamp, Report> {
+pub fn since(text: &str, now: Timestamp) -> Result<Timestamp, Report> {
     if let Ok(duration) = DurationMs::parse(text) {
         return Ok(Timestamp(now.0.saturating_sub_unsigned(duration.0)));
     }

@@ -25,6 +25,7 @@ mod watch;
 mod ca;
 mod history;
 mod logs;
+mod logs_search;
 mod machine;
 mod plan;
 mod ps;
@@ -306,7 +307,7 @@ mod tests {
         insta::assert_snapshot!(check("juchu logs --folow"), @"
         error: unexpected argument '--folow' found
         hint: a similar argument exists: '--follow'
-        hint: usage: `juchu logs --follow [SERVICE]...`
+        hint: usage: `juchu logs --follow [SERVICE|QUERY]...`
         hint: `juchu --help` and `juchu COMMAND --help` explain
         ");
         insta::assert_snapshot!(check("juchu exec web"), @"

@@ -86,6 +86,11 @@ pub async fn running_services(
     services(named, status.services.iter().map(|service| &service.name))
 }
 
+/// Whether a name is a slip of the pen away from one of these.
+pub fn is_nearly_one<'a>(name: &str, known: impl Iterator<Item = &'a ServiceName>) -> bool {
+    nearest(name, known.map(|service| service.as_str())).is_some()
+}
+
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.map(|candidate| (distance(name, candidate), candidate));
     scored.filter(|(far, candidate)| *far <= SLIP_MAX.min(candidate.len() / 2)).min().map(|(_, near)| near)

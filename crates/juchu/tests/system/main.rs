@@ -23,6 +23,7 @@ mod slow {
     mod provenance;
     mod registry;
     mod routes;
+    mod rows;
     mod unprivileged;
     mod watch;
     mod wires;

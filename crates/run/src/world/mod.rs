@@ -51,6 +51,8 @@ pub struct Parts {
     pub settings: plan::Settings,
     pub version: String,
     pub home: PathBuf,
+    /// What services wrote, where it is kept.
+    pub rows: Option<Arc<dyn crate::rows::Rows>>,
 }
 
 /// What reaches the loop from beside it.

@@ -298,8 +298,9 @@ pub struct Ps {
 
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Only these services.
-    #[arg(value_name = "SERVICE")]
+    /// Services, then what to look for: `error timeout`, `level>=warn`, `status:503`, `/regex/`, `!x`,
+    /// `a OR b`; all lines when nothing is asked for.
+    #[arg(value_name = "SERVICE|QUERY")]
     pub services: Vec<String>,
     /// Go on with new lines as they come.
     #[arg(short, long)]
@@ -310,6 +311,12 @@ pub struct Logs {
     /// Only lines since then: `10m`, `2h30m`, or a time such as `2026-11-22T12:00:00Z`.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
+    /// Only lines until then, in the same forms; searches what is kept, of removed instances, too.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Count lines instead: for each interval (`1m`), by a field (`level`, `status`), or both (`1m,level`).
+    #[arg(long, value_name = "BY", conflicts_with = "follow")]
+    pub count_by: Option<String>,
     /// Put the time before each line.
     #[arg(short, long)]
     pub timestamps: bool,

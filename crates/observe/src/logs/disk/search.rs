@@ -11,8 +11,8 @@ use crate::logs::row::{Level, Stream};
 use crate::logs::v1::footer::{Entry, Footer};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Bytes of the rows that one search finds.
 pub const FOUND_BYTES_MAX: usize = 32 << 20;
@@ -175,10 +175,10 @@ impl Logs {
 
     /// Where rows may match; also counts all blocks of that time.
     fn places(&self, search: &Search<'_>, found: &mut Found) -> Vec<Place> {
-        // In this order, so that rows that move to a segment meanwhile are seen twice rather than never.
-        let (sealed, open) = self.in_memory();
-        let frozen = self.frozen();
-        let segments = self.segments();
+        let ((sealed, open), frozen, segments) = {
+            let _still = self.moving.read().unwrap_or_else(PoisonError::into_inner);
+            (self.in_memory(), self.frozen(), self.segments())
+        };
         let mut places = Vec::new();
         for (stream, block) in open {
             let (first_ns, last_ns) = block.times_range();

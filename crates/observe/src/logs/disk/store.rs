@@ -70,6 +70,9 @@ pub struct Logs {
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Held by the one that does the housekeeping.
     work: Mutex<()>,
+    /// Held while blocks move from memory to a segment, so that a search sees each once. Comes before
+    /// the other locks.
+    pub(super) moving: RwLock<()>,
     next_number: AtomicU64,
     now_ns: AtomicI64,
     followers: AtomicUsize,
@@ -122,6 +125,7 @@ impl Logs {
             frozen: RwLock::new(None),
             segments: RwLock::new(Arc::new(found.segments)),
             work: Mutex::default(),
+            moving: RwLock::new(()),
             next_number: AtomicU64::new(found.next_number),
             now_ns: AtomicI64::new(now_ns),
             followers: AtomicUsize::new(0),
@@ -219,6 +223,7 @@ impl Logs {
 
     /// Begins a new log and takes the rows out of memory, if they are many or old.
     fn freeze(&self, now_ns: i64, always: bool) -> Result<bool, KeepError> {
+        let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
         let mut writer = locked(&self.writer);
         writer.reopen(&self.directory)?;
         let is_old = |since: i64| now_ns.saturating_sub(since) >= FLUSH_AGE.as_nanos() as i64;
@@ -249,8 +254,11 @@ impl Logs {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let Frozen { blocks, covers_log, cursors } = &*frozen;
         let written = segment::write(&self.directory, number, *covers_log, blocks, cursors.clone())?;
-        self.change_segments(|all| all.push(Arc::new(written)));
-        self.set_frozen(None);
+        {
+            let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
+            self.change_segments(|all| all.push(Arc::new(written)));
+            self.set_frozen(None);
+        }
         recover::remove_logs(&self.directory, *covers_log)
     }
 

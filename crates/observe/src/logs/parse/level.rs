@@ -22,7 +22,8 @@ pub fn level(text: &str) -> Level {
     if head.contains("] \"") {
         return access::parse(text).map(|access| of_status(access.status)).unwrap_or_default();
     }
-    Level::Unknown
+    // Only the lines of a stack trace are joined.
+    if text.contains('\n') { Level::Error } else { Level::Unknown }
 }
 
 fn of_json(text: &str) -> Option<Level> {
@@ -143,6 +144,7 @@ mod tests {
             ("LOG:  database system is ready", Level::Unknown),
             (r#"1.2.3.4 - - [x] "GET /error HTTP/1.1" 502 7 "-" "INFORMER""#, Level::Error),
             (r#"1.2.3.4 - - [x] "GET / HTTP/1.1" 200 7"#, Level::Info),
+            ("java.lang.IllegalStateException: no\n\tat a.B.c(B.java:7)", Level::Error),
             ("", Level::Unknown),
         ] {
             assert_eq!(level(text), expect, "{text}");
