@@ -22,6 +22,11 @@ impl Netns {
                 // SAFETY: only the network namespace of this thread changes, and it ends at once.
                 unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
                     .expect("root may make a network namespace");
+                // A machine that forwards would have its new name spaces forward as well.
+                for name in ["all", "default"] {
+                    let file = format!("/proc/sys/net/ipv4/conf/{name}/forwarding");
+                    std::fs::write(&file, "0").unwrap_or_else(|error| panic!("{file}: {error}"));
+                }
                 Self::current()
             });
             made.join().expect("the thread does not panic as root")

@@ -248,8 +248,8 @@ mod tests {
         ");
         insta::assert_snapshot!(check(r#"{"resultType":"vector","result":[
             {"metric":{"__name__":"node_load1","job":"node"},"value":[1,"0.51234567"]}]}"#), @r#"
-        SERIES                     VALUE
-        node_load1{job="node"}  0.512346
+        SERIES                    VALUE
+        node_load1{job="node"}  0.51235
         "#);
         insta::assert_snapshot!(check(r#"{"resultType":"scalar","result":[1,"2"]}"#), @"
         SERIES  VALUE
