@@ -1,8 +1,9 @@
-//! A Go project: compiled by Debian's Go in a build container, its modules checked by go.sum, into
-//! one static program.
+//! A Go project: compiled by Debian's Go in build containers, into one static program. The first one
+//! fetches modules, which go.sum checks; the second one compiles and has no network.
 
 use super::cache::Cache;
 use super::draft::{APP_DIRECTORY, Draft, directory, file_from};
+use super::runner::RunMount;
 use super::rust::ASSET_DIRECTORIES;
 use super::settings::Project;
 use super::tool::{self, Failed, Tool};
@@ -11,9 +12,11 @@ use crate::BuildError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const BUILT: &str = "go-builds";
+/// Where modules lie while the project is compiled.
+const MODULES: &str = "/modules";
 /// Variables of the caller that say where modules come from.
 const PASSED_ON: &[&str] = &["GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE"];
 
@@ -115,48 +118,98 @@ fn module_name(module: &str) -> String {
 }
 
 fn compile(project: &Project, package: &str, name: &str, into: &Path) -> Result<(), BuildError> {
+    let tree = project.tree()?;
     let scratch = Cache::of(project.ctx).scratch()?;
     let (input, output) = tool::directories(&scratch.path)?;
-    let mut environment = tool::environment(project.ctx, &[], &input)?;
-    environment.extend(
-        PASSED_ON
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), project.ctx.variable(name)?.to_owned()))),
-    );
-    environment.extend(BTreeMap::from(
-        [
-            ("CGO_ENABLED", "0"),
-            ("GOTOOLCHAIN", "local"),
-            ("GOTELEMETRY", "off"),
-            ("GOCACHE", "/tmp/cache"),
-            ("GOPATH", "/tmp/go"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    ));
+    let is_vendored = tree.below("vendor").next().is_some();
+    let modules = match requires(&tree.text("go.mod")?.unwrap_or_default()) && !is_vendored {
+        true => Some(fetch(project, &scratch.path, &input)?),
+        false => None,
+    };
     project.ctx.say("compiling with Go");
-    let mut source = Draft::default();
-    source.add_tree(project.tree()?, "", "/src");
     let flags = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o"];
     let target = format!("/out/{name}");
-    let argv = ["/usr/bin/go", "build"].into_iter().chain(flags).chain([target.as_str(), package]);
+    let mut words = vec!["build"];
+    words.extend(flags);
+    words.extend([target.as_str(), package]);
+    let mounts = modules.iter().map(|modules| RunMount {
+        source: modules.clone(),
+        target: MODULES.to_owned(),
+        read_only: true,
+    });
+    let mut environment = environment(project, &input, MODULES)?;
+    environment.insert("GOPROXY".to_owned(), "off".to_owned());
+    let step = Step { words: &words, environment, network: false, mounts: mounts.collect() };
+    go(project, step, &input, &output)?;
+    let program = into.join(name);
+    fs::rename(output.join(name), &program)
+        .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
+        .map_err(BuildError::io(format!("keep the program {name}")))
+}
+
+/// Fetches what go.mod requires; the directory with it.
+fn fetch(project: &Project, scratch: &Path, input: &Path) -> Result<PathBuf, BuildError> {
+    let modules = scratch.join("modules");
+    crate::durable::create_directories(&modules)?;
+    tool::open_to_all(&modules)?;
+    project.ctx.say("fetching Go modules");
+    // Modules are fetched into what is mounted at /out there, and can be removed afterwards.
+    let words = ["mod", "download", "-modcacherw"];
+    let environment = environment(project, input, "/out")?;
+    let step = Step { words: &words, environment, network: true, mounts: Vec::new() };
+    go(project, step, input, &modules)?;
+    Ok(modules)
+}
+
+/// One command of Go.
+struct Step<'a> {
+    words: &'a [&'a str],
+    environment: BTreeMap<String, String>,
+    network: bool,
+    mounts: Vec<RunMount>,
+}
+
+fn go(project: &Project, step: Step<'_>, input: &Path, output: &Path) -> Result<(), BuildError> {
+    let mut source = Draft::default();
+    source.add_tree(project.tree()?, "", "/src");
+    let argv = ["/usr/bin/go"].iter().chain(step.words).map(|word| (*word).to_owned());
     let tool = Tool {
         project,
         name: "go",
         packages: ["golang-go", "ca-certificates"].map(str::to_owned).to_vec(),
         files: source.app,
-        argv: argv.map(str::to_owned).collect(),
-        environment,
+        argv: argv.collect(),
+        environment: step.environment,
         working_dir: "/src",
-        network: true,
-        input: &input,
-        output: &output,
-        mounts: Vec::new(),
+        network: step.network,
+        input,
+        output,
+        mounts: step.mounts,
     };
-    tool.run(&|line| line.starts_with("go: downloading")).map_err(|failed| refused(project, failed))?;
-    let program = into.join(name);
-    fs::rename(output.join(name), &program)
-        .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
-        .map_err(BuildError::io(format!("keep the program {name}")))
+    tool.run(&|line| line.starts_with("go: downloading")).map_err(|failed| refused(project, failed))
+}
+
+fn environment(
+    project: &Project,
+    input: &Path,
+    modules: &str,
+) -> Result<BTreeMap<String, String>, BuildError> {
+    let mut environment = tool::environment(project.ctx, &[], input)?;
+    environment.extend(
+        PASSED_ON
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), project.ctx.variable(name)?.to_owned()))),
+    );
+    let own = [
+        ("CGO_ENABLED", "0"),
+        ("GOTOOLCHAIN", "local"),
+        ("GOTELEMETRY", "off"),
+        ("GOCACHE", "/tmp/cache"),
+        ("GOPATH", "/tmp/go"),
+        ("GOMODCACHE", modules),
+    ];
+    environment.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(environment)
 }
 
 fn refused(project: &Project, failed: Failed) -> BuildError {
@@ -198,8 +251,18 @@ mod tests {
     fn go(code: i32) -> FakeRunner {
         FakeRunner::new(move |request| {
             let out = request.mounts.iter().find(|mount| mount.target == "/out").unwrap();
-            let target = request.argv.iter().find_map(|word| word.strip_prefix("/out/")).unwrap();
-            std::fs::write(out.source.join(target), request.argv.last().unwrap()).unwrap();
+            if request.argv[1] == "build" {
+                assert!(!request.network && request.environment["GOPROXY"] == "off");
+                let target = request.argv.iter().find_map(|word| word.strip_prefix("/out/")).unwrap();
+                std::fs::write(out.source.join(target), request.argv.last().unwrap()).unwrap();
+                let modules = request.mounts.iter().find(|mount| mount.target == "/modules");
+                if let Some(modules) = modules {
+                    assert!(modules.read_only && modules.source.join("fetched").is_file());
+                }
+            } else {
+                assert!(request.network && request.environment["GOMODCACHE"] == "/out");
+                std::fs::write(out.source.join("fetched"), "").unwrap();
+            }
             Ok(code)
         })
     }
@@ -238,6 +301,21 @@ mod tests {
         let runner = go(1).saying("main.go:3:8: missing go.sum entry for module providing package x");
         let error = fixture.plan_by(&runner).unwrap_err().to_string().replace(&fixture.place(), "DIR");
         assert!(error.starts_with("go.sum does not match go.mod in DIR: main.go:3:8: missing"), "{error}");
+    }
+
+    #[test]
+    fn modules_are_fetched_apart_from_compiling_and_only_where_some_are_required() {
+        let module = "module m\n\nrequire example.com/x v1.0.0\n";
+        let asked = |more: &str| {
+            let fixture = Fixture::new().file("go.mod", module).file("main.go", MAIN).file("go.sum", "");
+            let fixture = if more.is_empty() { fixture } else { fixture.file(more, "") };
+            let runner = go(0);
+            fixture.plan_by(&runner).unwrap();
+            let asked = runner.asked.into_inner().unwrap();
+            asked.into_iter().map(|argv| argv[1].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(""), ["mod", "build"]);
+        assert_eq!(asked("vendor/modules.txt"), ["build"]);
     }
 
     #[test]
