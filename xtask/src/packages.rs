@@ -34,6 +34,8 @@ pub const PACKAGES: &[Package] = &[
     installed("pebble", "an authority for tests that certificates are ordered from"),
     installed("buildah", "builds Dockerfiles for us"),
     installed("nghttp2-client", "asks the gateway in HTTP/2"),
+    installed("curl", "reads what the gateway compresses"),
+    installed("python3", "asks the gateway, as programs of others do"),
     installed("python3-venv", "holds the validators and the clients below"),
     unpacked("docker-registry", "a registry to pull images from"),
     unpacked("prometheus", "answers the same questions about the same measurements"),

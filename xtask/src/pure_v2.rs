@@ -47,11 +47,11 @@ struct Programs {
 
 fn tests() -> Result<Programs, Failure> {
     let root = workspace::root();
-    run(&root, "cargo", &["build", "--quiet", "-p", "host", "--bin", "host-test"])?;
+    // With the whole workspace, as the other tests are built: else all crates are built once more.
     let said = read(
         &root,
         "cargo",
-        &["test", "-p", "host", "--test", "engine", "--no-run", "--message-format=json"],
+        &["test", "--workspace", "--test", "engine", "--no-run", "--message-format=json"],
     )?;
     let programs: Vec<PathBuf> = said
         .lines()

@@ -1,6 +1,6 @@
 //! The daemon: the control loop, the API on its socket, the console on loopback.
 
-use crate::measure::Measuring;
+use crate::measure::{self, Measuring};
 use crate::unprivileged::{self, Groups};
 use crate::wire;
 use console::tokens::Tokens;
@@ -47,8 +47,8 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
     let home = options.home;
     let socket = console::bind_unix(&home.socket())?;
     let control: Arc<dyn Control> = Controller::start(wire::parts(&home).await?).await?;
-    let measuring = Measuring::start(&home, Arc::clone(&control))?;
-    let attached = attached(&home, &measuring)?;
+    let measuring = Measuring::start(&home, Arc::clone(&control));
+    let attached = attached(&home, measuring.as_ref())?;
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);
     let until = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
@@ -77,17 +77,27 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         // A server that broke has nothing left to end.
         let _ = task.await;
     }
-    measuring.end().await;
+    if let Ok(measuring) = measuring {
+        measuring.end().await;
+    }
     Ok(())
 }
 
 /// What programs of others reach through the console's doors.
-fn attached(home: &Home, measuring: &Measuring) -> Result<Attached, Report> {
+fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Result<Attached, Report> {
     let tokens = Tokens::open(&home.join("tokens.json")).map_err(|error| {
         Report::from_error(ErrorKind::Environment, &error)
             .hint("move the file away; the tokens in it are then made anew by `juchu token create`")
     })?;
-    let readers = axum::Router::new().nest(PROMETHEUS, measuring.router());
+    let answers = match measuring {
+        Ok(measuring) => measuring.router(),
+        // Services are run all the same.
+        Err(report) => {
+            eprintln!("nothing is measured: {}", report.error);
+            measure::answers_nothing(report)
+        }
+    };
+    let readers = axum::Router::new().nest(PROMETHEUS, answers);
     Ok(Attached { readers, writers: axum::Router::new(), tokens })
 }
 

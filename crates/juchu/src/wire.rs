@@ -14,6 +14,7 @@ use juchu::home::Home;
 use model::{Digest, ErrorKind, Report};
 use run::Parts;
 use run::engine::{Engine, Lack};
+use run::rows::Rows;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,8 +65,19 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
         settings: plan::Settings { files: home.join("files") },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         home: home.state.clone(),
-        rows: Some(Arc::new(rows::start(home)?)),
+        rows: rows(home),
     })
+}
+
+/// Services are run also where what they write cannot be kept.
+fn rows(home: &Home) -> Option<Arc<dyn Rows>> {
+    match rows::start(home) {
+        Ok(kept) => Some(Arc::new(kept)),
+        Err(report) => {
+            eprintln!("rows are not kept: {}", report.error);
+            None
+        }
+    }
 }
 
 /// An engine over directories of its own, beside the daemon's.

@@ -10,6 +10,7 @@ mod pulse;
 mod stacks;
 mod traffic;
 
+use axum::http::StatusCode;
 use juchu::home::Home;
 use model::{ErrorKind, Report};
 use observe::api::{Api, Known};
@@ -68,6 +69,13 @@ impl Measuring {
         // Not longer than the daemon's own end may take; the log is read back at the next start.
         let _ = tokio::time::timeout(pulse::END_LIMIT, ended).await;
     }
+}
+
+/// Says to whoever asks why there are no measurements.
+pub fn answers_nothing(report: &Report) -> axum::Router {
+    let error = format!("nothing is measured: {}", report.error);
+    let answer = serde_json::json!({ "status": "error", "errorType": "unavailable", "error": error });
+    axum::Router::new().fallback(async move || (StatusCode::SERVICE_UNAVAILABLE, axum::Json(answer)))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Report> {

@@ -20,6 +20,7 @@ pub struct Machine {
 }
 
 /// What a command left behind.
+#[derive(Debug)]
 pub struct Said {
     pub code: i32,
     pub out: String,

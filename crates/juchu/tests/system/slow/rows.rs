@@ -85,3 +85,22 @@ fn each_line_is_found_once_although_the_daemon_was_killed() {
     assert!(wrong.err.contains("hint: "), "{}", wrong.err);
     machine.must(&directory, &["down"]);
 }
+
+#[test]
+fn what_cannot_be_measured_or_kept_stops_nothing() {
+    let Some(machine) = Machine::new("unmeasured") else { return };
+    for name in ["metrics", "rows"] {
+        std::fs::write(machine.home().join(name), "in the way").expect("a file");
+    }
+    let directory = machine.project("talk", COMPOSE);
+    let web = directory.join("web");
+    std::fs::create_dir_all(&web).expect("a directory");
+    std::fs::copy(testkit::busybox_static(), web.join("busybox")).expect("busybox is there");
+    std::fs::write(web.join("say.sh"), SCRIPT).expect("a script");
+    machine.must(&directory, &["up", "-d"]);
+    let asked = machine.run(&directory, &["query", "up"]);
+    assert!(asked.code != 0 && asked.err.contains("nothing is measured"), "{asked:?}");
+    let asked = machine.run(&directory, &["logs", "web", "level:info"]);
+    assert!(asked.code != 0 && asked.err.contains("keeps no rows"), "{asked:?}");
+    assert!(machine.must(&directory, &["logs", "web"]).contains("\"n\":"));
+}
