@@ -113,8 +113,17 @@ impl Registry {
         Ok(self.repositories.names().map_err(RepositoryError::from)?.into_iter().chain(own).collect())
     }
 
-    /// Answers a request; `secure` is whether it came over TLS.
+    /// Answers a request; `secure` is whether it came over TLS. What changes something is brought to its
+    /// end also when the connection breaks before: what came of a piece is kept.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, secure: bool) -> Answer {
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.handle(request, secure).await;
+        }
+        let done = tokio::spawn(self.handle(request, secure)).await;
+        done.unwrap_or_else(|panic| Failure::broken(format!("a request broke: {panic}")).answer())
+    }
+
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, secure: bool) -> Answer {
         let (head, body) = request.into_parts();
         let text = format!("{} {}", head.method, head.uri.path());
         let input = Input {

@@ -13,7 +13,7 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{FlockOperation, flock, statvfs};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -70,6 +70,17 @@ pub struct Uploads {
     limits: Limits,
     /// How far each was hashed by this process. What is missing is hashed again at the end.
     hashed: Mutex<HashMap<UploadId, (u64, Hasher)>>,
+    /// Those that a request of this process writes to.
+    held: Mutex<HashSet<UploadId>>,
+}
+
+/// Keeps every other request away from an upload.
+struct Hold(UploadId, Arc<Uploads>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.1.held().remove(&self.0);
+    }
 }
 
 /// One upload, held by one request. Blocks.
@@ -79,17 +90,23 @@ pub struct Upload {
     file: File,
     length: u64,
     hasher: Option<Hasher>,
+    /// After the file: who may go on finds it unlocked.
+    _hold: Hold,
 }
 
 fn gone() -> Failure {
     Failure::missing(Code::BlobUploadUnknown, "there is no such upload; begin a new one")
 }
 
+fn in_use() -> Failure {
+    Failure::later(StatusCode::CONFLICT, Code::BlobUploadInvalid, "another request writes to this upload")
+}
+
 impl Uploads {
     pub fn open(store: &Path, limits: Limits) -> io::Result<Arc<Self>> {
         let root = store.join("registry/uploads");
         fs::create_dir_all(&root)?;
-        Ok(Arc::new(Self { root, limits, hashed: Mutex::default() }))
+        Ok(Arc::new(Self { root, limits, hashed: Mutex::default(), held: Mutex::default() }))
     }
 
     pub fn limits(&self) -> &Limits {
@@ -115,24 +132,57 @@ impl Uploads {
             return Err(Failure::later(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message));
         }
         let id = UploadId::new()?;
+        let hold = self.hold(id)?;
         fs::write(self.name_path(id), repository.as_str())?;
         let file = File::options().create_new(true).read(true).append(true).open(self.path(id))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)?;
-        Ok(Upload { id, all: Arc::clone(self), file, length: 0, hasher: Some(Hasher::new(algorithm)) })
+        Ok(Upload {
+            id,
+            all: Arc::clone(self),
+            file,
+            length: 0,
+            hasher: Some(Hasher::new(algorithm)),
+            _hold: hold,
+        })
+    }
+
+    fn hold(self: &Arc<Self>, id: UploadId) -> Result<Hold, Failure> {
+        match self.held().insert(id) {
+            true => Ok(Hold(id, Arc::clone(self))),
+            false => Err(in_use()),
+        }
+    }
+
+    /// How far one of this repository has come; asking keeps nobody from going on with it.
+    pub fn length(&self, repository: &RepositoryName, id: UploadId) -> Result<u64, Failure> {
+        let held = self.held();
+        if held.contains(&id) {
+            return Err(in_use());
+        }
+        self.check_name(repository, id)?;
+        match fs::metadata(self.path(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(gone()),
+            found => Ok(found?.len()),
+        }
+    }
+
+    fn check_name(&self, repository: &RepositoryName, id: UploadId) -> Result<(), Failure> {
+        match fs::read_to_string(self.name_path(id)).ok().as_deref() == Some(repository.as_str()) {
+            true => Ok(()),
+            false => Err(gone()),
+        }
     }
 
     /// Goes on with one of this repository.
     pub fn resume(self: &Arc<Self>, repository: &RepositoryName, id: UploadId) -> Result<Upload, Failure> {
-        if fs::read_to_string(self.name_path(id)).ok().as_deref() != Some(repository.as_str()) {
-            return Err(gone());
-        }
+        self.check_name(repository, id)?;
+        let hold = self.hold(id)?;
         let file = match File::options().read(true).append(true).open(self.path(id)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone()),
             other => other?,
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let message = "another request writes to this upload";
-            return Err(Failure::later(StatusCode::CONFLICT, Code::BlobUploadInvalid, message));
+            return Err(in_use());
         }
         let metadata = file.metadata()?;
         if metadata.nlink() == 0 || !self.path(id).exists() {
@@ -144,7 +194,7 @@ impl Uploads {
             _ if length == 0 => Some(Hasher::new(Algorithm::Sha256)),
             _ => None,
         };
-        Ok(Upload { id, all: Arc::clone(self), file, length, hasher })
+        Ok(Upload { id, all: Arc::clone(self), file, length, hasher, _hold: hold })
     }
 
     /// Whether so many more bytes leave what must stay free.
@@ -194,6 +244,10 @@ impl Uploads {
             }
         }
         Ok(())
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashSet<UploadId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hashed(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, (u64, Hasher)>> {
@@ -286,6 +340,7 @@ impl Upload {
 mod tests {
     use super::*;
     use build::repositories::Repositories;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
     use testkit::TempDir;
 
@@ -365,6 +420,34 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_how_far_it_is_keeps_nobody_from_going_on() {
+        let (_directory, uploads, repository) = place(limits());
+        let mut upload = uploads.begin(repository.name(), Algorithm::Sha256).expect("begun");
+        upload.write(&[Bytes::from_static(b"one")]).expect("written");
+        let id = upload.id;
+        let length = || uploads.length(repository.name(), id);
+        assert_eq!(length().expect_err("it grows").status.as_u16(), 409);
+        assert_eq!(uploads.resume(repository.name(), id).err().expect("held").status.as_u16(), 409);
+        upload.pause();
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    let _ = length();
+                }
+            });
+            let refused = (0..2000)
+                .filter(|_| uploads.resume(repository.name(), id).map(Upload::pause).is_err())
+                .count();
+            ends.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+        assert_eq!(length().expect("known"), 3);
+        let stranger = RepositoryName::new("a/c").expect("a name");
+        assert_eq!(uploads.length(&stranger, id).expect_err("not theirs").status.as_u16(), 404);
+    }
+
+    #[test]
     fn a_full_disk_is_seen_before_it_is_full() {
         let (_directory, uploads, repository) = place(limits());
         let mut upload = uploads.begin(repository.name(), Algorithm::Sha256).expect("begun");
@@ -375,6 +458,7 @@ mod tests {
             root: uploads.root.clone(),
             limits: Limits { disk_floor: u64::MAX, ..limits() },
             hashed: Mutex::default(),
+            held: Mutex::default(),
         });
         let mut upload = full.resume(repository.name(), id).expect("resumed");
         let failure = upload.write(&[Bytes::from_static(b"two")]).expect_err("no space");

@@ -40,7 +40,7 @@ impl Registry {
         let (uploads, of) = (Arc::clone(&self.uploads), name.clone());
         let upload = self.blocking(move || uploads.begin(&of, algorithm)).await?;
         let Some(expected) = expected else {
-            let answer = progress(StatusCode::ACCEPTED, &name, &upload);
+            let answer = progress(StatusCode::ACCEPTED, &name, upload.id, upload.length());
             upload.pause();
             return Ok(answer);
         };
@@ -65,10 +65,8 @@ impl Registry {
     ) -> Result<Answer, Failure> {
         let uploads = Arc::clone(&self.uploads);
         self.blocking(move || {
-            let upload = uploads.resume(&name, id)?;
-            let answer = progress(StatusCode::NO_CONTENT, &name, &upload);
-            upload.pause();
-            Ok(answer)
+            let length = uploads.length(&name, id)?;
+            Ok(progress(StatusCode::NO_CONTENT, &name, id, length))
         })
         .await
     }
@@ -93,7 +91,7 @@ impl Registry {
     ) -> Result<Answer, Failure> {
         let upload = self.resume(&name, id, &input).await?;
         let upload = self.receive(upload, input).await?;
-        let answer = progress(StatusCode::ACCEPTED, &name, &upload);
+        let answer = progress(StatusCode::ACCEPTED, &name, upload.id, upload.length());
         upload.pause();
         Ok(answer)
     }
@@ -216,12 +214,12 @@ fn range(length: u64) -> String {
     format!("0-{}", length.saturating_sub(1))
 }
 
-fn progress(status: StatusCode, name: &RepositoryName, upload: &Upload) -> Answer {
+fn progress(status: StatusCode, name: &RepositoryName, id: UploadId, length: u64) -> Answer {
     let mut answer = empty(status);
     let range_name: HeaderName = RANGE;
-    set(&mut answer, LOCATION, location(name, upload.id));
-    set(&mut answer, range_name, range(upload.length()));
-    set(&mut answer, UPLOAD, upload.id);
+    set(&mut answer, LOCATION, location(name, id));
+    set(&mut answer, range_name, range(length));
+    set(&mut answer, UPLOAD, id);
     if status != StatusCode::NO_CONTENT {
         set(&mut answer, CONTENT_LENGTH, 0);
     }
