@@ -45,8 +45,9 @@ pub const PACKAGES: &[Package] = &[
 /// From PyPI: they check documents of ours by the public schemas.
 const VALIDATORS: [&str; 2] = ["cyclonedx-python-lib[json-validation]==11.12.0", "spdx-tools==0.8.5"];
 
-/// From PyPI: clients and servers of HTTP/2 and gRPC that speak with the gateway.
-const HTTP2_PEERS: [&str; 2] = ["grpcio==1.85.1", "httpx[http2]==0.28.1"];
+/// From PyPI: clients and servers of HTTP/2 and gRPC that speak with the gateway, and a library by
+/// which services show metrics.
+const PYTHON_PEERS: [&str; 3] = ["grpcio==1.85.1", "httpx[http2]==0.28.1", "prometheus-client==0.26.0"];
 
 /// What benches compare ours with, and the libraries it needs. Never installed itself: that would
 /// start services.
@@ -156,8 +157,8 @@ pub fn provide() -> Result<Vec<PathBuf>, Failure> {
     if !names.is_empty() {
         install(&names)?;
     }
-    for (name, wanted) in [("validators", VALIDATORS), ("peers", HTTP2_PEERS)] {
-        if let Err(error) = provide_python(name, &wanted) {
+    for (name, wanted) in [("validators", &VALIDATORS[..]), ("peers", &PYTHON_PEERS)] {
+        if let Err(error) = provide_python(name, wanted) {
             eprintln!("warning: tests that need {name} from PyPI will be skipped: {error}");
         }
     }

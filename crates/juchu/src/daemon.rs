@@ -46,8 +46,10 @@ pub fn main(options: DaemonOptions) -> ExitCode {
 async fn run(options: DaemonOptions) -> Result<(), Report> {
     let home = options.home;
     let socket = console::bind_unix(&home.socket())?;
-    let control: Arc<dyn Control> = Controller::start(wire::parts(&home).await?).await?;
-    let measuring = Measuring::start(&home, Arc::clone(&control));
+    let parts = wire::parts(&home).await?;
+    let engine = Arc::clone(&parts.engine);
+    let control: Arc<dyn Control> = Controller::start(parts).await?;
+    let measuring = Measuring::start(&home, Arc::clone(&control), engine);
     let attached = attached(&home, measuring.as_ref())?;
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);

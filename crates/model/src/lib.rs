@@ -12,6 +12,7 @@ pub mod flow;
 pub mod gateway;
 pub mod image;
 pub mod instance;
+pub mod metrics;
 pub mod mount;
 pub mod release;
 pub mod report;

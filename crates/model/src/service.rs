@@ -4,6 +4,7 @@
 use crate::certificate::TlsPolicy;
 use crate::gateway::GatewayPolicy;
 use crate::image::ImageSource;
+use crate::metrics::MetricsEndpoint;
 use crate::mount::{FileGrant, Mount};
 use crate::watch::WatchRule;
 use crate::{Bytes, Cpus, DurationMs, NetworkName, Percent, ServiceName};
@@ -428,6 +429,9 @@ pub struct ServicePolicy {
     pub tls: Option<TlsPolicy>,
     #[serde(skip_serializing_if = "GatewayPolicy::is_default")]
     pub gateway: GatewayPolicy,
+    /// Where its instances show metrics of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricsEndpoint>,
 }
 
 /// `x-juchu.rollout`: how a new release takes over.

@@ -1,7 +1,8 @@
 //! What was measured: kept on this host's disk, and asked for by PromQL.
 //!
 //! [`collect`] measures, [`keep`] is the storage, [`promql`] asks any [`Samples`], the storage or
-//! data of a test alike, and [`api`] answers the clients of Prometheus.
+//! data of a test alike, [`api`] answers the clients of Prometheus, and
+//! [`scrape`] reads the metrics that services offer.
 
 mod labels;
 mod samples;
@@ -11,6 +12,7 @@ pub mod collect;
 pub mod keep;
 pub mod logs;
 pub mod promql;
+pub mod scrape;
 
 pub use labels::{LabelError, Labels, Matcher, NAME};
 pub use samples::{Points, Samples, SamplesError, Series, Want};

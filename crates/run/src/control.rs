@@ -4,6 +4,7 @@
 //! The forms here are version 1 of the API; fields are added, never renamed.
 
 use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
+pub use crate::scraped::Scraped;
 use async_trait::async_trait;
 use model::flow;
 use model::instance::Health;
@@ -46,6 +47,10 @@ pub trait Control: Send + Sync {
     /// What services wrote, to be searched, where it is kept.
     fn rows(&self) -> Option<Arc<dyn crate::rows::Rows>> {
         None
+    }
+    /// What shows metrics of its own, now.
+    async fn scraped(&self) -> Result<Vec<Scraped>, Report> {
+        Ok(Vec::new())
     }
     async fn verify(&self) -> Result<VerifyReport, Report>;
     async fn lacks(&self) -> Result<Vec<Lack>, Report>;

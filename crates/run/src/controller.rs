@@ -2,11 +2,12 @@
 
 use crate::control::{
     Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, GatewayUpgrade, Preview, Progress,
-    ReleaseStatus, ServiceLine, StackStatus,
+    ReleaseStatus, Scraped, ServiceLine, StackStatus,
 };
 use crate::engine::{ExecRequest, Lack, LogQuery};
 use crate::preview;
 use crate::releases;
+use crate::scraped;
 use crate::story::Stories;
 use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
@@ -237,6 +238,11 @@ impl Control for Controller {
 
     fn rows(&self) -> Option<Arc<dyn crate::rows::Rows>> {
         self.parts.rows.clone()
+    }
+
+    async fn scraped(&self) -> Result<Vec<Scraped>, Report> {
+        let snapshot = self.snapshot.borrow().clone();
+        Ok(scraped::scraped(&snapshot))
     }
 
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {

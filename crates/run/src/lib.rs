@@ -16,6 +16,7 @@ mod measure;
 mod merge;
 mod preflight;
 mod preview;
+mod scraped;
 mod status;
 mod story;
 mod world;

@@ -32,7 +32,8 @@ pub fn python_with_validators() -> Option<PathBuf> {
     python_with("validators")
 }
 
-/// A Python with clients and servers of HTTP/2 and gRPC, from the same place.
+/// A Python with clients and servers of HTTP/2 and gRPC and the client library of Prometheus, from
+/// the same place.
 #[must_use = "return from the test when this is None"]
 pub fn python_with_peers() -> Option<PathBuf> {
     python_with("peers")

@@ -27,7 +27,18 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("log", Shape::Object(&LOG)),
     on("health", Shape::Object(&HEALTH)),
     on("protocol", Word(&["http", "tcp", "auto"])),
+    on("metrics", Either(&[METRICS, List(&METRICS)])),
     on("tls", Either(&[Word(&["internal", "auto", "off"]), Shape::Object(&TLS)])),
+]);
+
+const METRICS: Shape = Either(&[TextOrNumber, Bool, Shape::Object(&METRICS_ENDPOINT)]);
+static METRICS_ENDPOINT: Object = lenient(&[
+    on("port", TextOrNumber),
+    on("path", Text),
+    on("interval", Duration),
+    on("timeout", Duration),
+    on("job", TextOrNumber),
+    on("labels", Named(&Scalar)),
 ]);
 
 static TLS: Object = lenient(&[

@@ -7,6 +7,7 @@ mod health;
 mod hooks;
 mod image;
 mod limit;
+mod metrics;
 mod mounts;
 mod network;
 mod networks;

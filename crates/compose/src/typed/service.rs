@@ -1,8 +1,8 @@
 //! One service.
 
 use super::{
-    count, duration, flag, gateway, health, hooks, image, mounts, network, process, resources, rollout,
-    text_list, texts_of, tls, watch, word,
+    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, process, resources,
+    rollout, text_list, texts_of, tls, watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -41,7 +41,10 @@ pub(super) fn service(
     let resources = resources::resources(node, sink);
     let image = image::image(node, &name, entry.key, root, directory, sink);
     let tls = tls::policy(node, &ports, directory, sink);
-    let policy = ServicePolicy { tls, ..policy(&name, directory, node, sink) };
+    let reach =
+        metrics::Reach { service: name.as_str(), mode: &network_mode, ports: &ports, expose: &expose };
+    let metrics = metrics::endpoints(node, &reach, sink);
+    let policy = ServicePolicy { tls, metrics, ..policy(&name, directory, node, sink) };
     Some(Service {
         name,
         image: image?,
@@ -197,6 +200,7 @@ fn policy(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) ->
             .map(|node| gateway::policy(name, directory, node, sink))
             .unwrap_or_default(),
         tls: None,
+        metrics: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ mod no_effect;
 mod reach;
 mod signals;
 mod target;
+mod targets;
 
 mod build;
 mod change;

@@ -19,19 +19,23 @@ const ROWS_MAX: usize = 500;
 const TREND: usize = 24;
 
 pub async fn query(screen: &Screen, home: &Home, args: Query) -> Outcome {
+    if args.targets {
+        return super::targets::targets(screen, home, args.output.json).await;
+    }
+    let expression = args.expression.unwrap_or_default();
     let client = reach::running(home).await?;
     let end = match &args.at {
         Some(text) => text.clone(),
         None => seconds_now().to_string(),
     };
     let answer = match args.range {
-        None => client.prometheus("query", &[("query", &args.expression), ("time", &end)]).await,
+        None => client.prometheus("query", &[("query", &expression), ("time", &end)]).await,
         Some(range) => {
             let end_s = seconds(&end)?;
             let start = (end_s - range.0 as f64 / 1000.0).to_string();
             let step = args.step.map_or((range.0 / STEPS).max(1000), |step| step.0) as f64 / 1000.0;
             let form = [
-                ("query", &*args.expression),
+                ("query", &*expression),
                 ("start", &*start),
                 ("end", &*end_s.to_string()),
                 ("step", &*step.to_string()),

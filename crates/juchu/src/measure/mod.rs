@@ -1,12 +1,14 @@
 //! Measuring, wired in: what is collected, when, and where it goes.
 //!
 //! A thread of its own takes a tick at each whole second, another looks at what changes rarely, a
-//! third keeps the store; a task asks the control plane and the gateway. None waits for another.
+//! third keeps the store; a task asks the control plane and the gateway, others read the metrics that
+//! services show. None waits for another.
 
 mod instances;
 mod keep;
 mod node;
 mod pulse;
+mod scrape;
 mod stacks;
 mod traffic;
 
@@ -15,7 +17,9 @@ use juchu::home::Home;
 use model::{ErrorKind, Report};
 use observe::api::{Api, Known};
 use observe::keep::{Metrics, Settings};
+use observe::scrape::fetch::Room;
 use run::control::Control;
+use run::engine::Engine;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -24,12 +28,12 @@ pub struct Measuring {
     api: Api,
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Measuring {
     /// Opens the store below the home and begins. Must be called within a runtime.
-    pub fn start(home: &Home, control: Arc<dyn Control>) -> Result<Self, Report> {
+    pub fn start(home: &Home, control: Arc<dyn Control>, engine: Arc<dyn Engine>) -> Result<Self, Report> {
         let directory = home.join("metrics");
         let metrics = Metrics::open(&directory, Settings::default(), now_ms()).map_err(|error| {
             Report::from_error(ErrorKind::Environment, &error).hint(format!(
@@ -38,15 +42,26 @@ impl Measuring {
             ))
         })?;
         let metrics = Arc::new(metrics);
-        let api = Api::new(Arc::clone(&metrics), Known::default(), now_ms);
+        let known = Known::default();
+        let api = Api::new(Arc::clone(&metrics), known.clone(), now_ms);
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = instances::Seen::default();
         let threads = vec![
             spawn("keep", keep::Keep::new(Arc::clone(&metrics)).runner(Arc::clone(&is_over)))?,
             spawn("measure", node::runner(Arc::clone(&metrics), seen.clone(), Arc::clone(&is_over)))?,
         ];
-        let task = tokio::spawn(traffic::follow(Arc::clone(&metrics), control, seen));
-        Ok(Self { api, is_over, threads, task })
+        let scrapes = scrape::Scrapes {
+            metrics: Arc::clone(&metrics),
+            known,
+            targets: api.targets().clone(),
+            engine,
+            room: Room::default(),
+        };
+        let tasks = [
+            tokio::spawn(traffic::follow(Arc::clone(&metrics), Arc::clone(&control), seen)),
+            tokio::spawn(scrape::follow(scrapes, control)),
+        ];
+        Ok(Self { api, is_over, threads, tasks })
     }
 
     /// The HTTP API of Prometheus.
@@ -56,7 +71,7 @@ impl Measuring {
 
     /// Ends all of it; what was measured is on disk afterwards.
     pub async fn end(self) {
-        self.task.abort();
+        self.tasks.iter().for_each(|task| task.abort());
         self.is_over.store(true, Ordering::Relaxed);
         let threads = self.threads;
         let ended = tokio::task::spawn_blocking(move || {

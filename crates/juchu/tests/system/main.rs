@@ -24,6 +24,7 @@ mod slow {
     mod registry;
     mod routes;
     mod rows;
+    mod scraped;
     mod unprivileged;
     mod watch;
     mod wires;

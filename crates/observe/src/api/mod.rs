@@ -14,12 +14,12 @@ use crate::keep::Metrics;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use known::{Described, Known};
-pub use system::TargetStatus;
+pub use system::{TargetStatus, Targets};
 
 /// Queries that are evaluated at the same time; others wait.
 const RUNNING_MAX: usize = 4;
@@ -34,7 +34,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     running: Arc<Semaphore>,
     known: Known,
-    targets: Arc<Mutex<Vec<TargetStatus>>>,
+    targets: Targets,
     started_ms: i64,
     now_ms: fn() -> i64,
 }
@@ -45,15 +45,15 @@ impl Api {
             metrics,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             known,
-            targets: Arc::default(),
+            targets: Targets::default(),
             started_ms: now_ms(),
             now_ms,
         }
     }
 
     /// Who is scraped, and how that goes.
-    pub fn set_targets(&self, targets: Vec<TargetStatus>) {
-        *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -71,7 +71,7 @@ impl Api {
             .route("/api/v1/metadata", get(ask::metadata))
             .route("/api/v1/rules", get(system::rules))
             .route("/api/v1/alerts", get(system::alerts))
-            .route("/api/v1/targets", get(system::targets))
+            .route("/api/v1/targets", get(system::targets).post(system::targets))
             .route("/api/v1/status/buildinfo", get(system::build))
             .route("/api/v1/status/runtimeinfo", get(system::runtime))
             .route("/-/healthy", get(system::healthy))

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One address that is scraped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +30,24 @@ pub struct TargetStatus {
     pub scrape_timeout: String,
 }
 
+/// Who is scraped, by a name of its own, and how that goes; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Targets(Arc<Mutex<BTreeMap<String, TargetStatus>>>);
+
+impl Targets {
+    pub fn set(&self, name: &str, status: TargetStatus) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), status);
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn all(&self) -> Vec<TargetStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
 /// No rules are evaluated here.
 pub async fn rules(headers: HeaderMap) -> Response {
     success(&headers, "{\"groups\":[]}")
@@ -40,8 +58,7 @@ pub async fn alerts(headers: HeaderMap) -> Response {
 }
 
 pub async fn targets(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let targets = api.targets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let data = json!({ "activeTargets": targets, "droppedTargets": [], "droppedTargetCounts": {} });
+    let data = json!({ "activeTargets": api.targets.all(), "droppedTargets": [], "droppedTargetCounts": {} });
     success(&headers, &data.to_string())
 }
 

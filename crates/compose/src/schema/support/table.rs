@@ -553,6 +553,12 @@ pub(super) static TABLE: &[(&str, Support)] = &[
         ),
     ),
     (
+        "services.x-juchu.metrics",
+        Honoured(
+            "where the service shows [metrics of its own](../guides/measuring.md#metrics-of-services): `PORT`, `PORT/path`, or `port`, `path` (`/metrics`), `interval` (10 s, 1 s to 2 min), `timeout`, `job`, `labels`, or a list of these; `false`: not to be found by the labels `prometheus.io/…` either",
+        ),
+    ),
+    (
         "services.x-juchu.tls",
         Honoured(
             "published ports speak [TLS](../guides/tls.md): `internal`, or `from: auto` with `hosts`, `accept_terms`, `email`, `challenge`, `directory`, `trust`, or `certificate` and `key`; with `ports` and `redirect`",

@@ -7,8 +7,8 @@ use model::DurationMs;
 #[derive(Debug, Args)]
 pub struct Query {
     /// `rate(node_cpu_seconds_total{mode!="idle"}[1m])`
-    #[arg(value_name = "PROMQL")]
-    pub expression: String,
+    #[arg(value_name = "PROMQL", required_unless_present = "targets")]
+    pub expression: Option<String>,
     /// The time that is asked about, `2026-11-23T07:00:00Z` or seconds since 1970; now when absent.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
@@ -18,6 +18,9 @@ pub struct Query {
     /// The distance of two values of a range; chosen to give some 60 of them when absent.
     #[arg(long, value_name = "TIME", requires = "range", value_parser = DurationMs::parse)]
     pub step: Option<DurationMs>,
+    /// Instead: whose own metrics are read, and how that went.
+    #[arg(long, conflicts_with_all = ["expression", "at", "range"])]
+    pub targets: bool,
     #[command(flatten)]
     pub output: Output,
 }
