@@ -284,13 +284,15 @@ impl Work {
     fn publish(&self, wanted: &[CertificateWanted]) {
         let status = |one: &CertificateWanted| {
             let note = self.known.get(&one.name);
+            let polled = matches!(one.source, CertificateSource::Files { .. });
             CertificateStatus {
                 name: one.name.clone(),
                 hosts: one.hosts.clone(),
                 source: one.source.word().to_owned(),
                 expires: note.and_then(|note| Some(Timestamp(note.facts.as_ref()?.end_ms))),
                 problem: note.and_then(|note| note.problem.clone()),
-                next: note.map(|note| Timestamp(note.next_ms)),
+                next: note.filter(|_| !polled).map(|note| Timestamp(note.next_ms)),
+                failures: note.map_or(0, |note| note.failures),
             }
         };
         let all = wanted.iter().map(status).collect();

@@ -8,6 +8,7 @@ pub use releases::*;
 pub mod traffic;
 
 use async_trait::async_trait;
+use model::certificate::CertificateStatus;
 use model::flow;
 use model::instance::Health;
 use model::{Digest, DurationMs, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
@@ -328,6 +329,31 @@ pub fn service_status(name: &str, state: State, text: &str, image: &str, replica
         image: image.to_owned(),
         instances,
         ports: Vec::new(),
+        certificate: None,
+    }
+}
+
+/// One by ACME, good for 90 days.
+pub fn certificate() -> CertificateStatus {
+    CertificateStatus {
+        name: "guestbook.web".to_owned(),
+        hosts: vec!["shop.example.org".to_owned()],
+        source: "auto".to_owned(),
+        expires: Some(ago(-90 * 86_400)),
+        problem: None,
+        next: Some(ago(-60 * 86_400)),
+        failures: 0,
+    }
+}
+
+/// One that could not be had.
+pub fn lacking_certificate() -> CertificateStatus {
+    CertificateStatus {
+        expires: None,
+        problem: Some("the authority refused: no address of shop.example.org is known".to_owned()),
+        next: Some(ago(-180)),
+        failures: 2,
+        ..certificate()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::when::Clock;
 use model::DurationMs;
+use model::certificate::CertificateStatus;
 use run::control::{ReleaseStanding, ReleaseStatus};
 use store::record::v1::ServiceFigures;
 
@@ -72,6 +73,47 @@ pub fn origin_text(release: &ReleaseStatus) -> String {
     format!("{} {}{why}", release.intent.word(), by(&release.actor))
 }
 
+/// How a certificate stands, and why it could not be had.
+pub fn certificate_text(status: &CertificateStatus, clock: &Clock) -> String {
+    let problem = status.problem.as_deref().map(|problem| format!(": {problem}")).unwrap_or_default();
+    certificate_state(status, clock) + &problem
+}
+
+/// `valid until 2027-02-21, from an authority by ACME, renewed Jan 22 03:10`.
+pub fn certificate_state(status: &CertificateStatus, clock: &Clock) -> String {
+    let source = match status.source.as_str() {
+        "internal" => "from this machine's own authority",
+        "files" => "from files",
+        _ => "from an authority by ACME",
+    };
+    let next = match (status.next, status.source.as_str()) {
+        (_, "files") => ", the files are looked at every 5 s".to_owned(),
+        (Some(at), _) if at <= clock.now => ", under way".to_owned(),
+        (Some(at), _) if status.problem.is_some() => {
+            format!(", {}tried again at {}", tries(status.failures), clock.soon(at))
+        }
+        (Some(at), _) => format!(", renewed {}", clock.soon(at)),
+        (None, _) => String::new(),
+    };
+    match status.expires {
+        None => format!("none yet, {source}{next}"),
+        Some(at) if at <= clock.now => format!("ended {}, {source}{next}", clock.short(at)),
+        Some(at) if status.problem.is_none() => format!("valid until {}, {source}{next}", clock.short(at)),
+        Some(at) => {
+            format!("valid until {}, {source}, cannot be renewed{next}", clock.short(at))
+        }
+    }
+}
+
+fn tries(failures: u32) -> String {
+    if failures > 1 { format!("{failures} tries failed, ") } else { String::new() }
+}
+
+/// Whether somebody who looks at it should do something.
+pub fn certificate_is_lacking(status: &CertificateStatus, clock: &Clock) -> bool {
+    status.problem.is_some() || status.expires.is_none_or(|at| at <= clock.now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +129,46 @@ mod tests {
         assert_eq!(figures_text(&warm), "swapped in 0.4 ms, no gap");
         let never = ServiceFigures { instances: 1, ready_ms: None, decided_ms: None, swap_us: None, ..web };
         assert_eq!(figures_text(&never), "1 replica, not ready, no gap");
+    }
+
+    #[test]
+    fn a_certificate_says_how_long_it_lasts_or_why_there_is_none() {
+        let clock = Clock::utc(NOW);
+        let hours = |hours: i64| Some(model::Timestamp(NOW.0 + hours * 3_600_000));
+        let check = |source: &str, expires, next, problem: Option<&str>| {
+            let status = CertificateStatus {
+                name: "shop.web".to_owned(),
+                hosts: vec!["shop.test".to_owned()],
+                source: source.to_owned(),
+                expires,
+                problem: problem.map(str::to_owned),
+                next,
+                failures: if problem.is_some() { 2 } else { 0 },
+            };
+            let mark = if certificate_is_lacking(&status, &clock) { "! " } else { "" };
+            format!("{mark}{}", certificate_text(&status, &clock))
+        };
+        let refused = Some("the authority refused: no such host");
+        let told = [
+            check("auto", hours(24 * 90), hours(24 * 60), None),
+            check("auto", hours(24 * 20), hours(3), refused),
+            check("auto", None, hours(3), refused),
+            check("auto", None, hours(0), None),
+            check("internal", hours(24 * 7), hours(24 * 4), None),
+            check("internal", hours(-24), hours(3), refused),
+            check("files", hours(24 * 7), None, None),
+            check("files", None, None, Some("/srv/web.pem: No such file or directory (os error 2)")),
+        ];
+        insta::assert_snapshot!(told.join("\n"), @"
+        valid until 2027-02-20, from an authority by ACME, renewed Jan 21 12:00
+        ! valid until Dec 12 12:00, from an authority by ACME, cannot be renewed, 2 tries failed, tried again at 15:00: the authority refused: no such host
+        ! none yet, from an authority by ACME, 2 tries failed, tried again at 15:00: the authority refused: no such host
+        ! none yet, from an authority by ACME, under way
+        valid until Nov 29 12:00, from this machine's own authority, renewed Nov 26 12:00
+        ! ended Nov 21 12:00, from this machine's own authority, 2 tries failed, tried again at 15:00: the authority refused: no such host
+        valid until Nov 29 12:00, from files, the files are looked at every 5 s
+        ! none yet, from files, the files are looked at every 5 s: /srv/web.pem: No such file or directory (os error 2)
+        ");
     }
 
     #[test]

@@ -106,6 +106,8 @@ fn answers() -> Vec<String> {
         line("report", Report::usage("there is no stack `x`").hint("`juchu ps --all` lists them")),
     ];
     lines.extend(guestbook_releases().into_iter().map(|release| line("release_status", release)));
+    lines.push(line("certificate_status", fake::certificate()));
+    lines.push(line("certificate_status", fake::lacking_certificate()));
     lines
 }
 

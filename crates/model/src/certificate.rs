@@ -76,11 +76,21 @@ pub struct CertificateStatus {
     /// `internal`, `files` or `auto`.
     pub source: String,
     /// The end of the one that is shown; none is shown when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
     /// Why there is none, or why it could not be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// When it is tried again, or renewed.
+    /// When it is tried again, or renewed; absent for files, which are looked at all the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
+    /// How often in a row it could not be had.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl CertificateSource {

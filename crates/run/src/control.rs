@@ -6,6 +6,7 @@
 use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
 pub use crate::scraped::Scraped;
 use async_trait::async_trait;
+use model::certificate::CertificateStatus;
 use model::flow;
 use model::instance::Health;
 use model::{DurationMs, InstanceId, ReleaseId, Report, ServiceName, Stack, StackName, Timestamp};
@@ -272,6 +273,9 @@ pub struct ServiceStatus {
     pub instances: Vec<InstanceStatus>,
     /// Host addresses, `0.0.0.0:8080->8000`.
     pub ports: Vec<String>,
+    /// Of a service whose ports speak TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,9 +11,10 @@ use crate::scraped;
 use crate::story::Stories;
 use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
-use model::certificate::CertificateStatus;
+use model::certificate::{CertificateStatus, certificate_name};
 use model::flow;
 use model::{DurationMs, ErrorKind, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::record::v1::{Difference, Event};
@@ -126,7 +127,6 @@ fn in_force(release: &model::Release, spec: &model::instance::InstanceSpec) -> b
     declared.is_some_and(|service| plan::spec::spec_hash(release, service) == spec.spec_hash)
 }
 
-/// The revision alone, for those who only want to know that something changed.
 /// A certificate that cannot be had, or not be renewed, as something this machine lacks.
 fn certificate_lack(status: &CertificateStatus) -> Option<Lack> {
     let problem = status.problem.as_ref()?;
@@ -151,6 +151,19 @@ fn certificate_lack(status: &CertificateStatus) -> Option<Lack> {
     })
 }
 
+/// Notes with each service how its certificate stands.
+fn add_certificates(stacks: &mut [StackStatus], certificates: &[CertificateStatus]) {
+    let known: HashMap<&str, &CertificateStatus> =
+        certificates.iter().map(|one| (one.name.as_str(), one)).collect();
+    for stack in stacks.iter_mut().filter(|_| !known.is_empty()) {
+        for service in &mut stack.services {
+            let name = certificate_name(stack.name.as_str(), service.name.as_str());
+            service.certificate = known.get(name.as_str()).map(|&one| one.clone());
+        }
+    }
+}
+
+/// The revision alone, for those who only want to know that something changed.
 fn revisions(mut snapshot: watch::Receiver<Arc<Snapshot>>) -> watch::Receiver<u64> {
     let (sender, receiver) = watch::channel(snapshot.borrow().revision);
     tokio::spawn(async move {
@@ -255,6 +268,7 @@ impl Control for Controller {
                 instance.cpu_us = usage.cpu_us;
             }
         }
+        add_certificates(&mut stacks, &self.parts.router.certificates());
         Ok(stacks)
     }
 

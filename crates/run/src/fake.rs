@@ -7,6 +7,7 @@ use crate::engine::{
 };
 use crate::ports::{Images, Machine, Router, Say};
 use async_trait::async_trait;
+use model::certificate::CertificateStatus;
 use model::image::{BuiltImage, ImageConfig, ImageSource};
 use model::instance::{Exit, InstanceSpec, InstanceState, NetworkSpec, Observed};
 use model::route::{ApplyReport, BindFailure, RouteTable};
@@ -40,6 +41,8 @@ pub struct State {
     pub lost_images: BTreeSet<Digest>,
     pub builds: u64,
     pub table: Option<RouteTable>,
+    /// How certificates are said to stand.
+    pub certificates: Vec<CertificateStatus>,
     /// What is said of the ways out of the host.
     pub uplinks: u64,
     /// Two running instances at one time on one named volume: never to happen.
@@ -303,6 +306,10 @@ impl Router for FakeMachine {
             .collect();
         state.table = Some(table.clone());
         Ok(ApplyReport { revision: table.revision, failed, bound: Vec::new(), ports: Vec::new() })
+    }
+
+    fn certificates(&self) -> Vec<CertificateStatus> {
+        self.state().certificates.clone()
     }
 
     async fn drained(&self, _instance: &InstanceId, _limit: DurationMs) {}

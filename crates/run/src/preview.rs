@@ -51,7 +51,7 @@ pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest)
         stack,
     };
     tell_steps(active, &next, None, &last_gaps(parts, &request.stack), &mut steps);
-    Ok(Preview { differences: making::differences(active, &next), steps, warnings: warnings(&next.stack) })
+    Ok(Preview { differences: making::differences(active, &next), steps, warnings: Vec::new() })
 }
 
 fn view(parts: &Parts, stack: &StackName) -> Result<Option<StackView>, Report> {
@@ -78,11 +78,7 @@ async fn back(
     let next = rollback::goal(Some(active), target, &request.services, new, now);
     let mut steps = Vec::new();
     tell_steps(Some(active), &next, warm.as_ref(), &last_gaps(parts, &request.stack), &mut steps);
-    Ok(Preview {
-        differences: making::differences(Some(active), &next),
-        steps,
-        warnings: warnings(&next.stack),
-    })
+    Ok(Preview { differences: making::differences(Some(active), &next), steps, warnings: Vec::new() })
 }
 
 /// The images of another stack's release, as they are.
@@ -247,12 +243,4 @@ fn last_gaps(parts: &Parts, stack: &StackName) -> BTreeMap<ServiceName, u64> {
         _ => None,
     });
     figures.flatten().filter(|f| f.gap_ms > 0).map(|f| (f.service, f.gap_ms)).collect()
-}
-
-fn warnings(stack: &Stack) -> Vec<String> {
-    let udp = stack
-        .services
-        .values()
-        .filter(|s| s.ports.iter().any(|p| p.transport == model::service::Transport::Udp));
-    udp.map(|s| format!("service {}: UDP ports are not published yet", s.name)).collect()
 }

@@ -103,6 +103,7 @@ pub fn service_status(
         image: image.map(|i| i.origin.clone()).unwrap_or_default(),
         instances: own,
         ports: service.ports.iter().map(port_text).collect(),
+        certificate: None,
     }
 }
 
@@ -117,7 +118,7 @@ fn of_another_release(status: InstanceStatus) -> InstanceStatus {
 
 fn port_text(port: &model::service::PublishedPort) -> String {
     let host = port.host_ip.map_or("0.0.0.0".to_owned(), |ip| ip.to_string());
-    let transport = if port.transport == Transport::Udp { "/udp (not published yet)" } else { "" };
+    let transport = if port.transport == Transport::Udp { "/udp" } else { "" };
     format!("{host}:{}->{}{transport}", port.published, port.target)
 }
 

@@ -225,6 +225,27 @@ macro_rules! story {
     };
 }
 
+story!(a_service_says_how_its_certificate_stands, |controller, machine, _home| {
+    let db = checked(with_volume(service("db", "1")));
+    let services = vec![db, published(service("web", "1"), 8001)];
+    change(&controller, Intent::Up, Some(services)).await;
+    let refused = model::certificate::CertificateStatus {
+        name: "shop.web".to_owned(),
+        hosts: vec!["shop.test".to_owned()],
+        source: "auto".to_owned(),
+        expires: None,
+        problem: Some("the authority refused".to_owned()),
+        next: Some(model::Timestamp(1)),
+        failures: 3,
+    };
+    machine.state().certificates = vec![refused.clone()];
+    let stacks = controller.stacks().await.expect("it answers");
+    let told: Vec<_> = stacks[0].services.iter().map(|one| one.certificate.clone()).collect();
+    assert_eq!(told, [None, Some(refused)]);
+    let lacks = controller.lacks().await.expect("it answers");
+    assert!(lacks.iter().any(|lack| lack.what.contains("the authority refused")), "{lacks:?}");
+});
+
 story!(up_makes_it_so_and_again_does_nothing, |controller, machine, home| {
     let services =
         || Some(vec![published(service("web", "1"), 8001), checked(with_volume(service("db", "1")))]);

@@ -188,7 +188,7 @@ impl Desk<'_> {
         let address = format!("/stacks/{stack}/services/{name}");
         let content = html! {
             (headline(&verdict, false))
-            (parts::service_line(service, &status.addresses))
+            (parts::service_line(service, &status.addresses, &self.clock))
             (parts::actions(self.caller.session(), &address, &actions_in(service.state)))
             section #instances {
                 h2 { "Instances" }

@@ -6,8 +6,9 @@ use crate::access::Session;
 use crate::story::{Change, Incident, incident_word, place_of};
 use crate::text::{beyond, cut, without_controls};
 use crate::when::Clock;
-use crate::words::{by, figures_text};
+use crate::words::{by, certificate_is_lacking, certificate_text, figures_text};
 use maud::{Markup, PreEscaped, html};
+use model::certificate::CertificateStatus;
 use model::instance::Health;
 use model::{Bytes, DurationMs, Report, Timestamp};
 use run::control::{Address, InstanceStatus, ServiceLine, ServiceStatus, StackStatus, State};
@@ -105,12 +106,27 @@ pub fn stack_line(stack: &StackStatus) -> Markup {
     }
 }
 
-pub fn service_line(service: &ServiceStatus, addresses: &[Address]) -> Markup {
+pub fn service_line(service: &ServiceStatus, addresses: &[Address], clock: &Clock) -> Markup {
     html! {
+        @if let Some(certificate) = &service.certificate { (certificate_line(certificate, clock)) }
         ul.facts {
             @for address in addresses.iter().filter(|a| a.service == service.name) { li { (reach(address)) } }
             @if !service.ports.is_empty() { li { (ports(service)) } }
             li.quiet { (plain(&service.image)) }
+        }
+    }
+}
+
+fn certificate_line(status: &CertificateStatus, clock: &Clock) -> Markup {
+    let look = match (certificate_is_lacking(status, clock), &status.problem) {
+        (false, _) => State::Ready,
+        (true, Some(_)) => State::Unhealthy,
+        (true, None) => State::Starting,
+    };
+    html! {
+        p #certificate {
+            (labelled(look, "Certificate"))
+            " " (plain(&status.hosts.join(", "))) ": " (plain(&certificate_text(status, clock)))
         }
     }
 }

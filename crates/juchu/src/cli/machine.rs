@@ -7,6 +7,8 @@ use crate::caches;
 use crate::home::Home;
 use console::api::v1::EnterRequest;
 use console::client::ClientError;
+use console::words::{certificate_is_lacking, certificate_state};
+use model::certificate::CertificateStatus;
 use model::{Bytes, ErrorKind, Report};
 use run::control::DaemonStatus;
 use run::engine::{ExecRequest, Lack};
@@ -25,6 +27,9 @@ struct Checkup {
     /// Absent when none runs.
     daemon: Option<DaemonStatus>,
     lacks: Vec<Lack>,
+    /// How each certificate of this machine's services stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<CertificateStatus>,
     /// What builds Dockerfiles here: a program's path, or that of a daemon's socket.
     dockerfiles: Option<PathBuf>,
     /// Why nothing does although something was chosen.
@@ -47,9 +52,12 @@ pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> 
         Ok(builder) => (builder.map(|builder| builder.path().to_owned()), None),
         Err(report) => (None, Some(report.error)),
     };
+    let mut certificates = Vec::new();
     let (daemon, lacks) = match reach::running(home).await {
         Ok(client) => {
             let of_daemon = client.lacks().await?;
+            let services = client.stacks().await?.into_iter().flat_map(|stack| stack.services);
+            certificates.extend(services.filter_map(|service| service.certificate));
             let lacks = of_daemon.into_iter().chain((hooks.lacks)(home, true)).collect();
             (Some(client.daemon().await?), lacks)
         }
@@ -57,7 +65,8 @@ pub async fn doctor(screen: &Screen, home: &Home, args: Read, hooks: &Hooks) -> 
         Err(error) => return Err(error.into()),
     };
     let (cache_bytes, cache_max_bytes) = (caches::held(home).bytes, caches::most(&home.state)?.0);
-    let checkup = Checkup { daemon, lacks, dockerfiles, dockerfiles_lack, cache_bytes, cache_max_bytes };
+    let checkup =
+        Checkup { daemon, lacks, certificates, dockerfiles, dockerfiles_lack, cache_bytes, cache_max_bytes };
     if args.output.json {
         screen.json(&checkup)?;
     } else {
@@ -86,6 +95,9 @@ impl Checkup {
         }
         for lack in &self.lacks {
             text += &lack_text(lack, screen.out);
+        }
+        for certificate in &self.certificates {
+            text += &certificate_line(certificate, screen);
         }
         text += &match (&self.dockerfiles, &self.dockerfiles_lack) {
             (None, Some(why)) => format!("{} no Dockerfiles: {}\n", screen.out.on(Hue::Warn, "▲"), safe(why)),
@@ -125,6 +137,19 @@ fn daemon_text(daemon: &DaemonStatus, screen: &Screen) -> String {
         None => format!("{} the gateway does not answer\n", screen.out.on(Hue::Bad, "✗")),
     };
     text
+}
+
+fn certificate_line(status: &CertificateStatus, screen: &Screen) -> String {
+    let (icon, hue) = match certificate_is_lacking(status, &screen.clock) {
+        true => ("▲", Hue::Warn),
+        false => ("●", Hue::Good),
+    };
+    let hosts =
+        if status.hosts.is_empty() { String::new() } else { format!(" ({})", status.hosts.join(", ")) };
+    // The reason is told with what is lacking.
+    let text = certificate_state(status, &screen.clock);
+    let icon = screen.out.on(hue, icon);
+    format!("{icon} certificate of {}{}: {}\n", safe(&status.name), safe(&hosts), safe(&text))
 }
 
 fn lack_text(lack: &Lack, paint: Paint) -> String {
@@ -250,6 +275,7 @@ mod tests {
         let checkup = Checkup {
             daemon: None,
             lacks: vec![lack("no memory controller", true), lack("no swap", false)],
+            certificates: vec![console::fake::certificate(), console::fake::lacking_certificate()],
             dockerfiles: None,
             dockerfiles_lack: None,
             cache_bytes: 3 << 20,
@@ -263,6 +289,8 @@ mod tests {
         ▲ no swap
             memory limits are not in force
             hint: `mount -t cgroup2 none /sys/fs/cgroup`
+        ● certificate of guestbook.web (shop.example.org): valid until 2027-02-20, from an authority by ACME, renewed Jan 21 12:00
+        ▲ certificate of guestbook.web (shop.example.org): none yet, from an authority by ACME, 2 tries failed, tried again at 12:03
         □ nothing here builds Dockerfiles; `apt install buildah runc` would
         ● the caches of builds hold 3 MiB of at most 10 GiB
         ");

@@ -10,6 +10,7 @@ use crate::queue;
 use console::client::ClientError;
 use console::text::beyond;
 use console::when::Clock;
+use console::words::{certificate_is_lacking, certificate_text};
 use model::{Report, StackName, Timestamp};
 use run::control::{ServiceStatus, StackStatus, State};
 use store::record::v1;
@@ -45,7 +46,29 @@ pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Out
     }
     screen.note(headline(&status, screen.err));
     screen.print(&services_text(&status.services, &screen.clock, screen.width, screen.out))?;
-    screen.print(&addresses(&status.addresses, ""))
+    screen.print(&addresses(&status.addresses, ""))?;
+    for line in certificates(&status, &screen.clock, screen.err) {
+        screen.note(line);
+    }
+    Ok(())
+}
+
+/// Which addresses have no certificate that could be shown, or soon will not, and why.
+fn certificates(status: &StackStatus, clock: &Clock, paint: Paint) -> Vec<String> {
+    let lacking = |service: &ServiceStatus| {
+        let certificate = service.certificate.as_ref().filter(|one| certificate_is_lacking(one, clock))?;
+        let of_service = status.addresses.iter().filter(|address| address.service == service.name);
+        let secured =
+            of_service.map(|address| address.url.as_str()).filter(|url| url.starts_with("https://"));
+        let mut names: Vec<&str> = secured.collect();
+        if names.is_empty() {
+            names = certificate.hosts.iter().map(String::as_str).collect();
+        }
+        let (names, text) = (names.join(", "), certificate_text(certificate, clock));
+        let mark = paint.on(Hue::Warn, "▲");
+        Some(format!("{mark} {} {}: certificate {}", service.name, safe(&names), safe(&text)))
+    };
+    status.services.iter().filter_map(lacking).collect()
 }
 
 /// What is being built on this machine, and what waits for it.
@@ -158,7 +181,7 @@ fn stacks_text(stacks: &[StackStatus], screen: &Screen) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use console::fake::{NOW, guestbook_status, troubled_status};
+    use console::fake::{NOW, certificate, guestbook_status, lacking_certificate, troubled_status};
 
     fn check(status: &StackStatus, width: Option<usize>) -> String {
         services_text(&status.services, &Clock::utc(NOW), width, Paint(false))
@@ -187,6 +210,17 @@ mod tests {
         migrate  ✓ done         0/1  exited with code 0
         web      ✗ failed       0/2  restarts in 3 s: exited with code 1
         ");
+    }
+
+    #[test]
+    fn an_address_without_a_certificate_is_told() {
+        let mut status = guestbook_status();
+        let clock = Clock::utc(NOW);
+        status.services[3].certificate = Some(lacking_certificate());
+        status.addresses[0].url = "https://shop.example.org".to_owned();
+        insta::assert_snapshot!(certificates(&status, &clock, Paint(false)).join("\n"), @"▲ web https://shop.example.org: certificate none yet, from an authority by ACME, 2 tries failed, tried again at 12:03: the authority refused: no address of shop.example.org is known");
+        status.services[3].certificate = Some(certificate());
+        assert!(certificates(&status, &clock, Paint(false)).is_empty());
     }
 
     #[test]
