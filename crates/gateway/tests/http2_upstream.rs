@@ -34,13 +34,12 @@ impl Http2Instance {
     where
         F: Future<Output = Result<(), h2::Error>> + 'static,
     {
-        Self::with(streams, usize::MAX, answer)
+        Self::with((streams, usize::MAX, false), answer)
     }
 
-    /// The same, each connection for so many requests.
+    /// The same, each connection for so many requests, and for WebSockets or not.
     fn with<F>(
-        streams: u32,
-        requests: usize,
+        (streams, requests, websockets): (u32, usize, bool),
         answer: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,
     ) -> Self
     where
@@ -61,6 +60,9 @@ impl Http2Instance {
                 let (answer, heads) = (answer.clone(), heads.clone());
                 spawn_local(async move {
                     let mut builder = Builder::new();
+                    if websockets {
+                        builder.enable_connect_protocol();
+                    }
                     let handshake = builder.max_concurrent_streams(streams).handshake(socket).await;
                     let Ok(mut connection) = handshake else { return };
                     let mut served = 0;
@@ -95,7 +97,7 @@ impl Http2Instance {
     }
 
     fn echo_for(streams: u32, requests: usize) -> Self {
-        Self::with(streams, requests, |mut request, mut respond| async move {
+        Self::with((streams, requests, false), |mut request, mut respond| async move {
             let mut send = respond.send_response(Response::new(()), false)?;
             while let Some(data) = request.body_mut().data().await {
                 let data = data?;
@@ -269,6 +271,137 @@ fn an_instance_that_breaks_off_or_speaks_otherwise_is_told_from_others() {
     send.send_data(Bytes::new(), true).expect("it is queued");
     let end = client.wait(body.data()).expect("it does not end well");
     assert!(end.expect_err("it is not whole").is_reset());
+}
+
+/// Begins a call, and says how it ended after its first message.
+fn broken_call(head: http::response::Builder) -> (Result<Option<HeaderMap>, h2::Error>, String) {
+    let head = head.body(()).expect("it is valid");
+    let instance = Http2Instance::start(100, move |mut request, mut respond| {
+        let head = head.clone();
+        async move {
+            let mut send = respond.send_response(head, false)?;
+            send.send_data(Bytes::from_static(b"half of it"), false)?;
+            while request.body_mut().data().await.is_some() {}
+            send.send_reset(h2::Reason::INTERNAL_ERROR);
+            Ok(())
+        }
+    });
+    let mut gateway =
+        Gateway::with(|options| options.access_log = Some(options.control_socket.with_file_name("access")));
+    let mut table = table(gateway.next_revision(), &[(Http, false, &[instance.address])]);
+    table.backends.values_mut().for_each(|backend| backend.traffic.http2 = true);
+    let address = gateway.apply(&table).bound[0].1;
+    let mut client = Http2::to(address);
+    let request = Request::post("http://a/").header("content-type", "application/grpc");
+    let (response, mut send) = client.begin(request.body(()).expect("it is valid"), false);
+    let mut body = client.wait(response).expect("a head").into_body();
+    assert_eq!(client.wait(body.data()).expect("a part").expect("it is whole"), "half of it");
+    send.send_data(Bytes::new(), true).expect("it is queued");
+    let trailers = match client.wait(body.data()) {
+        Some(Err(error)) => Err(error),
+        _ => client.wait(body.trailers()),
+    };
+    let log = gateway.dir.path().join("access");
+    let line = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually(|| line().ends_with('\n'));
+    (trailers, line())
+}
+
+#[test]
+fn a_call_that_breaks_after_its_head_ends_with_a_status() {
+    let call = || Response::builder().header("content-type", "application/grpc");
+    let (trailers, line) = broken_call(call());
+    let trailers = trailers.expect("it is not reset").expect("there are some");
+    assert_eq!(trailers["grpc-status"], "14");
+    assert_eq!(trailers["grpc-message"], "the instance closed the connection without an answer");
+    assert!(line.contains("\"grpc_status\":14"), "{line}");
+    // Neither is its length a reason to reset it: the status comes in its place.
+    let (trailers, _) = broken_call(call().header("content-length", "100"));
+    assert_eq!(trailers.expect("it is not reset").expect("there are some")["grpc-status"], "14");
+}
+
+#[test]
+fn trailers_that_are_announced_beside_a_length_are_passed_on() {
+    let instance = Http2Instance::start(100, |mut request, mut respond| async move {
+        let mut body = 0;
+        while let Some(data) = request.body_mut().data().await {
+            body += data?.len();
+        }
+        let asked = request.body_mut().trailers().await?;
+        let head = Response::builder().header("content-length", "5").header("trailer", "x-checksum");
+        let mut send = respond.send_response(head.body(()).expect("it is valid"), false)?;
+        send.send_data(Bytes::from(format!("{body:05}")), false)?;
+        send.send_trailers(asked.unwrap_or_default())
+    });
+    let (_gateway, address) = serving(&[instance.address]);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", "7".parse().expect("a value"));
+    let request = Request::post("http://a/").header("content-length", "5").header("trailer", "x-checksum");
+    let answer = Http2::to(address).ask(request, b"hello", Some(trailers)).expect("an answer");
+    assert_eq!(answer.text(), "00005");
+    assert_eq!(answer.trailers.expect("there are some")["x-checksum"], "7");
+    let text = "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Checksum: 8\r\n\r\n";
+    let mut client = Raw::to(address);
+    let head = client.send(text).until("\r\n\r\n");
+    assert_eq!(status_of(&head), 200, "{head}");
+    assert_eq!(client.until("\r\n\r\n"), "5\r\n00005\r\n0\r\nx-checksum: 8\r\n\r\n");
+}
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+#[test]
+fn a_websocket_reaches_an_instance_of_http2_on_a_stream() {
+    let instance = Http2Instance::with((100, usize::MAX, true), |mut request, mut respond| async move {
+        let protocol = request.extensions().get::<h2::ext::Protocol>().cloned();
+        assert_eq!(request.method(), http::Method::CONNECT);
+        assert_eq!(protocol.as_ref().map(h2::ext::Protocol::as_str), Some("websocket"));
+        assert!(!request.headers().contains_key("sec-websocket-key"));
+        let mut send = respond.send_response(Response::new(()), false)?;
+        while let Some(data) = request.body_mut().data().await {
+            send.send_data(data?, false)?;
+        }
+        send.send_data(Bytes::new(), true)
+    });
+    let (mut gateway, address) = serving(&[instance.address]);
+    // Masked, with a mask of nothing.
+    let frame = b"\x81\x85\0\0\0\0hello";
+    let mut client = Raw::to(address);
+    let head = client.send(UPGRADE).until("\r\n\r\n");
+    assert_eq!(status_of(&head), 101, "{head}");
+    assert!(head.to_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{head}");
+    client.send(frame);
+    assert!(client.until("hello").ends_with("hello"));
+    drop(client);
+    let mut client = Http2::to(address);
+    client.turn();
+    let request = Request::connect("http://a/chat").header("sec-websocket-version", "13");
+    let request = request.extension(h2::ext::Protocol::from_static("websocket"));
+    let (response, mut send) = client.begin(request.body(()).expect("it is valid"), false);
+    let response = client.wait(response).expect("a head");
+    assert_eq!(response.status(), 200);
+    send.send_data(Bytes::from_static(frame), false).expect("it is queued");
+    let mut body = response.into_body();
+    assert_eq!(client.wait(body.data()).expect("a part").expect("it is whole"), &frame[..]);
+    send.send_data(Bytes::new(), true).expect("it is queued");
+    while let Some(data) = client.wait(body.data()) {
+        assert!(data.expect("it ends well").is_empty());
+    }
+    assert_eq!(gateway.status().listeners[0].counts.errors, 0);
+}
+
+#[test]
+fn an_instance_of_http2_that_takes_no_websocket_is_not_asked_for_one() {
+    let instance = Http2Instance::echo(100);
+    let (mut gateway, address) = serving(&[instance.address]);
+    for _ in 0..10 {
+        let head = Raw::to(address).send(UPGRADE).until("\r\n\r\n");
+        assert_eq!(status_of(&head), 501, "{head}");
+    }
+    assert_eq!(instance.asked.lock().expect("no panic").len(), 0);
+    eventually(|| gateway.log().contains("the instance takes no WebSocket over HTTP/2"));
+    // That says nothing about the instance.
+    assert!(gateway.status().backends[0].endpoints[0].standing.is_serving());
+    assert_eq!(Http2::to(address).get("http://a/").expect("an answer").status, 200);
 }
 
 #[test]

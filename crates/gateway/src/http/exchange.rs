@@ -328,7 +328,7 @@ async fn attempt(
     let reused = pooled.is_some();
     let mut upstream = match pooled {
         Some(upstream) => upstream,
-        None => match connect_for_http(client, &work).await {
+        None => match connect_for_http(client, request, &work).await {
             Ok(upstream) => upstream,
             Err(_) => return not_connected(client, request, &work),
         },
@@ -408,7 +408,9 @@ fn judge(client: &Client, work: &Work, result: Result<u16, &Fault>) {
             endpoint.answers(now);
             status >= 500 || client.grpc_status.get().is_some_and(grpc::is_failure)
         }
-        Err(Fault::ClientGone | Fault::ClientSlow | Fault::ClientBad(_) | Fault::Cut) => return,
+        Err(
+            Fault::ClientGone | Fault::ClientSlow | Fault::ClientBad(_) | Fault::Cut | Fault::NoWebSocket,
+        ) => return,
         Err(Fault::Declined(_)) => {
             endpoint.answers(now);
             true
@@ -459,6 +461,8 @@ struct Summary {
     request_done: bool,
     head_sent: bool,
     http10: bool,
+    /// It is a call by gRPC.
+    call: bool,
     /// Nothing was answered, and sending the request anew does no harm.
     harmless: bool,
     /// The same, and it was not done before.
@@ -478,6 +482,7 @@ impl Summary {
             request_done: transfer.request_done.get(),
             head_sent: transfer.head_sent.get(),
             http10: request.http10,
+            call: request.call.is_one,
             // Only once: a request that kills its instance must not get to kill them all.
             harmless,
             repeatable: first && harmless,
@@ -501,6 +506,10 @@ fn pooled(client: &Client, request: &Request, work: &Work) -> Option<Upstream> {
         return None;
     }
     if client.backend.policy.http2 {
+        // A WebSocket has a connection of its own.
+        if request.upgrade {
+            return None;
+        }
         return worker.http2.take(&work.endpoint).map(over_http2);
     }
     let limits = &worker.shared.limits;
@@ -514,15 +523,15 @@ fn over_http2(stream: Http2Upstream) -> Upstream {
 }
 
 /// Opens a connection for a request.
-async fn connect_for_http(client: &Client, work: &Work) -> io::Result<Upstream> {
+async fn connect_for_http(client: &Client, request: &Request, work: &Work) -> io::Result<Upstream> {
     let upstream = connect(client, work).await?;
     match upstream.stream {
         UpstreamStream::Plain(socket) if client.backend.policy.http2 => {
             // Where it is told for whom a connection is, it is for nobody else.
-            let shared = client.backend.policy.proxy.is_none();
+            let shared = client.backend.policy.proxy.is_none() && !request.upgrade;
             let (watch, limits) = (&client.watch, &client.worker.shared.limits);
             watch.arm(Side::Output, limits.connect);
-            let mut opening = pin!(client.worker.http2.open(&work.endpoint, socket, shared));
+            let mut opening = pin!(client.worker.http2.open(&work.endpoint, socket, shared, request.upgrade));
             let opened = watch.guard(Side::Output, |cx| opening.as_mut().poll(cx)).await;
             watch.disarm(Side::Output);
             opened.map(over_http2)
@@ -602,6 +611,7 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
         Fault::UpstreamRefused => (503, "the instance refused the request"),
         Fault::UpstreamSlow => (504, "the instance did not answer in time"),
         Fault::UpstreamBad(reason) => (502, reason),
+        Fault::NoWebSocket => (501, "the instance takes no WebSocket over HTTP/2"),
         Fault::Stalled => (504, "the instance was tried again and did not answer"),
         Fault::Declined(status) => (status, "the instance said that it cannot serve"),
         Fault::Cut => (504, "its time to finish was over before the instance had answered"),
@@ -613,6 +623,10 @@ fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attem
     if summary.head_sent {
         if summary.http10 {
             client.stream.reset_on_close();
+        }
+        let is_the_clients = matches!(fault, Fault::ClientSlow | Fault::ClientBad(_));
+        if summary.call && !is_the_clients && client.stream.break_off(|| grpc::trailers(reason)) {
+            client.grpc_status.set(Some(grpc::BROKEN_OFF));
         }
         return summary.done(Next::Abort, Some(reason));
     }

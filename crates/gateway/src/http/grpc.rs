@@ -4,6 +4,7 @@
 
 use super::field;
 use super::request::Refusal;
+use ::http::{HeaderMap, HeaderValue};
 use std::time::Duration;
 
 /// Digits of a timeout.
@@ -41,7 +42,7 @@ impl Call {
 }
 
 /// The type itself, or one that says how messages are written; not its variant for browsers.
-fn is_grpc(content_type: &[u8]) -> bool {
+pub fn is_grpc(content_type: &[u8]) -> bool {
     const TYPE: &[u8] = b"application/grpc";
     content_type.len() >= TYPE.len()
         && content_type[..TYPE.len()].eq_ignore_ascii_case(TYPE)
@@ -108,6 +109,18 @@ pub fn refuse(refusal: Refusal, call: Call, id: Option<&[u8]>, close: bool, out:
         field::push(out, "Connection", b"close");
     }
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+/// The status of a call that its instance broke off.
+pub const BROKEN_OFF: u32 = UNAVAILABLE;
+
+/// What ends a call whose answer has begun and will not become whole.
+pub fn trailers(reason: &'static str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert("grpc-status", HeaderValue::from(BROKEN_OFF));
+    // Reasons are ours: nothing in them has to be escaped.
+    trailers.insert("grpc-message", HeaderValue::from_static(reason));
+    trailers
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub enum Fault {
     UpstreamSlow,
     /// The response is framed wrongly.
     UpstreamBad(&'static str),
+    /// It speaks HTTP/2 and has not said that it takes WebSockets (RFC 8441).
+    NoWebSocket,
     /// It was tried again after a pause, and is silent.
     Stalled,
     /// The instance says with this status that another may do better.
@@ -516,6 +518,7 @@ impl<'a> Transfer<'a> {
 fn upstream_fault(error: &io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Fault::UpstreamRefused,
+        io::ErrorKind::Unsupported => Fault::NoWebSocket,
         io::ErrorKind::InvalidData => Fault::UpstreamBad("the instance does not keep to HTTP/2"),
         io::ErrorKind::InvalidInput => Fault::UpstreamBad("the request cannot be said in HTTP/2"),
         _ => Fault::UpstreamGone,

@@ -203,6 +203,20 @@ impl Outgoing {
         self.send.poll_reset(cx).map(drop)
     }
 
+    /// Ends it before its time with these behind what was taken so far; not possible where the head
+    /// has said how long it would be.
+    pub fn break_off(&mut self, trailers: HeaderMap) -> bool {
+        let State::Chunks(_) = self.state else { return false };
+        // What waits for flow control waits in the protocol's library from here on.
+        let rest = std::mem::take(&mut self.pending);
+        let sent = if rest.is_empty() { Ok(()) } else { self.send.send_data(rest, false) };
+        let is_ended = sent.and_then(|()| self.send.send_trailers(trailers)).is_ok();
+        if is_ended {
+            self.state = State::Done;
+        }
+        is_ended
+    }
+
     pub fn reset(&mut self) {
         self.state = State::Done;
         self.send.send_reset(Reason::INTERNAL_ERROR);

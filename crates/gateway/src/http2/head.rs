@@ -2,12 +2,15 @@
 //! is, so that nothing is allowed by one protocol that the other refuses; what is read here was
 //! written by this gateway.
 
-use crate::http::field;
 use crate::http::request::Refusal;
+use crate::http::{field, grpc};
 use crate::snapshot::Random;
 use ::http::header::{HeaderName, HeaderValue};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use h2::ext::Protocol;
+use ring::digest;
 
 const AUTHORITIES_DIFFER: Refusal = Refusal { status: 400, reason: "Host and :authority disagree" };
 
@@ -20,6 +23,23 @@ pub enum Framing {
     Chunks,
     /// No body: bytes of another protocol, as they are (RFC 8441).
     Tunnel,
+}
+
+impl Framing {
+    /// Of a body behind these fields. Chunks are what trailers can follow in HTTP/1.1: where the
+    /// head announces some, or a call by gRPC has its status in them, they come before the length.
+    pub fn of(fields: &HeaderMap, has_body: bool) -> Self {
+        let is_call = || {
+            let content_type = fields.get("content-type");
+            content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes()))
+        };
+        match has_body {
+            false => Self::None,
+            true if !fields.contains_key("content-length") => Self::Chunks,
+            true if fields.contains_key("trailer") || is_call() => Self::Chunks,
+            true => Self::Plain,
+        }
+    }
 }
 
 /// Writes the head of a client's request to `out`.
@@ -53,16 +73,16 @@ pub fn write_request<B>(
         field::push(out, "host", host);
     }
     write_cookies(fields, out);
-    let once = |name: &HeaderName| matches!(name.as_str(), "host" | "cookie");
+    let framing = if is_websocket { Framing::Tunnel } else { Framing::of(fields, has_body) };
+    let is_in_chunks = framing == Framing::Chunks;
+    let once = |name: &HeaderName| match name.as_str() {
+        "host" | "cookie" => true,
+        "content-length" => is_in_chunks,
+        _ => false,
+    };
     for (name, value) in fields.iter().filter(|(name, _)| !once(name)) {
         field::push(out, name.as_str(), value.as_bytes());
     }
-    let framing = match has_body {
-        _ if is_websocket => Framing::Tunnel,
-        false => Framing::None,
-        true if fields.contains_key("content-length") => Framing::Plain,
-        true => Framing::Chunks,
-    };
     match framing {
         Framing::Chunks => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Framing::Tunnel => write_upgrade(random, out),
@@ -156,6 +176,7 @@ pub fn read_request(head: &[u8]) -> Option<(Request<()>, Body)> {
     let fields = request.headers_mut();
     let mut host: &[u8] = b"";
     let mut body = Body::None;
+    let mut is_websocket = false;
     for (name, value) in lines.filter_map(pair) {
         match field::kind(name) {
             field::Kind::Host => {
@@ -166,7 +187,11 @@ pub fn read_request(head: &[u8]) -> Option<(Request<()>, Body)> {
                 body = Body::Chunks;
                 continue;
             }
-            field::Kind::Connection | field::Kind::KeepAlive | field::Kind::Upgrade => continue,
+            field::Kind::Upgrade => {
+                is_websocket = value.eq_ignore_ascii_case(b"websocket");
+                continue;
+            }
+            field::Kind::Connection | field::Kind::KeepAlive => continue,
             field::Kind::ContentLength => body = Body::Length(field::decimal(value)?),
             _ => {}
         }
@@ -175,7 +200,47 @@ pub fn read_request(head: &[u8]) -> Option<(Request<()>, Body)> {
     }
     let uri = Uri::builder().scheme("http").authority(host).path_and_query(target).build().ok()?;
     (*request.method_mut(), *request.uri_mut()) = (method, uri);
+    if is_websocket {
+        ask_for_tunnel(&mut request);
+        body = Body::Tunnel;
+    }
     Some((request, body))
+}
+
+/// What a handshake of WebSocket is answered with under `Sec-WebSocket-Accept`.
+#[derive(Clone)]
+pub struct Accept(pub String);
+
+impl Accept {
+    /// To this `Sec-WebSocket-Key` (RFC 6455 section 4.2.2).
+    fn to(key: &[u8]) -> Self {
+        const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+        let mut digest = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+        digest.update(key);
+        digest.update(GUID);
+        Self(BASE64.encode(digest.finish()))
+    }
+}
+
+/// Asks for a WebSocket as HTTP/2 has it (RFC 8441), and keeps what HTTP/1.1 wants to hear.
+fn ask_for_tunnel(request: &mut Request<()>) {
+    let key = request.headers_mut().remove("sec-websocket-key");
+    let accept = Accept::to(key.as_ref().map_or(&[], |key| key.as_bytes()));
+    *request.method_mut() = Method::CONNECT;
+    request.extensions_mut().insert(Protocol::from_static("websocket"));
+    request.extensions_mut().insert(accept);
+}
+
+/// Writes the head of an answer that opens a WebSocket to `out`.
+pub fn write_switch(fields: &HeaderMap, accept: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n",
+    );
+    field::push(out, "sec-websocket-accept", accept.as_bytes());
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "content-length") {
+        field::push(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the head of an instance's answer to `out`.
@@ -185,10 +250,13 @@ pub fn write_response(response: &Response<()>, framing: Framing, out: &mut Vec<u
     out.push(b' ');
     out.extend_from_slice(response.status().canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
+    let is_in_chunks = framing == Framing::Chunks;
     for (name, value) in response.headers() {
-        field::push(out, name.as_str(), value.as_bytes());
+        if !is_in_chunks || name != "content-length" {
+            field::push(out, name.as_str(), value.as_bytes());
+        }
     }
-    if framing == Framing::Chunks {
+    if is_in_chunks {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");

@@ -9,6 +9,7 @@ use crate::options::{
 use crate::quick::QuickMap;
 use crate::snapshot::{Endpoint, Moment};
 use bytes::Bytes;
+use h2::Ping;
 use h2::client::{Builder, SendRequest};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -77,12 +78,14 @@ impl Http2Pool {
         connections.iter().find(|connection| connection.is_open()).map(Connection::lease)
     }
 
-    /// A stream on a connection of its own, which others may use from then on if `shared`.
+    /// A stream on a connection of its own, which others may use from then on if `shared`; one for a
+    /// tunnel is there once the peer has said whether it takes such.
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
         socket: TcpStream,
         shared: bool,
+        tunnel: bool,
     ) -> io::Result<Http2Upstream> {
         let mut builder = Builder::new();
         builder
@@ -94,7 +97,8 @@ impl Http2Pool {
             .max_send_buffer_size(HTTP2_SEND_BUFFER)
             .max_concurrent_reset_streams(MAX_RESETS)
             .initial_max_send_streams(MAX_UPSTREAM_STREAMS as usize);
-        let (send, connection) = builder.handshake(socket).await.map_err(broken)?;
+        let (send, mut connection) = builder.handshake(socket).await.map_err(broken)?;
+        let ping = connection.ping_pong().filter(|_| tunnel);
         let over = Rc::new(Cell::new(false));
         let ended = over.clone();
         spawn_local(async move {
@@ -102,6 +106,10 @@ impl Http2Pool {
             let _ = connection.await;
             ended.set(true);
         });
+        if let Some(mut ping) = ping {
+            // Its settings come before anything else it says.
+            ping.ping(Ping::opaque()).await.map_err(broken)?;
+        }
         let connection = Rc::new(Connection { send, active: Cell::new(0), rested_ms: Cell::new(0), over });
         let stream = connection.lease();
         if shared && !endpoint.closed.load(Relaxed) {

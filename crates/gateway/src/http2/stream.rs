@@ -6,7 +6,7 @@ use super::connection::Crew;
 use super::head::{self, Body, Framing};
 use crate::http::request::Refusal;
 use crate::snapshot::Random;
-use ::http::{Method, Request};
+use ::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -130,6 +130,14 @@ impl Http2Stream {
     /// The client has given the stream up, or the connection has ended.
     pub fn is_gone(&self) -> bool {
         self.output.borrow_mut().poll_reset(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Ends an answer that has begun with these behind it; false where that cannot be said any more.
+    pub fn break_off(&self, trailers: HeaderMap) -> bool {
+        let output = &mut *self.output.borrow_mut();
+        let is_ended = output.body.as_mut().is_some_and(|body| body.break_off(trailers));
+        self.done.set(self.done.get() || is_ended);
+        is_ended
     }
 
     /// The client learns that the stream broke.

@@ -2,7 +2,7 @@
 //! is a request that is read again, what is read from it is the answer written out.
 
 use super::body::{Gathered, Incoming, Outgoing, Pending, broken};
-use super::head::{self, Body, Framing};
+use super::head::{self, Accept, Body, Framing};
 use super::pool::Lease;
 use ::http::{Method, Request};
 use bytes::Bytes;
@@ -35,6 +35,8 @@ struct Input {
     /// All of the head was read.
     headed: bool,
     response: Option<ResponseFuture>,
+    /// The request asks for a WebSocket.
+    tunnel: Option<Accept>,
     body: Option<Incoming>,
     pending: Pending,
 }
@@ -90,11 +92,15 @@ impl Http2Upstream {
     fn begin(
         &self,
         output: &mut Output,
-        request: Request<()>,
+        mut request: Request<()>,
         body: Body,
         cx: &Context<'_>,
     ) -> io::Result<()> {
         let mut input = self.input.borrow_mut();
+        input.tunnel = request.extensions_mut().remove();
+        if body == Body::Tunnel && !output.send.is_extended_connect_protocol_enabled() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         input.to_head = request.method() == Method::HEAD;
         let is_whole = matches!(body, Body::None | Body::Length(0));
         let (response, send) = output.send.send_request(request, is_whole).map_err(broken)?;
@@ -105,9 +111,16 @@ impl Http2Upstream {
         Ok(())
     }
 
-    /// A request ends by itself.
+    /// A request ends by itself, bytes of another protocol end here.
     pub fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
+        ready!(self.poll_flush(cx))?;
+        match &mut self.output.borrow_mut().body {
+            Some(body) if body.is_tunnel() => {
+                body.end();
+                body.poll_drain(cx)
+            }
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -133,12 +146,14 @@ impl Input {
             return Poll::Ready(Ok(()));
         }
         let response = ready!(Pin::new(response).poll(cx)).map_err(broken)?;
+        if let Some(Accept(accept)) = self.tunnel.take().filter(|_| response.status().is_success()) {
+            let (parts, body) = response.into_parts();
+            head::write_switch(&parts.headers, &accept, &mut self.pending.bytes);
+            self.body = Some(Incoming::new(body, Framing::Tunnel, None));
+            return Poll::Ready(Ok(()));
+        }
         let has_body = !response.body().is_end_stream() && !self.to_head;
-        let framing = match has_body {
-            false => Framing::None,
-            true if response.headers().contains_key("content-length") => Framing::Plain,
-            true => Framing::Chunks,
-        };
+        let framing = Framing::of(response.headers(), has_body);
         let (parts, body) = response.into_parts();
         let is_bodiless = self.to_head || matches!(parts.status.as_u16(), 204 | 304);
         let says_nothing = !has_body && !is_bodiless && !parts.headers.contains_key("content-length");

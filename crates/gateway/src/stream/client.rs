@@ -4,6 +4,7 @@ use super::halves::{Sink, Source};
 use super::reset_on_close;
 use crate::http2::stream::Http2Stream;
 use crate::tls::stream::TlsStream;
+use ::http::HeaderMap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::Cell;
 use std::io;
@@ -84,6 +85,15 @@ impl ClientStream {
             Self::Tls(session) => reset_on_close(session.socket()),
             Self::Http2(stream) => stream.reset(),
             Self::Nobody(_) => {}
+        }
+    }
+
+    /// Ends an answer that has begun with trailers, where its protocol has them and its length is
+    /// not given; false where it can only be reset.
+    pub fn break_off(&self, trailers: impl FnOnce() -> HeaderMap) -> bool {
+        match self {
+            Self::Http2(stream) => stream.break_off(trailers()),
+            Self::Plain(_) | Self::Tls(_) | Self::Nobody(_) => false,
         }
     }
 
