@@ -2,17 +2,23 @@
 //! files of configs and secrets. Kept apart from other problems: the file itself is in order.
 
 use crate::diagnostics::Pos;
-use crate::paths::is_remote;
+use crate::paths::{self, is_remote};
 use crate::tree::Node;
 use crate::unit::Loader;
 use model::Diagnostic;
 use std::path::{Path, PathBuf};
+
+/// Symbolic links of one path that are followed, as the kernel has it.
+const LINKS_MAX: usize = 40;
 
 /// One error for each path that is missing or of the wrong kind.
 pub(crate) fn missing(root: &Node, directory: &Path, loader: &Loader<'_>) -> Vec<Diagnostic> {
     let mut finder = Finder { loader, found: Vec::new() };
     for (_, entry) in root.get("services").into_iter().flat_map(Node::entries) {
         finder.build(&entry.node, directory);
+        for route in routes(&entry.node) {
+            finder.served(route, directory);
+        }
         for volume in entry.node.get("volumes").map(Node::items).unwrap_or_default() {
             finder.bind(volume);
         }
@@ -21,6 +27,12 @@ pub(crate) fn missing(root: &Node, directory: &Path, loader: &Loader<'_>) -> Vec
         finder.granted(root, section);
     }
     finder.found
+}
+
+/// `x-juchu.gateway.routes` of a service.
+fn routes(service: &Node) -> &[Node] {
+    let gateway = service.get("x-juchu").and_then(|policy| policy.get("gateway"));
+    gateway.and_then(|gateway| gateway.get("routes")).map(Node::items).unwrap_or_default()
 }
 
 struct Finder<'l, 'a> {
@@ -63,6 +75,37 @@ impl Finder<'_, '_> {
         if !self.loader.files.exists(path) {
             self.wrong(source.pos, path, "the bind source", "does not exist");
         }
+    }
+
+    /// A directory whose files a route answers with: it is seen by everybody who may ask, so that
+    /// it has to lie in the project.
+    fn served(&mut self, route: &Node, directory: &Path) {
+        let Some((text, pos)) = route.get("files").and_then(|node| Some((node.as_text()?, node.pos))) else {
+            return;
+        };
+        let path = paths::clean(&directory.join(text));
+        if !self.loader.files.is_dir(&path) {
+            return self.wrong(pos, &path, "the directory of `files`", "is not a directory");
+        }
+        let (real, root) = (self.followed(&path), self.followed(directory));
+        if !path.starts_with(directory) || !real.starts_with(&root) {
+            let message = format!("the directory of `files` {} lies outside the project", real.display());
+            let hint = format!("copy it below {}, or serve it by a service", directory.display());
+            self.found.push(Diagnostic::error(message, self.loader.sink.span(Some(pos))).hint(hint));
+        }
+    }
+
+    /// Where a path leads, by all of its links.
+    fn followed(&self, path: &Path) -> PathBuf {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            let next = paths::clean(&self.loader.files.follow(&path));
+            if next == path {
+                break;
+            }
+            path = next;
+        }
+        path
     }
 
     fn granted(&mut self, root: &Node, section: &'static str) {

@@ -381,6 +381,28 @@ fn missing(project: &Project) -> Vec<String> {
 }
 
 #[test]
+fn files_that_are_served_lie_in_the_project() {
+    let project = Project::new(
+        "services:\n  a:\n    image: x\n    x-juchu:\n      gateway:\n        routes:\n\
+         \u{20}         - {path: /here, files: ./public}\n          - {path: /file, files: public/a}\n\
+         \u{20}         - {path: /gone, files: ./gone}\n          - {path: /out, files: ../other}\n\
+         \u{20}         - {path: /abs, files: /srv/www}\n          - {path: /all, files: .}\n",
+    )
+    .file("public/a", "")
+    .file("/p/other/a", "")
+    .file("/srv/www/a", "");
+    assert_eq!(
+        missing(&project),
+        [
+            "8:34 the directory of `files` public/a is not a directory; correct the path",
+            "9:34 the directory of `files` gone does not exist; create /p/app/gone, or correct the path",
+            "10:33 the directory of `files` /p/other lies outside the project; copy it below /p/app, or serve it by a service",
+            "11:33 the directory of `files` /srv/www lies outside the project; copy it below /p/app, or serve it by a service",
+        ]
+    );
+}
+
+#[test]
 fn paths_that_are_not_there_are_told_apart() {
     let project = Project::new(
         "services:\n  a:\n    build: ./ctx\n    volumes: ['./made:/m', {type: bind, source: ./gone, target: /g}]\n    \

@@ -14,6 +14,7 @@ mod serve;
 
 pub mod story;
 pub mod text;
+pub mod traffic;
 pub mod when;
 pub mod words;
 

@@ -2,10 +2,11 @@
 
 use super::args::{Route, RouteCommand, RouteTest};
 use super::reach;
-use super::screen::{Ended, Hue, Outcome, Paint, Screen, safe};
+use super::screen::{Ended, Hue, Outcome, Paint, Screen, look_of, safe};
 use super::table::{Cell, Column, Table};
 use crate::home::Home;
-use model::flow::{self, Destination, Explanation, Question, Standing, Verdict};
+use console::traffic::standing;
+use model::flow::{self, Destination, Explanation, Question, Verdict};
 use model::{ErrorKind, Report};
 use std::fmt::Write;
 
@@ -204,7 +205,9 @@ fn instances(to: &[Destination], width: Option<usize>, paint: Paint) -> String {
     let mut any = false;
     for candidate in to.iter().flat_map(|destination| &destination.instances) {
         any = true;
-        let (state, hue) = standing(candidate.standing);
+        let (look, words) = standing(candidate.standing);
+        let (icon, _, hue) = look_of(look);
+        let state = format!("{icon} {words}");
         table.row(vec![
             Cell::from(candidate.instance.as_str()),
             Cell::from(state).hue(hue),
@@ -242,17 +245,6 @@ const fn why_not(verdict: Verdict) -> &'static str {
         Verdict::OtherPath => "another path",
         Verdict::OtherMethod => "another method",
         Verdict::OtherHeaders => "other header fields",
-    }
-}
-
-/// How an instance stands, in a word or two.
-pub fn standing(standing: Standing) -> (String, Hue) {
-    match standing {
-        Standing::Serving => ("● serving".to_owned(), Hue::Good),
-        Standing::Suspect => ("▲ failed lately".to_owned(), Hue::Warn),
-        Standing::Paused => ("✗ left alone".to_owned(), Hue::Bad),
-        Standing::OnTrial => ("◐ on trial".to_owned(), Hue::Warn),
-        Standing::Returning(share) => (format!("◐ back with {share} %"), Hue::Busy),
     }
 }
 

@@ -1,16 +1,15 @@
 //! `juchu top`: what passes through the gateway at the moment, by route and by instance.
 
-mod figures;
 mod keys;
 
 use super::args::Top;
 use super::reach;
-use super::screen::{Hue, Outcome, Paint, Screen};
+use super::screen::{Hue, Outcome, Paint, Screen, look_of};
 use super::signals::Signals;
 use super::table::{Cell, Column, Table};
 use crate::home::Home;
 use console::client::Client;
-use figures::{Figures, Row, View};
+use console::traffic::{self, Figures, Names, Row, View};
 use model::flow::Status;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -28,7 +27,8 @@ pub async fn top(screen: &Screen, home: &Home, args: Top) -> Outcome {
     let first = client.traffic().await?;
     if args.output.json || args.once || screen.width.is_none() {
         let next = after(&client, interval).await?;
-        let view = View::between(&first, &next, &args.services);
+        let names = Names::of(&client.stacks().await?);
+        let view = View::between(&first, &next, &args.services, &names);
         return match args.output.json {
             true => screen.json(&view),
             false => screen.print(&text(&view, screen.width, screen.out)),
@@ -49,6 +49,7 @@ async fn live(screen: &Screen, client: &Client, mut last: Status, args: &Top, in
     screen.print(ENTER)?;
     let _back = Back(screen);
     let mut next = Instant::now() + interval;
+    let mut names = Names::default();
     loop {
         tokio::select! {
             _ = signals.next() => return Ok(()),
@@ -57,7 +58,11 @@ async fn live(screen: &Screen, client: &Client, mut last: Status, args: &Top, in
         }
         next = Instant::now() + interval;
         let now = client.traffic().await?;
-        let view = View::between(&last, &now, &args.services);
+        // They change when instances come and go, which is seldom.
+        if !names.cover(&now) {
+            names = Names::of(&client.stacks().await?);
+        }
+        let view = View::between(&last, &now, &args.services, &names);
         let (columns, lines) = size(screen);
         let shown = text(&view, Some(columns), screen.out);
         let shown: Vec<&str> = shown.lines().take(lines.saturating_sub(1)).collect();
@@ -105,7 +110,7 @@ fn headline(view: &View) -> String {
         view.pid,
         uptime,
         view.connections,
-        figures::rate(view.requests_per_s),
+        traffic::rate(view.requests_per_s),
     );
     if view.before > 0 {
         text.push_str(&format!("an older gateway still finishes {} connections\n", view.before));
@@ -137,11 +142,14 @@ fn table(title: &'static str, rows: &[Row]) -> Table {
 fn cells(row: &Row) -> Vec<Cell> {
     let Figures { requests, errors, server_errors, client_errors, connections, bytes_in, bytes_out, .. } =
         row.figures;
-    let counted = |value: f64| Cell::from(figures::rate(value));
+    let counted = |value: f64| Cell::from(traffic::rate(value));
     let alarming = |value: f64, hue| if value > 0.0 { counted(value).hue(hue) } else { counted(value) };
-    let time = |micros: Option<u64>| Cell::from(micros.map(figures::time).unwrap_or_default());
+    let time = |micros: Option<u64>| Cell::from(micros.map(traffic::time).unwrap_or_default());
     let indent = if row.is_part { "  " } else { "" };
-    let (state, hue) = row.state();
+    let (state, hue) = match row.state() {
+        Some((state, words)) => (format!("{} {words}", look_of(state).0), look_of(state).2),
+        None => (String::new(), Hue::Quiet),
+    };
     vec![
         Cell::from(format!("{indent}{}", row.name)),
         counted(requests),
@@ -152,8 +160,8 @@ fn cells(row: &Row) -> Vec<Cell> {
         alarming(client_errors, Hue::Warn),
         Cell::from(row.figures.active.to_string()),
         counted(connections),
-        Cell::from(figures::bytes(bytes_in)),
-        Cell::from(figures::bytes(bytes_out)),
+        Cell::from(traffic::bytes(bytes_in)),
+        Cell::from(traffic::bytes(bytes_out)),
         Cell::from(state).hue(hue),
     ]
 }
@@ -161,11 +169,13 @@ fn cells(row: &Row) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use console::fake::traffic;
+    use console::fake;
 
     fn check(services: &[&str], width: Option<usize>) -> String {
         let services: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
-        let view = View::between(&traffic::guestbook(60), &traffic::guestbook(62), &services);
+        let stack = fake::guestbook_status();
+        let (before, now) = (fake::traffic::guestbook(60), fake::traffic::guestbook(62));
+        let view = View::between(&before, &now, &services, &Names::of(&[stack]));
         text(&view, width, Paint(false))
     }
 
@@ -178,12 +188,13 @@ mod tests {
         0.0.0.0:8080 guestbook/web:8000    150    3.0  12 ms  98 ms    3.0      0       2     1.0  60.0 kB  315.0 kB
         guestbook/web#1                     50    1.0  12 ms  98 ms    1.0      0       2     1.0  20.0 kB  105.0 kB
 
-        SERVICE, INSTANCE     REQ/S  ERR/S    P50    P99  5XX/S  4XX/S  ACTIVE  CONN/S     IN/S     OUT/S  STATE
-        guestbook/web:8000      150    3.0  12 ms  98 ms    3.0      0       4     2.0  60.0 kB  315.0 kB
-          guestbook.web.1.r3    150    3.0  12 ms  98 ms    3.0      0       2     1.0  60.0 kB  315.0 kB  ● serving
-          guestbook.web.2.r3      0      0                    0      0       2     1.0        0         0  ✗ left alone
-        guestbook/db:5432         0      0                    0      0       2     1.0        0         0
-          guestbook.db.1.r3       0      0                    0      0       2     1.0        0         0  ● serving
+        SERVICE, INSTANCE                REQ/S  ERR/S    P50    P99  5XX/S  4XX/S  ACTIVE  CONN/S     IN/S     OUT/S  STATE
+        guestbook/web:8000                 150    3.0  12 ms  98 ms    3.0      0       4     2.0  60.0 kB  315.0 kB
+          web-1                            150    3.0  12 ms  98 ms    3.0      0       2     1.0  60.0 kB  315.0 kB  ● serving
+          web-2                              0      0                    0      0       2     1.0        0         0  ✗ left alone
+          copies to guestbook/next:8000     10      0  12 ms  12 ms      0      0       2     1.0   4.0 kB   21.0 kB  ▲ 1.0/s left out
+        guestbook/db:5432                    0      0                    0      0       2     1.0        0         0
+          db-1                               0      0                    0      0       2     1.0        0         0  ● serving
         "#);
     }
 
@@ -196,18 +207,19 @@ mod tests {
         0.0.0.0:8080 guestbook/web:8000    150    3.0  12 ms  98 ms
         guestbook/web#1                     50    1.0  12 ms  98 ms
 
-        SERVICE, INSTANCE     REQ/S  ERR/S    P50    P99
-        guestbook/web:8000      150    3.0  12 ms  98 ms
-          guestbook.web.1.r3    150    3.0  12 ms  98 ms
-          guestbook.web.2.r3      0      0
+        SERVICE, INSTANCE                REQ/S  ERR/S    P50    P99
+        guestbook/web:8000                 150    3.0  12 ms  98 ms
+          web-1                            150    3.0  12 ms  98 ms
+          web-2                              0      0
+          copies to guestbook/next:8000     10      0  12 ms  12 ms
         "#);
     }
 
     #[test]
     fn a_gateway_that_began_anew_counts_from_nothing() {
-        let mut next = traffic::guestbook(2);
+        let mut next = fake::traffic::guestbook(2);
         next.pid += 1;
-        let view = View::between(&traffic::guestbook(600), &next, &[]);
+        let view = View::between(&fake::traffic::guestbook(600), &next, &[], &Names::default());
         assert_eq!(view.requests_per_s, 150.0);
     }
 }

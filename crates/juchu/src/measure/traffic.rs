@@ -224,7 +224,7 @@ mod tests {
         put(&console::fake::traffic::guestbook(60), &mut kept);
         let text = kept.to_string();
         for line in [
-            "juchu_gateway_requests_total{backend=\"guestbook/web:8000\",instance=\"guestbook.web.1.r3\",service=\"web\",stack=\"guestbook\",code=\"2xx\"} ",
+            "juchu_gateway_requests_total{backend=\"guestbook/web:8000\",instance=\"web1x7k2\",service=\"web\",stack=\"guestbook\",code=\"2xx\"} ",
             "juchu_gateway_listener_sent_bytes_total{address=\"0.0.0.0:8080\",public=\"yes\",service=\"web\",stack=\"guestbook\"} ",
             "juchu_gateway_route_requests_total{route=\"guestbook/web#1\",service=\"web\",stack=\"guestbook\",code=\"5xx\"} ",
         ] {

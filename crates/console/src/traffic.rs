@@ -1,9 +1,11 @@
-//! From two looks at the gateway's counts to what happened in between.
+//! From two looks at the gateway's counts to what happened in between, for `juchu top` and the
+//! pages alike.
 
-use super::super::route::standing;
-use super::super::screen::Hue;
-use model::flow::{BackendStatus, Counts, EndpointStatus, Latency, LatencyBucket, Standing, Status};
+use model::flow::{
+    BackendStatus, Counts, EndpointStatus, Latency, LatencyBucket, MirrorStatus, Standing, Status,
+};
 use model::service::Transport;
+use run::control::{StackStatus, State};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -28,6 +30,9 @@ pub struct Row {
     pub is_part: bool,
     #[serde(flatten)]
     pub figures: Figures,
+    /// The id of an instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Of an instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
@@ -36,6 +41,37 @@ pub struct Row {
     /// A service of which no instance takes anything.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_empty: bool,
+    /// Of copies of requests: those drawn and not sent, for each second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<f64>,
+}
+
+/// What people call instances, by their ids.
+#[derive(Debug, Clone, Default)]
+pub struct Names(HashMap<String, String>);
+
+impl Names {
+    /// `web-1`; one that was replaced also has its release, `web-1 of r2`.
+    pub fn of(stacks: &[StackStatus]) -> Self {
+        let services = stacks.iter().flat_map(|stack| &stack.services);
+        let named = services.flat_map(|service| {
+            service.instances.iter().map(move |one| {
+                let release = if one.replaced { format!(" of {}", one.release) } else { String::new() };
+                (one.id.to_string(), format!("{}-{}{release}", service.name, one.slot))
+            })
+        });
+        Self(named.collect())
+    }
+
+    /// Whether every instance behind the gateway has a name here.
+    pub fn cover(&self, status: &Status) -> bool {
+        let mut endpoints = status.backends.iter().flat_map(|backend| &backend.endpoints);
+        endpoints.all(|one| self.0.contains_key(&one.instance))
+    }
+
+    fn name(&self, id: &str) -> String {
+        self.0.get(id).map_or_else(|| id.to_owned(), Clone::clone)
+    }
 }
 
 /// Of one thing, per second but for `active` and the times.
@@ -55,7 +91,7 @@ pub struct Figures {
 
 impl View {
     /// Only these services, `web` or `shop/web`; all when there are none.
-    pub fn between(before: &Status, now: &Status, services: &[String]) -> Self {
+    pub fn between(before: &Status, now: &Status, services: &[String], names: &Names) -> Self {
         // Another gateway counts from nothing.
         let is_same = before.pid == now.pid && before.uptime_ms < now.uptime_ms;
         let empty = Status { listeners: Vec::new(), rules: Vec::new(), backends: Vec::new(), ..now.clone() };
@@ -72,23 +108,47 @@ impl View {
             requests_per_s: all,
             before: now.predecessors.iter().map(|one| one.connections).sum(),
             routes,
-            instances: instances(before, now, span, services),
+            instances: instances(before, now, span, (services, names)),
         }
     }
 }
 
 impl Row {
     fn new(name: String, figures: Figures) -> Self {
-        Self { name, is_part: false, figures, standing: None, draining: false, is_empty: false }
+        Self {
+            name,
+            is_part: false,
+            figures,
+            instance: None,
+            standing: None,
+            draining: false,
+            is_empty: false,
+            left_out: None,
+        }
     }
 
-    pub fn state(&self) -> (String, Hue) {
-        match self.standing {
-            _ if self.draining => ("◑ finishing".to_owned(), Hue::Busy),
-            Some(known) => standing(known),
-            None if self.is_empty => ("✗ no instance".to_owned(), Hue::Bad),
-            None => (String::new(), Hue::Quiet),
+    /// How it looks and in which words; nothing where there is nothing to say.
+    pub fn state(&self) -> Option<(State, String)> {
+        match (self.standing, self.left_out) {
+            _ if self.draining => Some((State::Stopping, "finishing".to_owned())),
+            (Some(known), _) => Some(standing(known)),
+            (None, _) if self.is_empty => Some((State::Failed, "no instance".to_owned())),
+            (None, Some(left_out)) if left_out > 0.0 => {
+                Some((State::Unhealthy, format!("{}/s left out", rate(left_out))))
+            }
+            _ => None,
         }
+    }
+}
+
+/// How an instance stands, in a word or two.
+pub fn standing(standing: Standing) -> (State, String) {
+    match standing {
+        Standing::Serving => (State::Ready, "serving".to_owned()),
+        Standing::Suspect => (State::Unhealthy, "failed lately".to_owned()),
+        Standing::Paused => (State::Failed, "left alone".to_owned()),
+        Standing::OnTrial => (State::Starting, "on trial".to_owned()),
+        Standing::Returning(share) => (State::Starting, format!("back with {share} %")),
     }
 }
 
@@ -123,7 +183,7 @@ fn routes(before: &Status, now: &Status, span: Span, services: &[String]) -> (Ve
     (rows, all)
 }
 
-fn instances(before: &Status, now: &Status, span: Span, services: &[String]) -> Vec<Row> {
+fn instances(before: &Status, now: &Status, span: Span, (services, names): (&[String], &Names)) -> Vec<Row> {
     let earlier: HashMap<_, &Counts> = before
         .backends
         .iter()
@@ -131,11 +191,26 @@ fn instances(before: &Status, now: &Status, span: Span, services: &[String]) -> 
             backend.endpoints.iter().map(move |one| ((&backend.backend, one.address), &one.counts))
         })
         .collect();
+    let copies: HashMap<&str, &MirrorStatus> = before
+        .backends
+        .iter()
+        .filter_map(|backend| Some((backend.backend.as_str(), backend.mirror.as_ref()?)))
+        .collect();
     let mut groups: Vec<(Row, Vec<Row>)> = now
         .backends
         .iter()
         .filter(|backend| is_wanted(&backend.backend, services))
-        .map(|backend| group(backend, span, |one| earlier.get(&(&backend.backend, one.address)).copied()))
+        .map(|backend| {
+            let earlier = |one: &EndpointStatus| earlier.get(&(&backend.backend, one.address)).copied();
+            let (service, mut rows) = group(backend, span, names, earlier);
+            rows.extend(
+                backend
+                    .mirror
+                    .as_ref()
+                    .map(|now| mirror(copies.get(backend.backend.as_str()).copied(), now, span)),
+            );
+            (service, rows)
+        })
         .collect();
     groups.sort_by(|(a, _), (b, _)| {
         b.figures.requests.total_cmp(&a.figures.requests).then_with(|| a.name.cmp(&b.name))
@@ -146,6 +221,7 @@ fn instances(before: &Status, now: &Status, span: Span, services: &[String]) -> 
 fn group<'c>(
     backend: &BackendStatus,
     span: Span,
+    names: &Names,
     earlier: impl Fn(&EndpointStatus) -> Option<&'c Counts>,
 ) -> (Row, Vec<Row>) {
     let (mut was, mut is) = (Counts::default(), Counts::default());
@@ -159,13 +235,28 @@ fn group<'c>(
             is_part: true,
             standing: Some(endpoint.standing),
             draining: endpoint.draining,
-            ..Row::new(endpoint.instance.clone(), span.figures(before, &endpoint.counts))
+            instance: Some(endpoint.instance.clone()),
+            ..Row::new(names.name(&endpoint.instance), span.figures(before, &endpoint.counts))
         });
     }
     sort(&mut rows);
     let mut service = Row::new(backend.backend.clone(), span.figures(Some(&was), &is));
     service.is_empty = backend.endpoints.iter().all(|one| one.draining);
     (service, rows)
+}
+
+/// Copies of a service's requests.
+fn mirror(before: Option<&MirrorStatus>, now: &MirrorStatus, span: Span) -> Row {
+    let before = before.filter(|before| before.to == now.to);
+    let left_out = now.left_out.saturating_sub(before.map_or(0, |before| before.left_out));
+    Row {
+        is_part: true,
+        left_out: Some(left_out as f64 / span.seconds),
+        ..Row::new(
+            format!("copies to {}", now.to),
+            span.figures(before.map(|before| &before.counts), &now.counts),
+        )
+    }
 }
 
 /// `stack/service:port` or `stack/service#1`.
