@@ -26,6 +26,6 @@ pub use inside::{
     remove_instance, stream_socket, uplinks,
 };
 pub use lacks::NetLack;
-pub use listening::{listening, listening_udp};
+pub use listening::Listening;
 pub use model::subnet::{Cidr, Layout, SubnetError, choose_subnets};
 pub use sysctl::all_groups;

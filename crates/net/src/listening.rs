@@ -1,10 +1,17 @@
-//! Which ports a process' network namespace listens on, from `/proc/<pid>/net/tcp`, `udp` and their
-//! like for IPv6, so that nobody has to declare them.
+//! Which ports a process' network namespace listens on, so that nobody has to declare them. Asked of
+//! the kernel by a netlink socket inside the namespace: `/proc/<pid>/net/tcp` says the same, but
+//! walks the table of every connection of the machine each time.
 
+use crate::NetError;
+use crate::namespace::on_helper_thread;
+use crate::socket::Socket;
+use crate::wire::{Attributes, Message, u16_at};
+use rustix::thread::LinkNameSpaceType;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Most that is read of one table: about 100,000 sockets. Listening sockets come first in it.
 const TABLE_MAX_BYTES: u64 = 16 << 20;
@@ -16,16 +23,84 @@ const UNCONNECTED: &str = "07";
 /// for one answer looks like one that serves.
 const FIRST_CLIENT_PORT: u16 = 32_768;
 
-/// Ports in the state LISTEN on all addresses or on one that is not the loopback; sorted. Empty
-/// when the process is gone.
-pub fn listening(pid: i32) -> Vec<u16> {
-    ports(pid, ["tcp", "tcp6"], LISTEN).into_iter().collect()
+/// `SOCK_DIAG_BY_FAMILY` of `include/uapi/linux/sock_diag.h`.
+const BY_FAMILY: u16 = 20;
+/// The one bit of `idiag_states` that stands for `TCP_LISTEN`.
+const LISTEN_BIT: u32 = 1 << 10;
+/// Length of `struct inet_diag_req_v2` of `include/uapi/linux/inet_diag.h`.
+const REQUEST_LEN: usize = 56;
+/// Where the number of the local port and its address stand in `struct inet_diag_msg`.
+const PORT_AT: usize = 4;
+const ADDRESS_AT: usize = 8;
+
+/// Looks at one process' namespace again and again. It keeps that namespace alive: drop it when the
+/// process has ended.
+pub struct Listening {
+    pid: i32,
+    /// `None` where the kernel cannot be asked: no such protocol, or no right to enter.
+    asked: Option<OwnedFd>,
 }
 
-/// The same for UDP, without ports that clients are given.
-pub fn listening_udp(pid: i32) -> Vec<u16> {
-    let all = ports(pid, ["udp", "udp6"], UNCONNECTED);
-    all.into_iter().filter(|port| *port < FIRST_CLIENT_PORT).collect()
+impl Listening {
+    pub fn of(pid: i32) -> Self {
+        Self { pid, asked: enter(pid).ok() }
+    }
+
+    /// Ports in the state LISTEN on all addresses or on one that is not the loopback; sorted. Empty
+    /// when the process is gone.
+    pub fn tcp(&mut self) -> Vec<u16> {
+        if let Some(file) = self.asked.take() {
+            let mut socket = Socket::from_file(file);
+            if let Ok(ports) = ask(&mut socket) {
+                self.asked = Some(socket.into_file());
+                return ports.into_iter().collect();
+            }
+        }
+        ports(self.pid, ["tcp", "tcp6"], LISTEN).into_iter().collect()
+    }
+
+    /// The same for UDP, without ports that clients are given.
+    pub fn udp(&self) -> Vec<u16> {
+        let all = ports(self.pid, ["udp", "udp6"], UNCONNECTED);
+        all.into_iter().filter(|port| *port < FIRST_CLIENT_PORT).collect()
+    }
+}
+
+fn enter(pid: i32) -> Result<OwnedFd, NetError> {
+    let path = format!("/proc/{pid}/ns/net");
+    let namespace = File::open(&path).map_err(NetError::file("open", &path))?;
+    on_helper_thread(|| {
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(NetError::kernel("enter a network namespace"))?;
+        Socket::diagnosis().map(Socket::into_file).map_err(NetError::kernel("open a netlink socket"))
+    })
+}
+
+fn ask(socket: &mut Socket) -> io::Result<BTreeSet<u16>> {
+    let mut ports = BTreeSet::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut request = [0; REQUEST_LEN];
+        request[0] = family as u8;
+        request[1] = libc::IPPROTO_TCP as u8;
+        request[4..8].copy_from_slice(&LISTEN_BIT.to_ne_bytes());
+        let request = Message::new(BY_FAMILY, libc::NLM_F_REQUEST, &request, Attributes::new());
+        ports.extend(socket.list(&request)?.iter().filter_map(|answer| answered(family, &answer.body)));
+    }
+    Ok(ports)
+}
+
+/// The port of one answer, unless only the process itself reaches it.
+fn answered(family: i32, body: &[u8]) -> Option<u16> {
+    let address = body.get(ADDRESS_AT..ADDRESS_AT + 16)?;
+    let address: IpAddr = match family {
+        libc::AF_INET => <[u8; 4]>::try_from(&address[..4]).ok()?.into(),
+        _ => <[u8; 16]>::try_from(address).ok()?.into(),
+    };
+    (!is_loopback(address)).then_some(u16::from_be(u16_at(body, PORT_AT)?))
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 fn ports(pid: i32, tables: [&str; 2], state: &str) -> BTreeSet<u16> {
@@ -45,23 +120,22 @@ fn parse<'s>(table: impl BufRead + 's, state: &'s str) -> impl Iterator<Item = u
 fn parse_line(line: &str, state: &str) -> Option<u16> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (address, port) = fields.next()?.split_once(':')?;
-    if fields.nth(1)? != state || is_loopback(address)? {
+    if fields.nth(1)? != state || is_loopback(parse_address(address)?) {
         return None;
     }
     u16::from_str_radix(port, 16).ok()
 }
 
 /// Addresses are printed as 32-bit words in the byte order of the host.
-fn is_loopback(address: &str) -> Option<bool> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     let mut bytes = Vec::with_capacity(16);
-    for start in (0..address.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(address.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
+    for start in (0..text.len()).step_by(8) {
+        bytes.extend(u32::from_str_radix(text.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
     }
     if let Ok(v4) = <[u8; 4]>::try_from(bytes.as_slice()) {
-        return Some(Ipv4Addr::from(v4).is_loopback());
+        return Some(Ipv4Addr::from(v4).into());
     }
-    let v6 = Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?);
-    Some(v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()))
+    Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?).into())
 }
 
 #[cfg(test)]
@@ -85,6 +159,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_listens_on_nothing() {
-        assert_eq!(listening(-1), Vec::<u16>::new());
+        assert_eq!(Listening::of(-1).tcp(), Vec::<u16>::new());
     }
 }

@@ -43,6 +43,22 @@ impl Socket {
         Self::open(protocol.map(Protocol::from_raw))
     }
 
+    /// For asking about sockets.
+    pub fn diagnosis() -> io::Result<Self> {
+        let protocol = u32::try_from(libc::NETLINK_INET_DIAG).ok().and_then(std::num::NonZeroU32::new);
+        Self::open(protocol.map(Protocol::from_raw))
+    }
+
+    /// What `into_file` gave.
+    pub fn from_file(fd: OwnedFd) -> Self {
+        Self { fd, sequence: 1, buffer: vec![0; BUFFER_LEN] }
+    }
+
+    /// The socket without its buffer, to be kept for long.
+    pub fn into_file(self) -> OwnedFd {
+        self.fd
+    }
+
     fn open(protocol: Option<Protocol>) -> io::Result<Self> {
         let fd = rustix::net::socket_with(
             AddressFamily::NETLINK,
@@ -51,7 +67,7 @@ impl Socket {
             protocol,
         )?;
         sockopt::set_socket_timeout(&fd, Timeout::Recv, Some(ANSWER_TIMEOUT))?;
-        Ok(Self { fd, sequence: 1, buffer: vec![0; BUFFER_LEN] })
+        Ok(Self::from_file(fd))
     }
 
     /// Sends all requests, in order, and returns for each its answers or the kernel's refusal.

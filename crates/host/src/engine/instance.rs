@@ -31,6 +31,8 @@ pub struct Instance {
     /// Counts ends; followers and waiters look at it.
     ends: watch::Sender<u64>,
     removed: watch::Sender<bool>,
+    /// Of the run whose first process this is; asks for ports while it runs.
+    listening: Mutex<Option<(ProcessId, net::Listening)>>,
 }
 
 /// What is known of an instance.
@@ -56,6 +58,7 @@ impl Instance {
             now: Mutex::new(now),
             ends: watch::Sender::new(0),
             removed: watch::Sender::new(false),
+            listening: Mutex::new(None),
         }
     }
 
@@ -93,12 +96,8 @@ impl Instance {
 
     pub fn observe(&self) -> Observed {
         let now = self.now().clone();
-        let (listening, listening_udp) = match (&now.state, now.init) {
-            (InstanceState::Running { .. }, Some(init)) => {
-                (net::listening(init.pid), net::listening_udp(init.pid))
-            }
-            _ => (Vec::new(), Vec::new()),
-        };
+        let init = now.init.filter(|_| matches!(now.state, InstanceState::Running { .. }));
+        let (listening, listening_udp) = self.ports(init);
         let is_preparing = self.is_preparing();
         Observed {
             is_preparing,
@@ -109,6 +108,19 @@ impl Instance {
             listening,
             listening_udp,
         }
+    }
+
+    /// What it listens on, over TCP and over UDP.
+    fn ports(&self, init: Option<ProcessId>) -> (Vec<u16>, Vec<u16>) {
+        let mut held = self.listening.lock().expect("no holder of this lock can panic");
+        let Some(init) = init else {
+            *held = None;
+            return (Vec::new(), Vec::new());
+        };
+        if held.as_ref().is_none_or(|(of, _)| *of != init) {
+            *held = Some((init, net::Listening::of(init.pid)));
+        }
+        held.as_mut().map(|(_, listening)| (listening.tcp(), listening.udp())).unwrap_or_default()
     }
 
     pub fn signal(&self, name: &str) -> Result<(), EngineError> {

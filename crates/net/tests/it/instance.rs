@@ -228,8 +228,10 @@ fn listening_ports_are_found() {
     ];
     let process =
         instance.run(|| testkit::ProcessGuard::spawn(std::process::Command::new("sleep").arg("60")));
-    assert_eq!(net::listening(process.pid()), [80, 8080, 9000]);
+    let mut listening = net::Listening::of(process.pid());
+    assert_eq!(listening.tcp(), [80, 8080, 9000]);
+    assert_eq!(listening.tcp(), [80, 8080, 9000], "it can be asked again");
     drop(open);
     // Another test's thread may be between fork and exec, with copies of the listeners.
-    testkit::wait_until(LONG, "no port listens", || net::listening(process.pid()).is_empty());
+    testkit::wait_until(LONG, "no port listens", || listening.tcp().is_empty());
 }
