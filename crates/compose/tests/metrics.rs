@@ -124,3 +124,53 @@ fn what_is_wrong_is_said_at_its_place() {
         "5:24: error: metrics of `a` cannot be read: it has no network; hint: remove `metrics`, or `network_mode: none`",
     );
 }
+
+#[test]
+fn addresses_to_probe() {
+    let shown = |service: &Service| {
+        let one = |probe: &model::probe::Probe| {
+            let insecure = if probe.insecure { " insecure" } else { "" };
+            format!("{} every {} within {}{insecure}", probe.url, probe.interval(), probe.timeout())
+        };
+        service.policy.probes.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    for (probes, expect) in [
+        ("https://a.b/c?d", "https://a.b/c?d every 30 s within 10 s"),
+        (
+            "['http://[::1]:80', {url: 'https://a', interval: 5s, insecure: true}]",
+            "http://[::1]:80 every 30 s within 10 s, https://a every 5 s within 5 s insecure",
+        ),
+    ] {
+        assert_eq!(shown(&service(&format!("x-juchu: {{probes: {probes}}}"))), expect);
+    }
+    for wrong in [
+        "a.b",
+        "'ftp://a'",
+        "'http://'",
+        "'http://u:p@a'",
+        "'http://a b'",
+        "'http://a:0'",
+        "'http://a:99999'",
+    ] {
+        let said = with_keys(&format!("x-juchu: {{probes: {wrong}}}")).refused();
+        let text = wrong.trim_matches('\'');
+        let expect = format!(
+            "compose.yaml:4:23: error: `{text}` is not an address that can be probed; hint: write it as https://example.org/page, without a user"
+        );
+        assert_eq!(said, expect);
+    }
+    refused(
+        "x-juchu: {probes: [{url: 'http://a', interval: 1s}]}",
+        "4:52: error: `interval` must be whole seconds between 5s and 2m",
+    );
+    refused(
+        "x-juchu: {probes: [{url: 'http://a', timeout: 40s}]}",
+        "4:51: error: `timeout` must be more than nothing and at most the interval, 30 s",
+    );
+    refused("x-juchu: {probes: ['http://a', 'http://a']}", "4:36: error: http://a is probed twice");
+    let many: Vec<String> = (0..17).map(|at| format!("'http://a{at}'")).collect();
+    refused(
+        &format!("x-juchu: {{probes: [{}]}}", many.join(", ")),
+        "4:23: error: `probes` can have 16 addresses at most",
+    );
+}

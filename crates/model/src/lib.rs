@@ -14,6 +14,7 @@ pub mod image;
 pub mod instance;
 pub mod metrics;
 pub mod mount;
+pub mod probe;
 pub mod release;
 pub mod report;
 pub mod route;

@@ -6,6 +6,7 @@ use crate::gateway::GatewayPolicy;
 use crate::image::ImageSource;
 use crate::metrics::MetricsEndpoint;
 use crate::mount::{FileGrant, Mount};
+use crate::probe::Probe;
 use crate::watch::WatchRule;
 use crate::{Bytes, Cpus, DurationMs, NetworkName, Percent, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -432,6 +433,9 @@ pub struct ServicePolicy {
     /// Where its instances show metrics of their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricsEndpoint>,
+    /// Addresses that are asked again and again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
 }
 
 /// `x-juchu.rollout`: how a new release takes over.

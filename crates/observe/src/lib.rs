@@ -11,6 +11,7 @@ pub mod api;
 pub mod collect;
 pub mod keep;
 pub mod logs;
+pub mod probe;
 pub mod promql;
 pub mod scrape;
 

@@ -4,7 +4,7 @@
 //! The forms here are version 1 of the API; fields are added, never renamed.
 
 use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
-pub use crate::scraped::Scraped;
+pub use crate::scraped::{Probed, Scraped};
 use async_trait::async_trait;
 use model::certificate::CertificateStatus;
 use model::flow;
@@ -51,6 +51,10 @@ pub trait Control: Send + Sync {
     }
     /// What shows metrics of its own, now.
     async fn scraped(&self) -> Result<Vec<Scraped>, Report> {
+        Ok(Vec::new())
+    }
+    /// Which addresses are to be probed, now.
+    async fn probed(&self) -> Result<Vec<Probed>, Report> {
         Ok(Vec::new())
     }
     async fn verify(&self) -> Result<VerifyReport, Report>;

@@ -1,7 +1,7 @@
 //! The control plane as others hold it: wishes go to the loop, reading goes past it.
 
 use crate::control::{
-    Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, GatewayUpgrade, Preview, Progress,
+    Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, GatewayUpgrade, Preview, Probed, Progress,
     ReleaseStatus, Scraped, ServiceLine, StackStatus,
 };
 use crate::engine::{ExecRequest, Lack, LogQuery};
@@ -256,6 +256,11 @@ impl Control for Controller {
     async fn scraped(&self) -> Result<Vec<Scraped>, Report> {
         let snapshot = self.snapshot.borrow().clone();
         Ok(scraped::scraped(&snapshot))
+    }
+
+    async fn probed(&self) -> Result<Vec<Probed>, Report> {
+        let snapshot = self.snapshot.borrow().clone();
+        Ok(scraped::probed(&snapshot))
     }
 
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {

@@ -1,8 +1,10 @@
-//! Which instances show metrics of their own, and where. Pure.
+//! Which instances show metrics of their own, and where; which addresses are to be probed. Pure.
 
+use crate::control::State;
 use crate::world::Snapshot;
 use model::instance::{InstanceNetwork, InstanceState, Observed};
 use model::metrics::MetricsEndpoint;
+use model::probe::Probe;
 use model::{InstanceId, ServiceName, StackName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -54,4 +56,30 @@ fn address(snapshot: &Snapshot, network: &InstanceNetwork) -> Option<IpAddr> {
         }
         other => direct(other),
     }
+}
+
+/// An address that a service wants to be asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Probed {
+    pub stack: StackName,
+    pub service: ServiceName,
+    pub probe: Probe,
+}
+
+/// Of the services in force that nobody has stopped.
+pub fn probed(snapshot: &Snapshot) -> Vec<Probed> {
+    let mut all = Vec::new();
+    for stack in &snapshot.stacks {
+        let Some(release) = snapshot.releases.get(&stack.name) else { continue };
+        for status in stack.services.iter().filter(|service| service.state != State::Stopped) {
+            let Some(service) = release.stack.services.get(&status.name) else { continue };
+            let of = |probe: &Probe| Probed {
+                stack: stack.name.clone(),
+                service: service.name.clone(),
+                probe: probe.clone(),
+            };
+            all.extend(service.policy.probes.iter().map(of));
+        }
+    }
+    all
 }

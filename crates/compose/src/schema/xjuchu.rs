@@ -28,6 +28,7 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("health", Shape::Object(&HEALTH)),
     on("protocol", Word(&["http", "tcp", "auto"])),
     on("metrics", Either(&[METRICS, List(&METRICS)])),
+    on("probes", Either(&[PROBE, List(&PROBE)])),
     on("tls", Either(&[Word(&["internal", "auto", "off"]), Shape::Object(&TLS)])),
 ]);
 
@@ -40,6 +41,12 @@ static METRICS_ENDPOINT: Object = lenient(&[
     on("job", TextOrNumber),
     on("labels", Named(&Scalar)),
 ]);
+
+const PROBE: Shape = Either(&[Text, Shape::Object(&PROBED)]);
+static PROBED: Object = Object {
+    required: &["url"],
+    ..lenient(&[on("url", Text), on("interval", Duration), on("timeout", Duration), on("insecure", Bool)])
+};
 
 static TLS: Object = lenient(&[
     on("from", Word(&["internal", "auto", "off"])),

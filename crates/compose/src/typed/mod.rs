@@ -11,6 +11,7 @@ mod metrics;
 mod mounts;
 mod network;
 mod networks;
+mod probes;
 mod process;
 mod proxy;
 mod resources;

@@ -1,8 +1,8 @@
 //! One service.
 
 use super::{
-    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, process, resources,
-    rollout, text_list, texts_of, tls, watch, word,
+    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, probes, process,
+    resources, rollout, text_list, texts_of, tls, watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -44,7 +44,8 @@ pub(super) fn service(
     let reach =
         metrics::Reach { service: name.as_str(), mode: &network_mode, ports: &ports, expose: &expose };
     let metrics = metrics::endpoints(node, &reach, sink);
-    let policy = ServicePolicy { tls, metrics, ..policy(&name, directory, node, sink) };
+    let probes = probes::probes(node, sink);
+    let policy = ServicePolicy { tls, metrics, probes, ..policy(&name, directory, node, sink) };
     Some(Service {
         name,
         image: image?,
@@ -201,6 +202,7 @@ fn policy(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) ->
             .unwrap_or_default(),
         tls: None,
         metrics: Vec::new(),
+        probes: Vec::new(),
     }
 }
 

@@ -29,6 +29,7 @@ mod logs;
 mod logs_search;
 mod machine;
 mod plan;
+mod probe;
 mod ps;
 mod query;
 mod releases;
@@ -175,6 +176,7 @@ async fn ask(
         Command::Top(args) => top::top(screen, home, args).await,
         Command::Query(args) => query::query(screen, home, args).await,
         Command::Token(args) => token::token(screen, home, args).await,
+        Command::Probe(args) => probe::probe(screen, args).await,
         Command::Route(args) => route::route(screen, home, args).await,
         Command::Logs(args) => {
             let stack = args::StackArgs::from(args.stack.clone()).over(before);

@@ -7,6 +7,7 @@
 mod instances;
 mod keep;
 mod node;
+mod probe;
 mod pulse;
 mod scrape;
 mod stacks;

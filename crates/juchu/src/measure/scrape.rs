@@ -2,7 +2,7 @@
 //!
 //! Where nobody shows any, nothing of this runs: no task, no timer.
 
-use super::{now_ms, pulse};
+use super::{now_ms, probe, pulse};
 use model::{DurationMs, StackName};
 use observe::api::{Known, Targets};
 use observe::keep::Metrics;
@@ -42,6 +42,7 @@ struct Running {
 pub async fn follow(scrapes: Scrapes, control: Arc<dyn Control>) {
     let mut changed = control.watch();
     let mut running: BTreeMap<String, Running> = BTreeMap::new();
+    let mut asked = probe::Asked::new();
     let mut is_full = false;
     loop {
         changed.mark_unchanged();
@@ -52,6 +53,9 @@ pub async fn follow(scrapes: Scrapes, control: Arc<dyn Control>) {
                 eprintln!("metrics of {} places are shown, and {TARGETS_MAX} are read", wanted.len());
             }
             reconcile(&scrapes, &mut running, wanted);
+        }
+        if let Ok(wanted) = control.probed().await {
+            probe::reconcile(&scrapes, &mut asked, wanted);
         }
         if changed.changed().await.is_err() {
             return;
@@ -137,7 +141,7 @@ fn pool(stack: &StackName, scraped: &Scraped) -> String {
 }
 
 /// The next whole second at which it is this target's turn: not that of all others.
-fn next(after_ms: i64, interval: DurationMs, name: &str) -> i64 {
+pub fn next(after_ms: i64, interval: DurationMs, name: &str) -> i64 {
     let interval_s = (interval.0 / 1000).max(1) as i64;
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);

@@ -70,7 +70,7 @@ async fn prometheus_own_metrics_are_read_whole() {
     let (_guard, page) = shown(&mut command, port).await;
     let families = [
         ("go_gc_duration_seconds", FamilyKind::Summary),
-        ("prometheus_http_request_duration_seconds", FamilyKind::Histogram),
+        ("prometheus_tsdb_compaction_chunk_size_bytes", FamilyKind::Histogram),
     ];
     check(page, Format::Text, 200, &families);
 }

@@ -559,6 +559,12 @@ pub(super) static TABLE: &[(&str, Support)] = &[
         ),
     ),
     (
+        "services.x-juchu.probes",
+        Honoured(
+            "addresses that are [asked again and again](../guides/measuring.md#time-an-address): URLs, or `url`, `interval` (30 s, 5 s to 2 min), `timeout` (10 s), `insecure`",
+        ),
+    ),
+    (
         "services.x-juchu.tls",
         Honoured(
             "published ports speak [TLS](../guides/tls.md): `internal`, or `from: auto` with `hosts`, `accept_terms`, `email`, `challenge`, `directory`, `trust`, or `certificate` and `key`; with `ports` and `redirect`",

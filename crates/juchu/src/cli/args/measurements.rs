@@ -26,6 +26,21 @@ pub struct Query {
 }
 
 #[derive(Debug, Args)]
+pub struct Probe {
+    /// `https://example.org/page`; where it leads to is not followed.
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// For all of it together.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = DurationMs::parse)]
+    pub timeout: DurationMs,
+    /// Take any certificate.
+    #[arg(long)]
+    pub insecure: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
 pub struct Token {
     #[command(subcommand)]
     pub command: TokenCommand,

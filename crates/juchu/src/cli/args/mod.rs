@@ -12,7 +12,7 @@ pub use images::{
     Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageKeygen, ImageLs,
     ImagePull, ImagePush, ImageSbom, ImageSign, ImageVerify, PushCompression, SbomFormat,
 };
-pub use measurements::{Query, Token, TokenCommand, TokenCreate, TokenRm};
+pub use measurements::{Probe, Query, Token, TokenCommand, TokenCreate, TokenRm};
 pub use registry::{
     AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,
     RegistryUserCommand,
@@ -129,6 +129,12 @@ pub enum Command {
     ///
     /// Without times, what holds now; with `--range`, how it went.
     Query(Query),
+    /// How long an address takes: name, connection, TLS, first byte, download; and whether a page may
+    /// take so long.
+    ///
+    /// Server and network have 400 ms each. Exit code 0 within that, 3 over it, 4 without an answer or
+    /// with one that is a failure.
+    Probe(Probe),
     /// Where requests go.
     Route(Route),
     /// The output of services, merged by time.
