@@ -4,6 +4,7 @@
 use crate::access::Access;
 use crate::attached::Attached;
 use crate::caller::{Peer, guard, identify};
+use crate::web::traffic::Looks;
 use crate::{api, web};
 use axum::Router;
 use axum::extract::{FromRef, Request};
@@ -45,6 +46,7 @@ pub struct App {
     pub control: Arc<dyn Control>,
     pub access: Access,
     pub attached: Attached,
+    pub looks: Looks,
 }
 
 impl FromRef<App> for Arc<dyn Control> {
@@ -62,7 +64,7 @@ impl FromRef<App> for Access {
 /// Everything people reach: the API and the pages. A request without a [`Peer`] is a browser's.
 pub fn router(control: Arc<dyn Control>, access: Access, attached: Attached) -> Router {
     let machines = attached.router();
-    let app = App { control, access, attached };
+    let app = App { control, access, attached, looks: Looks::default() };
     Router::new()
         .nest(api::v1::ROOT, api::routes())
         .merge(web::pages())

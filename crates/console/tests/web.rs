@@ -149,6 +149,31 @@ async fn the_first_page_is_small_and_says_how_things_are() {
 }
 
 #[tokio::test]
+async fn a_service_shows_what_passes_and_how_its_certificate_stands() {
+    let control = FakeControl::guestbook();
+    control
+        .change(|held| held.stacks[0].services[3].certificate = Some(console::fake::lacking_certificate()));
+    let site = Site::start(control).await;
+    let cookie = site.sign_in().await;
+    let page = site.get("/stacks/guestbook/services/web", &cookie).await.body;
+    for expected in [
+        "0.0.0.0:8080 guestbook/web:8000",
+        "guestbook/web#1",
+        "web-2",
+        "left alone",
+        "copies to guestbook/next:8000",
+        "98\u{a0}ms",
+        "none yet, from an authority by ACME",
+        "no address of shop.example.org is known",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    assert!(!page.contains("guestbook/db:5432"), "of this service alone");
+    let page = site.get("/stacks/guestbook/services/cache", &cookie).await.body;
+    assert!(page.contains("Nothing of it passes through the gateway"));
+}
+
+#[tokio::test]
 async fn every_answer_keeps_browsers_careful() {
     let site = Site::start(FakeControl::guestbook()).await;
     let cookie = site.sign_in().await;

@@ -8,6 +8,7 @@ mod live;
 mod pages;
 mod parts;
 mod releases;
+pub mod traffic;
 mod verdict;
 
 use crate::api::Failure;

@@ -2,11 +2,13 @@
 
 use super::parts;
 use super::releases;
+use super::traffic::{self, Looks};
 use super::verdict::{self, Verdict};
 use crate::api::Failure;
 use crate::caller::Caller;
 use crate::serve::App;
 use crate::story::Story;
+use crate::traffic::Names;
 use crate::when::Clock;
 use axum::http::StatusCode;
 use maud::{Markup, html};
@@ -82,7 +84,7 @@ impl Drawn {
 
 /// Asks and draws; a failure is drawn too.
 pub async fn draw(app: &App, caller: &Caller, subject: &Subject) -> Drawn {
-    let desk = Desk { control: app.control.as_ref(), caller, clock: Clock::system() };
+    let desk = Desk { control: app.control.as_ref(), caller, looks: &app.looks, clock: Clock::system() };
     let drawn = match tokio::time::timeout(ANSWER_WAIT, desk.draw(subject)).await {
         Ok(drawn) => drawn,
         Err(_) => Err(Report::environment("the daemon is busy and gave no answer within 10 s")
@@ -114,6 +116,7 @@ fn not_found(error: IdError) -> Failure {
 struct Desk<'a> {
     control: &'a dyn Control,
     caller: &'a Caller,
+    looks: &'a Looks,
     clock: Clock,
 }
 
@@ -184,6 +187,7 @@ impl Desk<'_> {
         };
         let story = self.story(Some(stack), Some(name), CHANGES_LONG).await?;
         let lines = self.last_lines(stack, name).await;
+        let passed = self.passed(&status, name).await;
         let verdict = verdict::of_service(service);
         let address = format!("/stacks/{stack}/services/{name}");
         let content = html! {
@@ -194,6 +198,7 @@ impl Desk<'_> {
                 h2 { "Instances" }
                 (parts::instances([(service, service.instances.as_slice())], &self.clock))
             }
+            (traffic::section(passed.as_ref()))
             (self.incidents(&story))
             section #output {
                 h2 { "Last output" }
@@ -202,6 +207,11 @@ impl Desk<'_> {
             (self.changes("Changes", &story, CHANGES_LONG, false))
         };
         Ok((format!("{name} in {stack}"), content))
+    }
+
+    async fn passed(&self, stack: &StackStatus, service: &ServiceName) -> Option<traffic::Passed> {
+        let names = Names::of(std::slice::from_ref(stack));
+        self.looks.of(self.control, format!("{}/{service}", stack.name), &names).await
     }
 
     async fn known(&self, name: &StackName) -> Result<StackStatus, Failure> {
