@@ -321,6 +321,8 @@ fn since(before: &Latency, now: &Latency) -> Latency {
     let buckets = now.buckets.iter().map(|one| LatencyBucket { le_us: one.le_us, count: counted(one) });
     Latency {
         sum_us: now.sum_us.saturating_sub(before.sum_us),
+        ln: now.ln.saturating_sub(before.ln),
+        ln_squares: now.ln_squares.saturating_sub(before.ln_squares),
         buckets: buckets.filter(|one| one.count > 0).collect(),
     }
 }

@@ -1,12 +1,13 @@
 //! Counts without contention: each worker thread writes its own shard, readers add them up.
 
 use crate::wire::{Counts, Latency, LatencyBucket};
+use model::flow::{LN_UNIT, QUICKEST_US};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Four buckets for each doubling from 16 µs to 268 s, and one below.
 const BUCKETS: usize = 1 + 24 * 4;
-const LOWEST_US: u64 = 16;
+const LOWEST_US: u64 = QUICKEST_US;
 
 /// The counts of one thread; only that thread writes here.
 #[repr(align(128))]
@@ -19,6 +20,8 @@ pub struct Shard {
     bytes_out: AtomicU64,
     classes: [AtomicU64; 5],
     latency_sum_us: AtomicU64,
+    latency_ln: AtomicU64,
+    latency_ln_squares: AtomicU64,
     latency: [AtomicU64; BUCKETS],
 }
 
@@ -33,6 +36,8 @@ impl Default for Shard {
             bytes_out: AtomicU64::default(),
             classes: Default::default(),
             latency_sum_us: AtomicU64::default(),
+            latency_ln: AtomicU64::default(),
+            latency_ln_squares: AtomicU64::default(),
             latency: std::array::from_fn(|_| AtomicU64::default()),
         }
     }
@@ -69,8 +74,43 @@ impl Shard {
             add(class, 1);
         }
         add(&self.latency_sum_us, micros);
+        let ln = ln(micros);
+        add(&self.latency_ln, ln);
+        add(&self.latency_ln_squares, ln * ln);
         add(&self.latency[bucket(micros)], 1);
     }
+}
+
+/// ln of the numbers from 1 to 2 in steps of 1/256, in parts of 2⁻¹⁶ of [`LN_UNIT`].
+const LN_TABLE: [u32; 256] = ln_table();
+const LN_FRACTION: u32 = 16;
+
+const fn ln_table() -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        // The middle of the step, by the series of 2·artanh((y − 1) / (y + 1)).
+        let y = 1.0 + (at as f64 + 0.5) / 256.0;
+        let z = (y - 1.0) / (y + 1.0);
+        let (mut sum, mut power, mut odd) = (0.0, z, 1.0);
+        while odd < 30.0 {
+            sum += power / odd;
+            power *= z * z;
+            odd += 2.0;
+        }
+        table[at] = (2.0 * sum * (LN_UNIT << LN_FRACTION) as f64) as u32;
+        at += 1;
+    }
+    table
+}
+
+/// ln in parts of [`LN_UNIT`], to the next whole one; that of 0 is that of 1.
+fn ln(micros: u64) -> u64 {
+    const OCTAVE: u64 = (std::f64::consts::LN_2 * (LN_UNIT << LN_FRACTION) as f64) as u64;
+    let micros = micros.max(1);
+    let octave = micros.ilog2();
+    let step = (micros << (63 - octave)) >> 55 & 0xff;
+    (u64::from(octave) * OCTAVE + u64::from(LN_TABLE[step as usize])) >> LN_FRACTION
 }
 
 fn bucket(micros: u64) -> usize {
@@ -145,19 +185,23 @@ fn read(shards: &[&Shard]) -> Counts {
         bytes_in: sum(|s| &s.bytes_in),
         bytes_out: sum(|s| &s.bytes_out),
         classes: std::array::from_fn(|i| shards.iter().map(|s| s.classes[i].load(Relaxed)).sum()),
-        latency: latency(shards, sum(|s| &s.latency_sum_us)),
+        latency: Latency {
+            sum_us: sum(|s| &s.latency_sum_us),
+            ln: sum(|s| &s.latency_ln),
+            ln_squares: sum(|s| &s.latency_ln_squares),
+            buckets: buckets(shards),
+        },
     }
 }
 
-fn latency(shards: &[&Shard], sum_us: u64) -> Latency {
-    let buckets: Vec<LatencyBucket> = (0..BUCKETS)
+fn buckets(shards: &[&Shard]) -> Vec<LatencyBucket> {
+    (0..BUCKETS)
         .map(|i| LatencyBucket {
             le_us: edge_us(i),
             count: shards.iter().map(|s| s.latency[i].load(Relaxed)).sum(),
         })
         .filter(|bucket| bucket.count > 0)
-        .collect();
-    Latency { sum_us, buckets }
+        .collect()
 }
 
 #[cfg(test)]
@@ -172,6 +216,27 @@ mod tests {
             assert!(at == 0 || micros >= edge_us(at - 1), "{micros} in {at}");
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn the_edges_are_those_that_others_know() {
+        for at in 1..BUCKETS {
+            let (below, edge) = (edge_us(at - 1), edge_us(at));
+            assert_eq!(model::flow::bucket_edge_us(edge), edge);
+            assert_eq!(model::flow::bucket_edge_us(below + 1), edge);
+        }
+        assert_eq!(model::flow::bucket_edge_us(0), LOWEST_US);
+        assert_eq!(model::flow::bucket_edge_us(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn logarithms_from_the_table_are_right_to_less_than_a_part() {
+        for micros in (1..5000).chain([65_535, 1_000_003, 268_435_456, u64::MAX]) {
+            let exact = (micros as f64).ln() * LN_UNIT as f64;
+            // The step of the table adds half a part at most.
+            assert!((ln(micros) as f64 - exact).abs() <= 1.5, "{micros}: {} for {exact}", ln(micros));
+        }
+        assert_eq!(ln(0), ln(1));
     }
 
     #[test]

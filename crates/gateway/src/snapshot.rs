@@ -12,6 +12,7 @@ use crate::policy::queue::Line;
 use crate::policy::retry::Budget;
 use crate::rules::Rules;
 use crate::seat::Seat;
+use model::route::DEFAULT_WEIGHT;
 use model::rule::HeaderEdits;
 use model::service::Protocol;
 use model::subnet::Cidr;
@@ -62,7 +63,7 @@ pub struct Backend {
     pub id: String,
     /// Those that take new work.
     pub endpoints: Vec<Arc<Endpoint>>,
-    /// The share of each endpoint, when they are not all the same.
+    /// The share of each endpoint, when they are not all as usual.
     pub weights: Option<Box<[u32]>>,
     /// How long what is new waits while nothing takes it.
     pub hold: Duration,
@@ -191,7 +192,9 @@ impl Backend {
         budget: Arc<Budget>,
         line: Arc<Line<Seat>>,
     ) -> Self {
-        let same = endpoints.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        // Shares that were asked for are drawn even when they are equal: who is compared by what it
+        // does with its requests must not get fewer for being slower.
+        let same = endpoints.iter().all(|(_, weight)| *weight == DEFAULT_WEIGHT);
         let weights = (!same).then(|| endpoints.iter().map(|(_, weight)| *weight).collect());
         let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
         Self { id, endpoints, weights, hold, without_endpoint, policy, budget, line }
@@ -446,7 +449,7 @@ mod tests {
     #[test]
     fn weights_are_shares_of_what_is_new() {
         const TIMES: usize = 20_000;
-        for weights in [&[95, 5][..], &[100, 10, 1], &[1, 0, 3], &[u32::MAX, u32::MAX, 1]] {
+        for weights in [&[95, 5][..], &[50, 50], &[100, 10, 1], &[1, 0, 3], &[u32::MAX, u32::MAX, 1]] {
             let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
             let backend = weighted(weights);
             // Load does not shift shares: a slow canary must not starve.

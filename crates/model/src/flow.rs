@@ -130,7 +130,31 @@ pub struct Counts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     pub sum_us: u64,
+    /// Sums of ln of microseconds and of its square, counted in parts of [`LN_UNIT`] each.
+    #[serde(default, skip_serializing_if = "is_none_counted")]
+    pub ln: u64,
+    #[serde(default, skip_serializing_if = "is_none_counted")]
+    pub ln_squares: u64,
     pub buckets: Vec<LatencyBucket>,
+}
+
+/// Logarithms are counted in whole parts of this size.
+pub const LN_UNIT: u64 = 256;
+
+fn is_none_counted(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Everything quicker than this is in the first bucket; from there on each doubling has four.
+pub const QUICKEST_US: u64 = 16;
+
+/// The least upper edge of a bucket that is not below `micros`.
+pub fn bucket_edge_us(micros: u64) -> u64 {
+    if micros <= QUICKEST_US {
+        return QUICKEST_US;
+    }
+    let quarter = 1u64 << ((micros - 1).ilog2() - 2);
+    micros.div_ceil(quarter).saturating_mul(quarter)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub mod harness;
 mod home;
 mod image;
 mod journal;
+mod judge;
 mod plan;
 mod program;
 mod pull;
@@ -91,6 +92,7 @@ pub const BENCHES: &[Bench] = &[
     image::BENCH,
     image::REPRODUCIBLE,
     pull::BENCH,
+    judge::BENCH,
 ];
 
 pub fn list() -> String {

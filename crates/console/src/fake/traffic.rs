@@ -26,6 +26,7 @@ fn counts(seconds: u64, per_second: u64) -> Counts {
                 LatencyBucket { le_us: 12_288, count: requests - failed },
                 LatencyBucket { le_us: 98_304, count: failed },
             ],
+            ..Latency::default()
         },
     }
 }

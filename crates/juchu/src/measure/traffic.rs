@@ -214,7 +214,8 @@ mod tests {
     fn histograms_are_cumulated() {
         let bucket = |le_us, count| LatencyBucket { le_us, count };
         let buckets = vec![bucket(900, 1), bucket(1_000, 2), bucket(1_200, 4), bucket(90_000_000, 8)];
-        let sums: Vec<u64> = cumulated(&Latency { sum_us: 0, buckets }).map(|(_, sum)| sum).collect();
+        let sums: Vec<u64> =
+            cumulated(&Latency { buckets, ..Latency::default() }).map(|(_, sum)| sum).collect();
         assert_eq!((sums[0], sums[1], sums[13], sums[14]), (3, 7, 7, 15));
     }
 

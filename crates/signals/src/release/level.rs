@@ -6,7 +6,7 @@
 use super::evidence::log_mean_exp;
 
 /// Factors for which evidence is gathered.
-pub const FACTORS: &[f64] = &[1.03, 1.06, 1.1, 1.2, 1.4, 2.0];
+pub const FACTORS: &[f64] = &[1.05, 1.1, 1.25, 1.6];
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {

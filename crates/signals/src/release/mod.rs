@@ -1,11 +1,27 @@
 //! Judging a release while it and the one before serve side by side: the split e-process.
 //!
-//! Each second both arms' counts are fed in; out comes whether to go on, to keep or to go back, with
-//! the numbers behind it. Method and sources: docs/concepts/judging.md.
+//! Each second both arms' counts are fed in; out comes whether to go on, to keep or to go back. Method
+//! and sources: docs/concepts/judging.md.
 
+mod dispersion;
 mod evidence;
+mod judge;
 pub mod level;
+mod meter;
+mod saturation;
+mod second;
+mod settings;
+mod slow;
 pub mod split;
+mod text;
+mod verdict;
 
+pub use dispersion::{Dispersion, Learner, WINDOW_S, tolerance};
+pub use judge::Judge;
 pub use level::Level;
+pub use meter::{Meter, Seen};
+pub use second::{Arm, LN_UNIT, Second};
+pub use settings::{Chances, Enough, LONGEST_MS, Settings, Stage, Tolerances, WHOLE};
+pub use slow::{overdue_ms, slow};
 pub use split::Split;
+pub use verdict::{Decision, FORM, Finding, Ground, Judgement, Slow, Test};

@@ -8,6 +8,8 @@ use super::evidence::log_mean_exp;
 
 /// Ratios of rates for which evidence of a worse release is gathered.
 pub const WORSE: &[f64] = &[1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0];
+/// The same for one that fails altogether.
+pub const FAR_WORSE: &[f64] = &[3.0, 5.0, 8.0, 12.0];
 /// The same for a release that is better than some margin.
 pub const BETTER: &[f64] = &[1.0 / 1.25, 1.0 / 1.5, 0.5, 1.0 / 3.0, 0.25, 1.0 / 6.0, 0.125, 0.05];
 
