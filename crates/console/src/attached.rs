@@ -2,6 +2,7 @@
 //! instead of a session.
 
 use crate::caller::Peer;
+use crate::measured::Measured;
 use crate::serve::App;
 use crate::tokens::{May, Tokens};
 use axum::Router;
@@ -10,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use std::sync::Arc;
 
 /// Below this is what a Prometheus would answer.
 pub const PROMETHEUS: &str = "/prometheus";
@@ -22,6 +24,8 @@ pub struct Attached {
     /// For programs that may send.
     pub writers: Router,
     pub tokens: Tokens,
+    /// What the pages draw charts of; without it they say that nothing is measured.
+    pub measured: Option<Arc<dyn Measured>>,
 }
 
 #[derive(Clone)]

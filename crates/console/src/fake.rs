@@ -1,7 +1,9 @@
 //! A control plane in memory for tests: it answers like a real one, remembers what it was asked,
 //! and fails on purpose.
 
+pub mod measured;
 mod releases;
+pub mod rows;
 
 pub use releases::*;
 
@@ -52,6 +54,7 @@ pub struct FakeControl {
     changes: watch::Sender<u64>,
     /// Log lines that arrive while somebody follows.
     live: tokio::sync::broadcast::Sender<ServiceLine>,
+    rows: std::sync::Arc<rows::FakeRows>,
 }
 
 impl Default for FakeControl {
@@ -60,6 +63,7 @@ impl Default for FakeControl {
             held: Mutex::default(),
             changes: watch::Sender::new(0),
             live: tokio::sync::broadcast::Sender::new(64),
+            rows: std::sync::Arc::default(),
         }
     }
 }
@@ -102,6 +106,10 @@ impl FakeControl {
         let _ = self.live.send(line);
     }
 
+    pub fn kept_rows(&self) -> &rows::FakeRows {
+        &self.rows
+    }
+
     fn checked(&self) -> Result<MutexGuard<'_, Held>, Report> {
         let mut held = self.held();
         match held.failure.take() {
@@ -140,6 +148,10 @@ impl Control for FakeControl {
         held.asked.push(request);
         let nothing = Preview { differences: vec![], steps: vec![], warnings: vec![] };
         Ok(held.preview.clone().unwrap_or(nothing))
+    }
+
+    fn rows(&self) -> Option<std::sync::Arc<dyn run::rows::Rows>> {
+        Some(self.rows.clone())
     }
 
     async fn releases(&self, _stack: &StackName) -> Result<Vec<ReleaseStatus>, Report> {

@@ -12,6 +12,7 @@ pub mod api;
 pub mod client;
 mod serve;
 
+pub mod measured;
 pub mod story;
 pub mod text;
 pub mod traffic;

@@ -4,6 +4,7 @@
 use crate::access::Access;
 use crate::attached::Attached;
 use crate::caller::{Peer, guard, identify};
+use crate::measured::Shelf;
 use crate::web::traffic::Looks;
 use crate::{api, web};
 use axum::Router;
@@ -47,6 +48,7 @@ pub struct App {
     pub access: Access,
     pub attached: Attached,
     pub looks: Looks,
+    pub shelf: Shelf,
 }
 
 impl FromRef<App> for Arc<dyn Control> {
@@ -64,12 +66,14 @@ impl FromRef<App> for Access {
 /// Everything people reach: the API and the pages. A request without a [`Peer`] is a browser's.
 pub fn router(control: Arc<dyn Control>, access: Access, attached: Attached) -> Router {
     let machines = attached.router();
-    let app = App { control, access, attached, looks: Looks::default() };
+    let shelf = Shelf::new(attached.measured.clone());
+    let app = App { control, access, attached, looks: Looks::default(), shelf };
     Router::new()
         .nest(api::v1::ROOT, api::routes())
         .merge(web::pages())
         .layer(middleware::from_fn_with_state(app.clone(), identify))
         .merge(web::open())
+        .layer(middleware::from_fn(web::packed::packed))
         .layer(middleware::from_fn(guard))
         // Whoever shows a token is no browser that another site could make use of.
         .merge(machines)

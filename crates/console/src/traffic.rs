@@ -69,7 +69,8 @@ impl Names {
         endpoints.all(|one| self.0.contains_key(&one.instance))
     }
 
-    fn name(&self, id: &str) -> String {
+    /// The id where there is no name.
+    pub fn name(&self, id: &str) -> String {
         self.0.get(id).map_or_else(|| id.to_owned(), Clone::clone)
     }
 }

@@ -54,6 +54,16 @@ impl Clock {
         at.strftime(form).to_string()
     }
 
+    /// `12:04`, on an axis of hours.
+    pub fn minute(&self, at: Timestamp) -> String {
+        self.zoned(at).strftime("%H:%M").to_string()
+    }
+
+    /// `Nov 21`, on an axis of days.
+    pub fn day(&self, at: Timestamp) -> String {
+        self.zoned(at).strftime("%b %-d").to_string()
+    }
+
     /// `2026-11-22 12:04:31`.
     pub fn full(&self, at: Timestamp) -> String {
         self.zoned(at).strftime("%Y-%m-%d %H:%M:%S").to_string()

@@ -26,6 +26,7 @@ impl Site {
             readers: Router::new().route("/prometheus/read", get(async || "read")),
             writers: Router::new().route("/prometheus/send", post(async || "sent")),
             tokens: tokens.clone(),
+            ..Attached::default()
         };
         let control = Arc::new(FakeControl::guestbook());
         tokio::spawn(serve_http(listener, control, Access::default(), attached, std::future::pending()));

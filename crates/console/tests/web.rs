@@ -1,16 +1,20 @@
 //! The web console as a browser sees it: over a real TCP connection, byte by byte.
 
+use console::fake::measured::FakeMeasured;
+use console::fake::rows::row;
 use console::fake::{FakeControl, guestbook_status, line, stack, troubled_entries, troubled_status};
 use console::{Access, Attached, bind_http, serve_http};
 use model::ReleaseId;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use store::record::v1::Intent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 struct Site {
     control: Arc<FakeControl>,
+    measured: Arc<FakeMeasured>,
     access: Access,
     address: SocketAddr,
 }
@@ -36,14 +40,10 @@ impl Site {
         let address = listener.local_addr().expect("bound");
         let (control, access) = (Arc::new(control), Access::default());
         access.set_port(address.port());
-        tokio::spawn(serve_http(
-            listener,
-            control.clone(),
-            access.clone(),
-            Attached::default(),
-            std::future::pending(),
-        ));
-        Self { control, access, address }
+        let measured = Arc::new(FakeMeasured::default());
+        let attached = Attached { measured: Some(measured.clone()), ..Attached::default() };
+        tokio::spawn(serve_http(listener, control.clone(), access.clone(), attached, std::future::pending()));
+        Self { control, measured, access, address }
     }
 
     fn host(&self) -> String {
@@ -70,6 +70,23 @@ impl Site {
 
     async fn get(&self, path: &str, cookie: &str) -> Answer {
         self.send("GET", path, &self.host(), &[&format!("cookie: {cookie}")], "").await
+    }
+
+    /// Bytes of an answer on the wire, as browsers ask for it.
+    async fn weigh(&self, path: &str, cookie: &str) -> usize {
+        self.raw(path, cookie).await.len()
+    }
+
+    async fn raw(&self, path: &str, cookie: &str) -> Vec<u8> {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n",
+            self.host()
+        );
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("an answer");
+        bytes
     }
 
     async fn post(&self, path: &str, cookie: &str, body: &str) -> Answer {
@@ -133,7 +150,7 @@ async fn the_first_page_is_small_and_says_how_things_are() {
     {
         assert!(page.body.contains(expected), "{expected}");
     }
-    let mut total = page.head.len() + page.body.len();
+    let mut total = site.weigh("/", &cookie).await;
     let mut requests = 1;
     for attribute in ["href=\"/style.css", "src=\"/live.js"] {
         let start = page.body.find(attribute).expect("linked") + attribute.find('/').expect("an address");
@@ -141,7 +158,7 @@ async fn the_first_page_is_small_and_says_how_things_are() {
         let asset = site.get(address, &cookie).await;
         assert_eq!(asset.status, 200);
         assert!(asset.header("cache-control").is_some_and(|c| c.contains("immutable")));
-        total += asset.head.len() + asset.body.len();
+        total += site.weigh(address, &cookie).await;
         requests += 1;
     }
     assert_eq!(page.body.matches("<script").count() + page.body.matches("stylesheet").count(), requests - 1);
@@ -171,6 +188,151 @@ async fn a_service_shows_what_passes_and_how_its_certificate_stands() {
     assert!(!page.contains("guestbook/db:5432"), "of this service alone");
     let page = site.get("/stacks/guestbook/services/cache", &cookie).await.body;
     assert!(page.contains("Nothing of it passes through the gateway"));
+}
+
+#[tokio::test]
+async fn the_main_panel_shows_nodes_and_what_is_served() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let page = site.get("/", &cookie).await.body;
+    for expected in [
+        "href=\"/nodes/vm-1\"",
+        "Fullest disk",
+        "Processing time",
+        "Containers",
+        "Logins",
+        "measured since",
+        "<svg",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    let asked = site.measured.asked.load(SeqCst);
+    for _ in 0..5 {
+        site.get("/", &cookie).await;
+    }
+    let again = site.measured.asked.load(SeqCst) - asked;
+    // Each page may fall into the next ten seconds.
+    assert!(again <= asked, "{again} questions for five pages, {asked} for the first");
+}
+
+#[tokio::test]
+async fn a_panel_without_measurements_says_so() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    site.measured.fails.store(true, SeqCst);
+    let page = site.get("/", &cookie).await;
+    assert_eq!(page.status, 200, "the rest is shown");
+    assert!(page.body.contains("query timed out") && page.body.contains("All 4 services"));
+    site.measured.fails.store(false, SeqCst);
+    site.measured.is_empty.store(true, SeqCst);
+    let page = site.get("/", &cookie).await.body;
+    assert!(page.contains("Measuring has just begun."));
+}
+
+#[tokio::test]
+async fn charts_have_a_range_an_axis_and_the_moments_of_changes() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let service = "/stacks/guestbook/services/web";
+    for (path, expected) in [
+        ("/nodes/vm-1", "Time that work waited"),
+        (service, "Share of errors"),
+        ("/stacks/guestbook/services/web/instances/web1x7k2", "Threads"),
+        ("/stacks/guestbook/services/web/routes/1", "Bytes passed on"),
+    ] {
+        let page = site.get(path, &cookie).await;
+        assert_eq!(page.status, 200, "{path}");
+        let ranges = [("1h", "true"), ("7d", "")];
+        for (range, _) in ranges {
+            assert!(page.body.contains(&format!("href=\"{path}?range={range}\"")), "{path} {range}");
+        }
+        assert!(page.body.contains(expected) && page.body.contains("class=\"area\""), "{path}");
+        let week = site.get(&format!("{path}?range=7d"), &cookie).await.body;
+        assert!(week.contains("data-step=\"5040000\""), "{path}: a week in 120 steps");
+        assert!(week.contains("aria-current=\"true\">7 days"), "{path}");
+    }
+    for wrong in
+        ["/nodes/", "/stacks/guestbook/services/web/routes/x", "/stacks/guestbook/services/no/routes/1"]
+    {
+        assert_eq!(site.get(wrong, &cookie).await.status, 404, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_were_measured_are_shown_and_never_obeyed() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let hostile = "<script>alert(1)</script>\"'&\u{1b}[31m/../x";
+    *site.measured.names.lock().expect("nobody panicked") = vec![hostile.to_owned()];
+    for path in ["/", "/nodes/vm-1", "/stacks/guestbook/services/web", "/nodes/%3Cscript%3E%22"] {
+        let body = site.get(path, &cookie).await.body;
+        assert!(!body.contains("<script>") && !body.contains('\u{1b}'), "{path}");
+    }
+    let home = site.get("/", &cookie).await.body;
+    let start = home.find("href=\"/nodes/").expect("a link") + 6;
+    let address = home[start..].split('"').next().expect("its end");
+    assert_eq!(site.get(address, &cookie).await.status, 200, "{address}");
+}
+
+#[tokio::test]
+async fn logs_are_searched_and_followed() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let hostile = "<script>alert(1)</script><img src=x>\"\u{1b}[31mred";
+    site.control.kept_rows().held().push(row(0, hostile, hostile));
+    let address = "/logs?q=level%3E%3Dwarn+%22%3Cb%3E%22&stack=guestbook&service=web&range=6h";
+    let page = site.get(address, &cookie).await;
+    assert_eq!(page.status, 200);
+    for expected in [
+        "value=\"level&gt;=warn &quot;&lt;b&gt;&quot;\"",
+        "connection refused",
+        "</svg>error</span>",
+        "</svg>warn</span>",
+        "service web of stack guestbook",
+        "rel=\"next\">Older",
+        "selected>6 hours",
+    ] {
+        assert!(page.body.contains(expected), "{expected}");
+    }
+    assert!(!page.body.contains("<script>") && !page.body.contains("<img") && !page.body.contains('\u{1b}'));
+    let asked = site.control.kept_rows().asked();
+    assert_eq!(asked[0].query, "level>=warn \"<b>\"");
+    assert_eq!((asked[0].stack.as_deref(), asked[0].services.len()), (Some("guestbook"), 1));
+    let wrong = site.get("/logs?q=a+(", &cookie).await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("a bracket is not closed") && wrong.body.contains("value=\"a (\""));
+
+    let followed = site.get("/logs?follow=1&service=web", &cookie).await.body;
+    assert!(followed.contains("data-tail=\"/tail?service=web&amp;follow=1\""));
+    let mut stream = TcpStream::connect(site.address).await.expect("it listens");
+    let head = format!("GET /tail?service=web HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\n\r\n", site.host());
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    while site.control.kept_rows().followers() == 0 {
+        tokio::task::yield_now().await;
+    }
+    site.control.kept_rows().say(row(0, "error", "<b>it broke</b>"));
+    let mut seen = String::new();
+    let mut buffer = [0; 4096];
+    while !seen.contains("it broke") {
+        let read = stream.read(&mut buffer).await.expect("the stream goes on");
+        assert_ne!(read, 0, "ended");
+        seen += &String::from_utf8_lossy(&buffer[..read]);
+    }
+    assert!(seen.contains("event: rows") && seen.contains("&lt;b&gt;it broke"));
+    assert_eq!(site.get("/tail?q=x", "juchu_session=0").await.status, 401);
+}
+
+#[tokio::test]
+async fn pages_are_compressed_for_browsers_that_take_it() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let bytes = site.raw("/", &cookie).await;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    assert!(String::from_utf8_lossy(&bytes[..end]).contains("content-encoding: gzip"));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&bytes[end..]), &mut text).expect("gzip");
+    assert!(text.contains("All 4 services are ready or done."));
+    assert!(bytes.len() < text.len() / 2, "{} of {}", bytes.len(), text.len());
 }
 
 #[tokio::test]

@@ -100,7 +100,8 @@ fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Result<Attac
         }
     };
     let readers = axum::Router::new().nest(PROMETHEUS, answers);
-    Ok(Attached { readers, writers: axum::Router::new(), tokens })
+    let measured = measuring.ok().map(Measuring::charts);
+    Ok(Attached { readers, writers: axum::Router::new(), tokens, measured })
 }
 
 async fn asked_to_end() -> Result<(), Report> {

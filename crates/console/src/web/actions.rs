@@ -1,8 +1,8 @@
 //! What forms can ask for: the same changes as the command line, in the name of the session.
 
 use super::enter::Signed;
-use super::pages::Subject;
 use super::refusal;
+use super::subject::Subject;
 use crate::api::Failure;
 use crate::caller::{Caller, check_form_token};
 use crate::serve::App;
@@ -69,9 +69,9 @@ async fn submit(
         check_form_token(session, &form.token)?;
     }
     let (stack, services) = match &subject {
-        Subject::Home => return Err(Report::usage("a change needs a stack").into()),
         Subject::Stack(stack) => (stack.clone(), vec![]),
         Subject::Service(stack, service) => (stack.clone(), vec![service.clone()]),
+        _ => return Err(Report::usage("a change needs a stack").into()),
     };
     let actor = caller.actor().to_owned();
     let request =

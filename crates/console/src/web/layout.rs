@@ -13,6 +13,9 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http:%2f%2fwww.w3.org/2000/
     %3Ccircle cx='8' cy='8' r='8' fill='%23157347'/%3E%3Cpath d='M4 8l3 3 5-6' fill='none' stroke='white' \
     stroke-width='2'/%3E%3C/svg%3E";
 
+/// Pages that are about no stack alone.
+const EVERYTHING: [(&str, &str); 1] = [("Logs", "/logs")];
+
 pub fn page(caller: &Caller, drawn: &Drawn) -> Markup {
     document(
         &drawn.title,
@@ -25,6 +28,7 @@ pub fn page(caller: &Caller, drawn: &Drawn) -> Markup {
                         a href=(address) { (name) }
                     }
                 }
+                nav.all aria-label="Everything" { @for (name, address) in EVERYTHING { a href=(address) { (name) } } }
                 span #live role="status" { noscript { "Reload the page to see what has changed." } }
                 @if let Some(session) = caller.session() {
                     form method="post" action="/leave" {

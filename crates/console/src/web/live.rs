@@ -1,13 +1,15 @@
 //! The same pages again whenever they would look different, as server-sent events.
 
-use super::pages::{self, Subject};
+use super::pages;
 use super::refusal;
-use crate::api::{Failure, event, event_stream};
+use super::subject::View;
+use crate::api::{event, event_stream};
 use crate::caller::Caller;
 use crate::serve::App;
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::http::Uri;
 use axum::response::Response;
 use futures_util::stream;
 use std::time::Duration;
@@ -21,33 +23,13 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// Without news a comment shows that the connection stands.
 const SILENCE: Duration = Duration::from_secs(15);
 
-pub async fn home(State(app): State<App>, Extension(caller): Extension<Caller>) -> Response {
-    stream_of(app, caller, Ok(Subject::Home))
-}
-
-pub async fn stack(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path(stack): Path<String>,
-) -> Response {
-    stream_of(app, caller, Subject::stack(&stack))
-}
-
-pub async fn service(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path((stack, service)): Path<(String, String)>,
-) -> Response {
-    stream_of(app, caller, Subject::service(&stack, &service))
-}
-
-fn stream_of(app: App, caller: Caller, subject: Result<Subject, Failure>) -> Response {
-    let subject = match subject {
-        Ok(subject) => subject,
+pub async fn stream_of(State(app): State<App>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
+    let view = match View::of(&uri) {
+        Ok(view) => view,
         Err(failure) => return refusal(failure),
     };
     let changed = app.control.watch();
-    let page = Page { app, caller, subject, changed, last: None };
+    let page = Page { app, caller, view, changed, last: None };
     event_stream(stream::unfold(page, |mut page| async move {
         let sent = page.next().await?;
         Some((Ok(sent), page))
@@ -57,7 +39,7 @@ fn stream_of(app: App, caller: Caller, subject: Result<Subject, Failure>) -> Res
 struct Page {
     app: App,
     caller: Caller,
-    subject: Subject,
+    view: View,
     changed: watch::Receiver<u64>,
     /// What the browser has.
     last: Option<String>,
@@ -79,7 +61,7 @@ impl Page {
             if let Caller::Browser { secret, .. } = &self.caller {
                 self.app.access.session(secret)?;
             }
-            let main = pages::draw(&self.app, &self.caller, &self.subject).await.main().into_string();
+            let main = pages::draw(&self.app, &self.caller, &self.view).await.main().into_string();
             if self.last.as_ref() != Some(&main) {
                 let sent = event("page", &main);
                 self.last = Some(main);

@@ -2,36 +2,52 @@
 
 mod actions;
 mod assets;
+mod chart;
+mod charts;
 mod enter;
 mod layout;
 mod live;
+mod logs;
+pub mod packed;
 mod pages;
+mod panel;
 mod parts;
 mod releases;
+mod subject;
 pub mod traffic;
+mod unit;
 mod verdict;
 
 use crate::api::Failure;
 use crate::caller::Caller;
 use crate::serve::App;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use model::Report;
-use pages::Subject;
+use subject::View;
+
+/// Pages that are also sent again when they change.
+const SHOWN: [&str; 6] = [
+    "/",
+    "/nodes/{node}",
+    "/stacks/{stack}",
+    "/stacks/{stack}/services/{service}",
+    "/stacks/{stack}/services/{service}/instances/{instance}",
+    "/stacks/{stack}/services/{service}/routes/{number}",
+];
 
 /// Pages for people who are signed in.
 pub fn pages() -> Router<App> {
-    Router::new()
-        .route("/", get(home))
-        .route("/stacks/{stack}", get(stack))
-        .route("/stacks/{stack}/services/{service}", get(service))
-        .route("/live", get(live::home))
-        .route("/live/stacks/{stack}", get(live::stack))
-        .route("/live/stacks/{stack}/services/{service}", get(live::service))
+    let shown = SHOWN.iter().fold(Router::new(), |router, path| {
+        let live = if *path == "/" { "/live".to_owned() } else { format!("/live{path}") };
+        router.route(path, get(page)).route(&live, get(live::stream_of))
+    });
+    shown
+        .route("/logs", get(logs::page))
+        .route("/tail", get(logs::tail))
         .route("/stacks/{stack}/{action}", post(actions::on_stack))
         .route("/stacks/{stack}/services/{service}/{action}", post(actions::on_service))
         .route("/stacks/{stack}/releases/{release}/rollback", post(actions::go_back))
@@ -47,36 +63,14 @@ pub fn open() -> Router<App> {
         .route("/enter/{token}", get(enter::ask).post(enter::redeem))
 }
 
-async fn home(State(app): State<App>, Extension(caller): Extension<Caller>) -> Response {
-    page(&app, &caller, Subject::Home).await
-}
-
-async fn stack(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path(stack): Path<String>,
-) -> Response {
-    match Subject::stack(&stack) {
-        Ok(subject) => page(&app, &caller, subject).await,
-        Err(failure) => refusal(failure),
-    }
-}
-
-async fn service(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    Path((stack, service)): Path<(String, String)>,
-) -> Response {
-    match Subject::service(&stack, &service) {
-        Ok(subject) => page(&app, &caller, subject).await,
-        Err(failure) => refusal(failure),
-    }
-}
-
-async fn page(app: &App, caller: &Caller, subject: Subject) -> Response {
-    let drawn = pages::draw(app, caller, &subject).await;
+async fn page(State(app): State<App>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
+    let view = match View::of(&uri) {
+        Ok(view) => view,
+        Err(failure) => return refusal(failure),
+    };
+    let drawn = pages::draw(&app, &caller, &view).await;
     let status = drawn.failure.as_ref().map_or(StatusCode::OK, |failure| failure.status);
-    (status, layout::page(caller, &drawn)).into_response()
+    (status, layout::page(&caller, &drawn)).into_response()
 }
 
 /// A failure as a page of its own, for somebody who may not be signed in.
@@ -85,8 +79,7 @@ pub fn refusal(failure: Failure) -> Response {
 }
 
 async fn no_such_page() -> Response {
-    let report = Report::usage("there is no such page").hint("the first page lists everything: /");
-    refusal(Failure::new(StatusCode::NOT_FOUND, report))
+    refusal(subject::no_such_page())
 }
 
 /// Nothing from elsewhere, no inline script, no frames, no guessing of types, no referrer.

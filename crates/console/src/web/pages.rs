@@ -1,18 +1,25 @@
-//! The three pages: everything, one stack, one service. Each is drawn from fresh answers.
+//! The pages about what runs: everything, a node, a stack, a service, an instance, a route. Each is
+//! drawn from fresh answers.
 
+use super::chart::Mark;
+use super::charts;
+use super::logs;
+use super::panel::{self, Panel};
 use super::parts;
 use super::releases;
+use super::subject::{Subject, View};
 use super::traffic::{self, Looks};
 use super::verdict::{self, Verdict};
 use crate::api::Failure;
 use crate::caller::Caller;
+use crate::measured::{Range, Shelf};
 use crate::serve::App;
 use crate::story::Story;
 use crate::traffic::Names;
 use crate::when::Clock;
 use axum::http::StatusCode;
 use maud::{Markup, html};
-use model::{IdError, Report, ServiceName, StackName};
+use model::{InstanceId, Report, ServiceName, StackName};
 use run::control::{Control, ServiceLine, ServiceStatus, StackStatus, State};
 use run::engine::LogQuery;
 use std::time::Duration;
@@ -29,63 +36,41 @@ const LOG_LINES: usize = 100;
 const LOG_WAIT: Duration = Duration::from_millis(500);
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// What a page is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    Home,
-    Stack(StackName),
-    Service(StackName, ServiceName),
-}
-
 /// A page ready to be shown.
 pub struct Drawn {
     pub title: String,
     /// Names and addresses from the first page to here.
     pub path: Vec<(String, String)>,
     pub failure: Option<Failure>,
+    /// Whether it is sent again when it changes.
+    is_live: bool,
     content: Markup,
 }
 
-impl Subject {
-    pub fn stack(stack: &str) -> Result<Self, Failure> {
-        Ok(Self::Stack(StackName::new(stack).map_err(not_found)?))
-    }
-
-    pub fn service(stack: &str, service: &str) -> Result<Self, Failure> {
-        let stack = StackName::new(stack).map_err(not_found)?;
-        Ok(Self::Service(stack, ServiceName::new(service).map_err(not_found)?))
-    }
-
-    /// Names of stacks and services need no escaping in an address.
-    pub fn address(&self) -> String {
-        match self {
-            Subject::Home => "/".to_owned(),
-            Subject::Stack(stack) => format!("/stacks/{stack}"),
-            Subject::Service(stack, service) => format!("/stacks/{stack}/services/{service}"),
-        }
-    }
-
-    fn path(&self) -> Vec<(String, String)> {
-        let stack = |stack: &StackName| (stack.to_string(), Self::Stack(stack.clone()).address());
-        match self {
-            Subject::Home => vec![],
-            Subject::Stack(name) => vec![stack(name)],
-            Subject::Service(name, service) => vec![stack(name), (service.to_string(), self.address())],
-        }
-    }
-}
-
 impl Drawn {
+    /// A page that stays as it is.
+    pub fn of(title: &str, path: Vec<(String, String)>, content: Markup) -> Self {
+        Self { title: title.to_owned(), path, failure: None, is_live: false, content }
+    }
+
     /// The part that is sent again when it changes.
     pub fn main(&self) -> Markup {
-        html! { main data-live data-title={ (self.title) " · Juchu" } { (self.content) } }
+        html! { main data-live[self.is_live] data-title={ (self.title) " · Juchu" } { (self.content) } }
     }
 }
 
 /// Asks and draws; a failure is drawn too.
-pub async fn draw(app: &App, caller: &Caller, subject: &Subject) -> Drawn {
-    let desk = Desk { control: app.control.as_ref(), caller, looks: &app.looks, clock: Clock::system() };
-    let drawn = match tokio::time::timeout(ANSWER_WAIT, desk.draw(subject)).await {
+pub async fn draw(app: &App, caller: &Caller, view: &View) -> Drawn {
+    let clock = Clock::system();
+    let desk = Desk {
+        control: app.control.as_ref(),
+        caller,
+        looks: &app.looks,
+        shelf: &app.shelf,
+        range: view.range,
+        clock,
+    };
+    let drawn = match tokio::time::timeout(ANSWER_WAIT, desk.draw(&view.subject)).await {
         Ok(drawn) => drawn,
         Err(_) => Err(Report::environment("the daemon is busy and gave no answer within 10 s")
             .hint("reload the page; `juchu doctor`")
@@ -95,7 +80,7 @@ pub async fn draw(app: &App, caller: &Caller, subject: &Subject) -> Drawn {
         Ok((title, content)) => (title, content, None),
         Err(failure) => ("Cannot be shown".to_owned(), broken(&failure), Some(failure)),
     };
-    Drawn { title, path: subject.path(), failure, content }
+    Drawn { title, path: view.subject.path(), failure, is_live: true, content }
 }
 
 fn broken(failure: &Failure) -> Markup {
@@ -108,15 +93,13 @@ fn broken(failure: &Failure) -> Markup {
     }
 }
 
-fn not_found(error: IdError) -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, Report::usage(error.to_string()))
-}
-
 /// What drawing needs at hand.
 struct Desk<'a> {
     control: &'a dyn Control,
     caller: &'a Caller,
     looks: &'a Looks,
+    shelf: &'a Shelf,
+    range: Range,
     clock: Clock,
 }
 
@@ -128,6 +111,9 @@ impl Desk<'_> {
             Subject::Home => self.home().await,
             Subject::Stack(stack) => self.stack(stack).await,
             Subject::Service(stack, service) => self.service(stack, service).await,
+            Subject::Node(name) => self.node(name).await,
+            Subject::Instance(stack, service, id) => self.instance(stack, service, id).await,
+            Subject::Route(stack, service, number) => self.route(stack, service, *number).await,
         }
     }
 
@@ -135,8 +121,10 @@ impl Desk<'_> {
         let stacks = self.control.stacks().await?;
         let story = self.story(None, None, CHANGES_SHORT).await?;
         let verdict = verdict::of_all(&stacks);
+        let panel = Panel::ask(self.shelf, self.clock.now).await;
         let content = html! {
             (headline(&verdict, stacks.is_empty()))
+            (panel.draw(&self.clock))
             @if stacks.is_empty() {
                 p { "In a folder with a " code { "compose.yaml" } ", run:" }
                 pre.command { "juchu up" }
@@ -169,7 +157,7 @@ impl Desk<'_> {
             }
             section #instances {
                 h2 { "Instances" }
-                (parts::instances(stack.services.iter().map(|s| (s, s.instances.as_slice())), &self.clock))
+                (parts::instances(name, stack.services.iter().map(|s| (s, s.instances.as_slice())), &self.clock))
             }
             (releases::releases(session, name, &releases, stack.pending.is_none(), &self.clock))
             (self.incidents(&story))
@@ -180,33 +168,93 @@ impl Desk<'_> {
 
     async fn service(&self, stack: &StackName, name: &ServiceName) -> Result<Content, Failure> {
         let status = self.known(stack).await?;
-        let Some(service) = status.services.iter().find(|s| s.name == *name) else {
-            let report = Report::usage(format!("{stack} has no service `{name}`"))
-                .hint(format!("it has {}", names(&status.services)));
-            return Err(Failure::new(StatusCode::NOT_FOUND, report));
-        };
+        let service = service_in(&status, name)?;
         let story = self.story(Some(stack), Some(name), CHANGES_LONG).await?;
         let lines = self.last_lines(stack, name).await;
         let passed = self.passed(&status, name).await;
         let verdict = verdict::of_service(service);
         let address = format!("/stacks/{stack}/services/{name}");
+        let names = Names::of(std::slice::from_ref(&status));
+        let wanted = charts::service(stack.as_str(), name.as_str());
+        let charts = self.charts(wanted, &address, (&marks(&story), &names)).await;
         let content = html! {
             (headline(&verdict, false))
             (parts::service_line(service, &status.addresses, &self.clock))
             (parts::actions(self.caller.session(), &address, &actions_in(service.state)))
             section #instances {
                 h2 { "Instances" }
-                (parts::instances([(service, service.instances.as_slice())], &self.clock))
+                (parts::instances(stack, [(service, service.instances.as_slice())], &self.clock))
             }
-            (traffic::section(passed.as_ref()))
+            (traffic::section(passed.as_ref(), stack, name))
+            (charts)
             (self.incidents(&story))
             section #output {
                 h2 { "Last output" }
+                p { a href=(logs::of_service(stack.as_str(), name.as_str())) { "Search all of it" } }
                 (parts::log(&lines, &self.clock, service.replicas > 1))
             }
             (self.changes("Changes", &story, CHANGES_LONG, false))
         };
         Ok((format!("{name} in {stack}"), content))
+    }
+
+    async fn node(&self, name: &str) -> Result<Content, Failure> {
+        let charts =
+            self.charts(charts::node(name), &panel::node_address(name), (&[], &Names::default())).await;
+        let content = html! {
+            h1 { (parts::plain(name)) }
+            (charts)
+        };
+        Ok((parts::plain(name).into_owned(), content))
+    }
+
+    async fn instance(
+        &self,
+        stack: &StackName,
+        name: &ServiceName,
+        id: &InstanceId,
+    ) -> Result<Content, Failure> {
+        let status = self.known(stack).await?;
+        let service = service_in(&status, name)?;
+        let story = self.story(Some(stack), Some(name), CHANGES_LONG).await?;
+        let here: Vec<_> = service.instances.iter().filter(|one| one.id == *id).cloned().collect();
+        let address = Subject::Instance(stack.clone(), name.clone(), id.clone()).address();
+        let names = Names::of(std::slice::from_ref(&status));
+        let wanted = charts::instance(id.as_str());
+        let charts = self.charts(wanted, &address, (&marks(&story), &names)).await;
+        let content = html! {
+            h1 { @if let Some(one) = here.first() { (parts::icon(one.state)) } (names.name(id.as_str())) }
+            @if here.is_empty() { p.quiet { "It is not there any more. What was measured of it is kept." } }
+            @else { section #instances { (parts::instances(stack, [(service, here.as_slice())], &self.clock)) } }
+            @if let Some(one) = here.first() {
+                p { a href=(logs::of_instance(stack.as_str(), name.as_str(), one.slot)) { "What it wrote" } }
+            }
+            (charts)
+        };
+        Ok((format!("{id} in {stack}"), content))
+    }
+
+    async fn route(&self, stack: &StackName, name: &ServiceName, number: u32) -> Result<Content, Failure> {
+        let status = self.known(stack).await?;
+        service_in(&status, name)?;
+        let story = self.story(Some(stack), Some(name), CHANGES_LONG).await?;
+        let address = Subject::Route(stack.clone(), name.clone(), number).address();
+        let names = Names::of(std::slice::from_ref(&status));
+        let wanted = charts::route(stack.as_str(), name.as_str(), number);
+        let charts = self.charts(wanted, &address, (&marks(&story), &names)).await;
+        let content = html! {
+            h1 { "Route " (number) " of " (name) }
+            p.quiet { code { "juchu route test URL" } " says which requests it takes." }
+            (charts)
+        };
+        Ok((format!("route {number} of {name} in {stack}"), content))
+    }
+
+    async fn charts(&self, wanted: Vec<charts::Wanted>, address: &str, marks: (&[Mark], &Names)) -> Markup {
+        let from = self.clock.now.0 - self.range.seconds() * 1000;
+        let (marks, names) = marks;
+        let marks: Vec<Mark> = marks.iter().filter(|mark| mark.at.0 >= from).cloned().collect();
+        charts::section(self.shelf, wanted, self.range, address, (&marks, names), &self.clock).await
     }
 
     async fn passed(&self, stack: &StackStatus, service: &ServiceName) -> Option<traffic::Passed> {
@@ -277,6 +325,23 @@ impl Desk<'_> {
             }
         }
     }
+}
+
+/// The moments that a chart shows: when what runs was changed.
+fn marks(story: &Story) -> Vec<Mark> {
+    let mark = |change: &crate::story::Change| Mark {
+        at: change.at,
+        text: format!("{}, {}", change.what(), change.outcome_word()),
+    };
+    story.changes.iter().map(mark).collect()
+}
+
+fn service_in<'s>(stack: &'s StackStatus, name: &ServiceName) -> Result<&'s ServiceStatus, Failure> {
+    stack.services.iter().find(|service| service.name == *name).ok_or_else(|| {
+        let report = Report::usage(format!("{} has no service `{name}`", stack.name))
+            .hint(format!("it has {}", names(&stack.services)));
+        Failure::new(StatusCode::NOT_FOUND, report)
+    })
 }
 
 fn headline(verdict: &Verdict, nothing: bool) -> Markup {

@@ -10,7 +10,7 @@ use crate::words::{by, certificate_is_lacking, certificate_text, figures_text};
 use maud::{Markup, PreEscaped, html};
 use model::certificate::CertificateStatus;
 use model::instance::Health;
-use model::{Bytes, DurationMs, Report, Timestamp};
+use model::{Bytes, DurationMs, Report, StackName, Timestamp};
 use run::control::{Address, InstanceStatus, ServiceLine, ServiceStatus, StackStatus, State};
 use run::engine::LogStream;
 use std::borrow::Cow;
@@ -181,6 +181,7 @@ pub fn services(stack: &StackStatus, services: &[&ServiceStatus]) -> Markup {
 }
 
 pub fn instances<'a>(
+    stack: &StackName,
     of: impl IntoIterator<Item = (&'a ServiceStatus, &'a [InstanceStatus])>,
     clock: &Clock,
 ) -> Markup {
@@ -200,7 +201,11 @@ pub fn instances<'a>(
                 @for (service, instance) in rows {
                     tr #{ "instance-" (instance.id) } {
                         td { (state(instance.state)) }
-                        td { (service.name) " " (instance.slot) }
+                        td {
+                            a href={ "/stacks/" (stack) "/services/" (service.name) "/instances/" (instance.id) } {
+                                (service.name) " " (instance.slot)
+                            }
+                        }
                         td.text { (condition(instance)) }
                         td { @if let Some(since) = instance.since { (time(since, clock)) } }
                         td.number { (memory(instance)) }

@@ -4,8 +4,8 @@
 use super::parts::{NBSP, labelled, plain};
 use crate::traffic::{self, Figures, Names, Row, View};
 use maud::{Markup, html};
-use model::DurationMs;
 use model::flow::Status;
+use model::{DurationMs, InstanceId, ServiceName, StackName};
 use run::control::{Control, State};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,8 @@ impl Looks {
     }
 }
 
-pub fn section(passed: Option<&Passed>) -> Markup {
+pub fn section(passed: Option<&Passed>, stack: &StackName, service: &ServiceName) -> Markup {
+    let of = format!("{stack}/{service}");
     html! {
         section #traffic {
             h2 { "Traffic" }
@@ -66,13 +67,13 @@ pub fn section(passed: Option<&Passed>) -> Markup {
                 Some(Passed { view, .. }) if view.routes.is_empty() && view.instances.is_empty() => {
                     p.quiet { "Nothing of it passes through the gateway: it has no port." }
                 }
-                Some(passed) => (table(passed)),
+                Some(passed) => (table(passed, &of)),
             }
         }
     }
 }
 
-fn table(passed: &Passed) -> Markup {
+fn table(passed: &Passed, of: &str) -> Markup {
     let Passed { view, span, is_all } = passed;
     // The time between two looks is never the same; numbers of it would only distract.
     let over = match is_all {
@@ -90,7 +91,7 @@ fn table(passed: &Passed) -> Markup {
             } }
             tbody {
                 @for (index, one) in view.routes.iter().chain(&view.instances).enumerate() {
-                    (row(index, one))
+                    (row(index, one, of))
                 }
             }
         }
@@ -98,7 +99,7 @@ fn table(passed: &Passed) -> Markup {
     }
 }
 
-fn row(index: usize, row: &Row) -> Markup {
+fn row(index: usize, row: &Row, of: &str) -> Markup {
     let Figures { requests, errors, server_errors, client_errors, bytes_out, active, p50_us, p99_us, .. } =
         row.figures;
     let time = |us: Option<u64>| us.map(|us| with_unit(&traffic::time(us))).unwrap_or_default();
@@ -106,7 +107,10 @@ fn row(index: usize, row: &Row) -> Markup {
     html! {
         tr #{ "traffic-" (index) } {
             td { (labelled(look, &words)) }
-            td { (plain(&row.name)) }
+            td {
+                @if let Some(address) = address(row, of) { a href=(address) { (plain(&row.name)) } }
+                @else { (plain(&row.name)) }
+            }
             td.number data-name="requests/s" { (traffic::rate(requests)) }
             td.number data-name="errors/s" { (traffic::rate(errors)) }
             td.number data-name="median" { (time(p50_us)) }
@@ -116,6 +120,22 @@ fn row(index: usize, row: &Row) -> Markup {
             td.number.wide { (active) }
             td.number.wide { (with_unit(&traffic::bytes(bytes_out))) }
         }
+    }
+}
+
+/// The page of a route or an instance of the service `of`.
+fn address(row: &Row, of: &str) -> Option<String> {
+    let (stack, service) = of.split_once('/')?;
+    let at = format!("/stacks/{stack}/services/{service}");
+    match &row.instance {
+        Some(id) => InstanceId::new(id.as_str()).ok().map(|id| format!("{at}/instances/{id}")),
+        None => row
+            .name
+            .strip_prefix(of)?
+            .strip_prefix('#')?
+            .parse::<u32>()
+            .ok()
+            .map(|n| format!("{at}/routes/{n}")),
     }
 }
 

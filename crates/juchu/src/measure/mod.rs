@@ -4,6 +4,7 @@
 //! third keeps the store; a task asks the control plane and the gateway, others read the metrics that
 //! services show. None waits for another.
 
+mod charts;
 mod instances;
 mod keep;
 mod node;
@@ -14,6 +15,7 @@ mod stacks;
 mod traffic;
 
 use axum::http::StatusCode;
+use console::measured::Measured;
 use juchu::home::Home;
 use model::{ErrorKind, Report};
 use observe::api::{Api, Known};
@@ -68,6 +70,11 @@ impl Measuring {
     /// The HTTP API of Prometheus.
     pub fn router(&self) -> axum::Router {
         self.api.router()
+    }
+
+    /// What the pages draw.
+    pub fn charts(&self) -> Arc<dyn Measured> {
+        Arc::new(charts::Charts::new(Arc::clone(self.api.metrics())))
     }
 
     /// Ends all of it; what was measured is on disk afterwards.

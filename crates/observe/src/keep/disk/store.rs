@@ -340,6 +340,16 @@ impl Metrics {
         locked(&self.footers).retain(|(number, _)| !numbers.contains(number));
     }
 
+    /// The time of the oldest sample; nothing when there is none.
+    pub fn first_ms(&self) -> Option<i64> {
+        let filed = self.segments().iter().map(|segment| segment.name.first).min();
+        let frozen = self.frozen();
+        let rows = frozen.iter().flat_map(|frozen| &frozen.rows);
+        let moving = rows.filter_map(|rows| rows.times.first().copied()).min();
+        let held = locked(&self.writer).head.times().map(|(first, _)| first);
+        [filed, moving, held].into_iter().flatten().min()
+    }
+
     pub fn status(&self) -> Status {
         let segments = self.segments();
         let writer = locked(&self.writer);
