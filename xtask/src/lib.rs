@@ -1,8 +1,9 @@
-//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | fresh | pure-v2 | help`. Not part of the product.
+//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | fresh | fuzz | pure-v2 | help`. Not part of the product.
 
 pub mod bench;
 pub mod check;
 pub mod fresh;
+pub mod fuzz;
 pub mod oci_suites;
 pub mod oracle;
 pub mod packages;

@@ -1,5 +1,5 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, fresh, oci_suites, oracle, pure_v2, registry_suite, test};
+use xtask::{Outcome, bench, check, fresh, fuzz, oci_suites, oracle, pure_v2, registry_suite, test};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -25,6 +25,9 @@ cargo xtask registry-suite --suite DIR
 cargo xtask fresh               both commands of the README on a bare Debian 12 with Rust (root, half an hour)
 cargo xtask pure-v2             the engine's tests on a machine with v2 control groups alone: Debian's kernel in an
                                 emulator (root, some minutes; part of `test`)
+cargo xtask fuzz [PARSER…] [--seconds N]
+                                searches bytes that break a parser of the gateway, a minute each (libFuzzer; a C++
+                                compiler)
 cargo xtask help                this text, and the list of benches
 ";
 
@@ -48,6 +51,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["test", "--slow"] => test::run(test::Set::Slow),
         ["pure-v2"] => pure_v2::run_all(),
         ["fresh"] => fresh::run_all(),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
         [fresh::HOLD] => fresh::hold(),
         ["bench", names @ ..] if !names.is_empty() => bench::run(names),
         ["oracle", arguments @ ..] => oracle::run(arguments),

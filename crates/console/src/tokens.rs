@@ -51,6 +51,8 @@ pub enum TokenError {
     Exists(String),
     #[error("there are {TOKENS_MAX} tokens already")]
     TooMany,
+    #[error("{0}; move the file away and make the tokens anew")]
+    Damaged(String),
     #[error("there is no token {0}")]
     Unknown(String),
     #[error("read {path}")]
@@ -81,6 +83,8 @@ pub struct Tokens(Arc<Mutex<Kept>>);
 struct Kept {
     /// Nowhere for tests.
     path: Option<PathBuf>,
+    /// Why the file is left as it is, and nobody let in.
+    damage: Option<String>,
     tokens: Vec<Stored>,
 }
 
@@ -111,7 +115,12 @@ impl Tokens {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(TokenError::Read { path: path.into(), source }),
         };
-        Ok(Self(Arc::new(Mutex::new(Kept { path: Some(path.into()), tokens }))))
+        Ok(Self(Arc::new(Mutex::new(Kept { path: Some(path.into()), tokens, damage: None }))))
+    }
+
+    /// Lets nobody in and changes nothing, as the file cannot be read.
+    pub fn closed(damage: String) -> Self {
+        Self(Arc::new(Mutex::new(Kept { damage: Some(damage), ..Kept::default() })))
     }
 
     /// What the token may do; none when it is not known.
@@ -147,6 +156,7 @@ impl Tokens {
 
     pub fn remove(&self, name: &str) -> Result<(), TokenError> {
         let mut kept = self.kept();
+        kept.is_whole()?;
         let others: Vec<Stored> =
             kept.tokens.iter().filter(|stored| stored.status.name != name).cloned().collect();
         if others.len() == kept.tokens.len() {
@@ -161,8 +171,13 @@ impl Tokens {
 }
 
 impl Kept {
+    fn is_whole(&self) -> Result<(), TokenError> {
+        self.damage.as_ref().map_or(Ok(()), |damage| Err(TokenError::Damaged(damage.clone())))
+    }
+
     /// On disk first, then in force.
     fn replace(&mut self, tokens: Vec<Stored>) -> Result<(), TokenError> {
+        self.is_whole()?;
         if let Some(path) = &self.path {
             let file = FileV1 { version: 1, tokens: tokens.clone() };
             let text = serde_json::to_vec_pretty(&file).expect("our types have string keys only");
@@ -231,6 +246,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokens.json");
         std::fs::write(&path, "{").unwrap();
-        assert!(matches!(Tokens::open(&path), Err(TokenError::Unreadable { .. })));
+        let error = Tokens::open(&path).unwrap_err();
+        assert!(matches!(error, TokenError::Unreadable { .. }));
+        let closed = Tokens::closed(error.to_string());
+        assert!(closed.list().is_empty() && closed.of("juchu_").is_none());
+        assert!(matches!(closed.create(status("grafana"), [7; 32]), Err(TokenError::Damaged(_))));
+        assert!(matches!(closed.remove("grafana"), Err(TokenError::Damaged(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{");
     }
 }

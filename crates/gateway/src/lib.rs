@@ -18,6 +18,8 @@ mod datagram;
 mod detect;
 mod drain;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handover;
 mod hold;
 mod http;

@@ -32,6 +32,7 @@ mod users;
 pub mod config;
 pub mod engine;
 pub mod enter;
+pub mod memory;
 pub mod oci;
 pub mod rootless;
 pub mod shim;

@@ -61,7 +61,7 @@ fn supervise(dir: &Path, under_way: Option<UnderWay>) -> ExitCode {
                 }
             });
             let job = Remaining::of(job);
-            sys::trim_memory();
+            crate::memory::trim_alone();
             let mut exit = watch::watch(&job, started);
             exit.started = run.started;
             finish(&job.layout, &run, exit)

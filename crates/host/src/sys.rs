@@ -336,45 +336,6 @@ impl Ending {
     }
 }
 
-/// Gives memory that the start needed back to the system: free heap, program text (which comes
-/// back from the page cache when it is used), and the stack below this call.
-pub fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: only returns free pages.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-    let local = 0u8;
-    let here = &raw const local as usize;
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for line in maps.lines() {
-        let mut fields = line.split_whitespace();
-        let (Some(range), Some(rights)) = (fields.next(), fields.next()) else { continue };
-        let Some((start, end)) = parse_range(range) else { continue };
-        if rights == "r-xp" && line.contains('/') {
-            drop_pages(start, end);
-        } else if line.ends_with("[stack]") && (start..end).contains(&here) {
-            drop_pages(start, here.saturating_sub(STACK_IN_USE) & !0xfff);
-        }
-    }
-}
-
-/// What may be in use below the address of a local variable: this call's own frames.
-const STACK_IN_USE: usize = 16 << 10;
-
-fn parse_range(range: &str) -> Option<(usize, usize)> {
-    let (start, end) = range.split_once('-')?;
-    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
-}
-
-fn drop_pages(start: usize, end: usize) {
-    if start < end {
-        // SAFETY: the pages are either clean copies of a file, which are read again when needed, or
-        // stack below every live frame of this only thread.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-    }
-}
-
 /// Signals the process behind a pidfd.
 pub fn signal_by_handle(handle: &OwnedFd, signal: i32) -> io::Result<()> {
     // SAFETY: takes numbers and a null pointer.

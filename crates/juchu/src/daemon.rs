@@ -7,7 +7,7 @@ use console::tokens::Tokens;
 use console::{Access, Attached, access::Sources, attached::PROMETHEUS};
 use juchu::cli::DaemonOptions;
 use juchu::home::Home;
-use model::{ErrorKind, Report};
+use model::Report;
 use run::Controller;
 use run::control::Control;
 use std::process::ExitCode;
@@ -19,6 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 const THREADS: usize = 2;
 /// How long answers that are being given may take after the daemon was asked to end.
 const END_LIMIT: Duration = Duration::from_millis(500);
+
+/// How often memory is given back that only the start, or something rare, needed.
+const TRIM_EVERY: Duration = Duration::from_secs(15);
 
 /// Runs until it is asked to end. What it started goes on without it.
 pub fn main(options: DaemonOptions) -> ExitCode {
@@ -50,7 +53,7 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
     let engine = Arc::clone(&parts.engine);
     let control: Arc<dyn Control> = Controller::start(parts).await?;
     let measuring = Measuring::start(&home, Arc::clone(&control), engine);
-    let attached = attached(&home, measuring.as_ref())?;
+    let attached = attached(&home, measuring.as_ref());
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);
     let until = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
@@ -73,7 +76,9 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         None => None,
     };
     eprintln!("juchu {} answers at {}", env!("CARGO_PKG_VERSION"), home.socket().display());
+    let trimming = tokio::spawn(trim());
     asked_to_end().await?;
+    trimming.abort();
     ending.send_replace(true);
     for task in std::iter::once(api).chain(pages) {
         // A server that broke has nothing left to end.
@@ -86,11 +91,12 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
 }
 
 /// What programs of others reach through the console's doors.
-fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Result<Attached, Report> {
-    let tokens = Tokens::open(&home.join("tokens.json")).map_err(|error| {
-        Report::from_error(ErrorKind::Environment, &error)
-            .hint("move the file away; the tokens in it are then made anew by `juchu token create`")
-    })?;
+fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Attached {
+    let tokens = Tokens::open(&home.join("tokens.json")).unwrap_or_else(|error| {
+        // Services are run all the same.
+        eprintln!("no token is let in: {error}");
+        Tokens::closed(error.to_string())
+    });
     let answers = match measuring {
         Ok(measuring) => measuring.router(),
         // Services are run all the same.
@@ -101,7 +107,14 @@ fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Result<Attac
     };
     let readers = axum::Router::new().nest(PROMETHEUS, answers);
     let measured = measuring.ok().map(Measuring::charts);
-    Ok(Attached { readers, writers: axum::Router::new(), tokens, measured })
+    Attached { readers, writers: axum::Router::new(), tokens, measured }
+}
+
+async fn trim() {
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        host::memory::trim();
+    }
 }
 
 async fn asked_to_end() -> Result<(), Report> {

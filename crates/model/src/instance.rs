@@ -5,7 +5,7 @@ use crate::service::{Hooks, ProcessSettings, Resources};
 use crate::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Everything an engine needs to create one instance; nothing in it is left to choose.
@@ -88,6 +88,25 @@ pub enum InstanceNetwork {
         links: Vec<Link>,
         dns: Vec<IpAddr>,
     },
+}
+
+impl InstanceNetwork {
+    /// Where this host reaches what listens in it; `of` is asked for the network of another instance.
+    pub fn address<'a>(&self, of: impl FnOnce(&InstanceId) -> Option<&'a Self>) -> Option<IpAddr> {
+        match self {
+            Self::Instance { id } => of(id)?.own_address(),
+            _ => self.own_address(),
+        }
+    }
+
+    /// Whose network others join has one of its own, or none.
+    fn own_address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Links { links, .. } => links.first().map(|link| link.address),
+            Self::Host => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Self::None | Self::Instance { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,5 +222,22 @@ impl Exit {
             (None, _) if self.oom => format!("exited with code {} after running out of memory", self.code),
             (None, _) => format!("exited with code {}", self.code),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_joined_network_is_reached_where_its_owner_is() {
+        let id = InstanceId::new("1".repeat(12)).expect("an id");
+        let joined = InstanceNetwork::Instance { id: id.clone() };
+        let local = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(joined.address(|_| Some(&InstanceNetwork::Host)), local);
+        assert_eq!(joined.address(|asked| (*asked != id).then_some(&InstanceNetwork::Host)), None);
+        // Nobody joins one who joined.
+        assert_eq!(joined.address(|_| Some(&joined)), None);
+        assert_eq!(InstanceNetwork::None.address(|_| Some(&joined)), None);
     }
 }

@@ -7,7 +7,6 @@ mod tls;
 use crate::input::{InstanceView, Phase};
 pub use crate::serving::Routed;
 use crate::serving::serving;
-use model::instance::InstanceNetwork;
 use model::route::{
     Backend, DEFAULT_DRAIN_MS, DEFAULT_WEIGHT, Endpoint, Listener, ROUTE_TABLE_VERSION, RouteTable,
 };
@@ -224,16 +223,7 @@ pub fn drain(service: &Service, others_serve: bool) -> DurationMs {
 }
 
 fn host_of(stack: &Routed<'_>, instance: &InstanceView) -> Option<IpAddr> {
-    match &instance.observed.spec.network {
-        InstanceNetwork::Links { links, .. } => links.first().map(|l| l.address),
-        InstanceNetwork::Host => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        InstanceNetwork::None => None,
-        InstanceNetwork::Instance { id } => {
-            let joined = stack.instances.iter().find(|i| i.observed.spec.id == *id)?;
-            match &joined.observed.spec.network {
-                InstanceNetwork::Links { links, .. } => links.first().map(|l| l.address),
-                _ => None,
-            }
-        }
-    }
+    instance.observed.spec.network.address(|id| {
+        stack.instances.iter().find(|i| i.observed.spec.id == *id).map(|i| &i.observed.spec.network)
+    })
 }

@@ -6,10 +6,10 @@
 //! ```
 
 use crate::engine::{Engine, ExecRequest};
-use model::instance::{Health, InstanceNetwork, Observed};
+use model::instance::{Health, Observed};
 use model::service::{HealthTest, Healthcheck};
 use model::{DurationMs, InstanceId};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +78,8 @@ impl Judge {
 pub struct Watch {
     pub check: Healthcheck,
     pub observed: Observed,
+    /// Where it is reached from this host; none if it has no network.
+    pub host: Option<IpAddr>,
     pub known: Health,
     /// Successes in a row that make it healthy.
     pub probes: u32,
@@ -85,7 +87,7 @@ pub struct Watch {
 
 /// Probes one run of an instance until the task is dropped.
 pub async fn watch(engine: Arc<dyn Engine>, watch: Watch, reports: mpsc::Sender<HealthReport>) {
-    let Watch { check, observed, known, probes } = watch;
+    let Watch { check, observed, host, known, probes } = watch;
     let started = Instant::now();
     let start_period = check.start_period.unwrap_or_default().as_std();
     let interval = positive(check.interval, INTERVAL);
@@ -101,7 +103,7 @@ pub async fn watch(engine: Arc<dyn Engine>, watch: Watch, reports: mpsc::Sender<
         let starting = started.elapsed() < start_period && judge.health == Health::Starting;
         sleep(if starting { start_interval.min(interval) } else { interval }).await;
         let before = judge.health;
-        let (success, detail) = probe(engine.as_ref(), &check, &observed).await;
+        let (success, detail) = probe(engine.as_ref(), &check, (&observed, host)).await;
         let health = judge.judge(success, started.elapsed() < start_period);
         let report = HealthReport { id: observed.spec.id.clone(), starts: observed.starts, health, detail };
         if health != before && reports.send(report).await.is_err() {
@@ -114,7 +116,14 @@ fn positive(declared: Option<DurationMs>, default: DurationMs) -> Duration {
     declared.filter(|d| d.0 > 0).unwrap_or(default).as_std()
 }
 
-async fn probe(engine: &dyn Engine, check: &Healthcheck, observed: &Observed) -> (bool, String) {
+/// What is said of an instance that cannot be asked from outside.
+const NO_NETWORK: &str = "the instance has no network to be reached by";
+
+async fn probe(
+    engine: &dyn Engine,
+    check: &Healthcheck,
+    (observed, host): (&Observed, Option<IpAddr>),
+) -> (bool, String) {
     let limit = positive(check.timeout, TIMEOUT);
     match &check.test {
         HealthTest::None => (true, String::new()),
@@ -123,10 +132,14 @@ async fn probe(engine: &dyn Engine, check: &Healthcheck, observed: &Observed) ->
             let argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), script.clone()];
             by_command(engine, observed, argv, limit).await
         }
-        HealthTest::Http { port, path } => {
-            within(limit, by_http(engine, address(observed, *port), path)).await
-        }
-        HealthTest::Tcp { port } => within(limit, by_connection(engine, address(observed, *port))).await,
+        HealthTest::Http { port, path } => match host {
+            Some(host) => within(limit, by_http(engine, SocketAddr::new(host, *port), path)).await,
+            None => (false, NO_NETWORK.to_owned()),
+        },
+        HealthTest::Tcp { port } => match host {
+            Some(host) => within(limit, by_connection(engine, SocketAddr::new(host, *port))).await,
+            None => (false, NO_NETWORK.to_owned()),
+        },
     }
 }
 
@@ -160,14 +173,6 @@ async fn within(
         Ok(Err(error)) => (false, error.to_string()),
         Err(_) => (false, format!("no answer within {}", DurationMs(limit.as_millis() as u64))),
     }
-}
-
-fn address(observed: &Observed, port: u16) -> SocketAddr {
-    let host = match &observed.spec.network {
-        InstanceNetwork::Links { links, .. } => links.first().map(|l| l.address),
-        _ => None,
-    };
-    SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
 }
 
 async fn by_connection(engine: &dyn Engine, address: SocketAddr) -> std::io::Result<(bool, String)> {

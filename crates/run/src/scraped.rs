@@ -6,7 +6,7 @@ use model::instance::{InstanceNetwork, InstanceState, Observed};
 use model::metrics::MetricsEndpoint;
 use model::probe::Probe;
 use model::{InstanceId, ServiceName, StackName};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// One place of one instance that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +44,9 @@ fn of_instance(snapshot: &Snapshot, observed: &Observed) -> Vec<Scraped> {
 }
 
 fn address(snapshot: &Snapshot, network: &InstanceNetwork) -> Option<IpAddr> {
-    let direct = |network: &InstanceNetwork| match network {
-        InstanceNetwork::Links { links, .. } => links.first().map(|link| link.address),
-        InstanceNetwork::Host => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        InstanceNetwork::None | InstanceNetwork::Instance { .. } => None,
-    };
-    match network {
-        InstanceNetwork::Instance { id } => {
-            let owner = snapshot.observed.iter().find(|observed| observed.spec.id == *id)?;
-            direct(&owner.spec.network)
-        }
-        other => direct(other),
-    }
+    network.address(|id| {
+        snapshot.observed.iter().find(|other| other.spec.id == *id).map(|other| &other.spec.network)
+    })
 }
 
 /// An address that a service wants to be asked.

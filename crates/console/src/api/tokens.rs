@@ -46,6 +46,7 @@ fn report(error: TokenError) -> Failure {
         }
         TokenError::TooMany => Report::usage(error.to_string()).hint("juchu token ls"),
         TokenError::Unknown(_) => Report::usage(error.to_string()).hint("juchu token ls"),
+        TokenError::Damaged(_) => Report::environment(error.to_string()),
         TokenError::Read { .. } | TokenError::Unreadable { .. } | TokenError::Write { .. } => {
             Report::from_error(ErrorKind::Environment, &error).hint("juchu doctor")
         }

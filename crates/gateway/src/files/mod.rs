@@ -1,9 +1,9 @@
 //! Files of a directory as answers: `find` by `path`, judged by `conditions`, opened by `open`, sent
 //! by `send`. Disks are waited for beside the thread that serves, never in it.
 
-mod conditions;
+pub mod conditions;
 mod open;
-mod path;
+pub mod path;
 mod send;
 mod types;
 

@@ -567,20 +567,8 @@ fn push_hex(out: &mut Vec<u8>, word: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::fuzzing::request_stands as stands;
     use proptest::prelude::*;
-
-    fn rewritten(head: &[u8], public: bool) -> Result<(Request, Vec<u8>), Refusal> {
-        let random = Random::new();
-        let local = || "127.0.0.1:80".parse().expect("an address");
-        let rules = Rules::default();
-        let (client, secured, has_default) = ("10.0.0.9", false, true);
-        let (local, random, rules) = (&local, &random, &rules);
-        let trace = trace::Settings::default();
-        let context = Context { client, local, public, secured, random, rules, has_default, trace };
-        let mut out = Vec::new();
-        rewrite(head, &context, &mut out).map(|request| (request, out))
-    }
 
     /// Pieces from which requests that are nearly right are put together.
     fn piece() -> impl Strategy<Value = String> {
@@ -622,16 +610,6 @@ mod tests {
             "\u{e9}",
         ];
         prop::sample::select(pieces.to_vec()).prop_map(str::to_owned)
-    }
-
-    /// What we write must be read by ourselves as what we meant.
-    fn stands(head: &[u8], public: bool) {
-        let Ok((request, out)) = rewritten(head, public) else { return };
-        let (again, _) = rewritten(&out, public).expect("what we write is valid");
-        assert_eq!(again.body, request.body);
-        assert_eq!(out[again.method], out[request.method.clone()]);
-        assert_eq!(field::head_end(&out, &mut 0), Some(out.len()), "nothing is hidden behind the head");
-        assert_eq!(out.iter().filter(|&&b| b == b'\0').count(), 0);
     }
 
     proptest! {

@@ -7,7 +7,7 @@
 
 mod body;
 pub mod connection;
-mod head;
+pub mod head;
 mod io;
 mod meter;
 pub mod pool;

@@ -3,7 +3,7 @@
 //! One thread serves all zones. `answer` is pure; `forward` asks the host's resolvers what no
 //! zone knows; `server` holds the sockets.
 
-mod answer;
+pub mod answer;
 mod forward;
 mod server;
 

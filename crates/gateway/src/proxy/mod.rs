@@ -1,7 +1,7 @@
 //! The PROXY protocol: for whom a load balancer in front of the gateway speaks, and for whom the
 //! gateway speaks to an instance.
 
-mod parse;
+pub mod parse;
 mod write;
 
 use crate::buffer::BUFFER_BYTES;

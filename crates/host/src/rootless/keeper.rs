@@ -162,7 +162,7 @@ fn keep(runtime: &Path) -> ExitCode {
         let _ = sys::replace_fd(null.as_fd(), 0);
         let _ = sys::replace_fd(null.as_fd(), 1);
     }
-    sys::trim_memory();
+    crate::memory::trim_alone();
     let mut was_empty = false;
     loop {
         // Processes inside are not its children: nothing tells when the last one ends.

@@ -105,7 +105,10 @@ impl World {
         let task = check.clone().filter(|_| running).map(|check| {
             let (engine, reports) = (Arc::clone(&self.parts.engine), self.health_reports.clone());
             let probes = self.declared(observed).and_then(|s| s.policy.rollout.probes).unwrap_or(1);
-            let watch = health::Watch { check, observed: observed.clone(), known, probes };
+            let host = observed.spec.network.address(|id| {
+                self.observed.iter().find(|other| other.spec.id == *id).map(|other| &other.spec.network)
+            });
+            let watch = health::Watch { check, observed: observed.clone(), host, known, probes };
             tokio::spawn(health::watch(engine, watch, reports)).abort_handle()
         });
         Watched {

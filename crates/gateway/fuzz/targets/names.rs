@@ -1,0 +1,2 @@
+#![no_main]
+gateway_fuzz::target!("names");
