@@ -464,7 +464,23 @@ fn how_a_release_takes_over() {
         "x-juchu: {hold: 10s, rollout: {canary: 10%, canary_time: 20s, probes: 2, min_healthy: 1s, warm: 0s, drain: 5s}}",
         |s| (s.policy.hold, s.policy.rollout.clone()),
         "(Some(DurationMs(10000)), RolloutPolicy { canary: Some(Percent(10)), canary_time: Some(DurationMs(20000)), \
-         probes: Some(2), min_healthy: Some(DurationMs(1000)), warm: Some(DurationMs(0)), drain: Some(DurationMs(5000)) })",
+         probes: Some(2), min_healthy: Some(DurationMs(1000)), warm: Some(DurationMs(0)), drain: Some(DurationMs(5000)), judge: None })",
+    );
+    check(
+        "x-juchu: {rollout: {judge: true}}",
+        |s| (s.policy.rollout.is_compared(), s.policy.rollout.trial().map(|judge| judge.without_traffic)),
+        "(true, Some(Keep))",
+    );
+    check(
+        "x-juchu: {rollout: {canary: 10%, judge: false}}",
+        |s| (s.policy.rollout.serves_beside(), s.policy.rollout.is_compared()),
+        "(true, false)",
+    );
+    check(
+        "x-juchu: {rollout: {judge: {limit: 5m, cold_start: 10s, without_traffic: rollback}}}",
+        |s| s.policy.rollout.judge.clone(),
+        "Some(JudgePolicy { off: false, limit: Some(DurationMs(300000)), cold_start: Some(DurationMs(10000)), \
+         without_traffic: Rollback })",
     );
     check(
         "x-juchu: {rollout: {progress_deadline: 90s}}",

@@ -30,7 +30,11 @@ pub fn figures_text(figures: &ServiceFigures) -> String {
         0 => "no gap".to_owned(),
         ms => format!("gap of {}", DurationMs(ms)),
     });
-    parts.join(", ")
+    let text = parts.join(", ");
+    match &figures.judged {
+        Some(judged) => format!("{text}; {judged}"),
+        None => text,
+    }
 }
 
 /// `2.8 ms`, `12 ms`, `3 s`.

@@ -454,12 +454,58 @@ pub struct RolloutPolicy {
     pub warm: Option<DurationMs>,
     /// How long what is under way at a replaced instance may take to end (30 s).
     pub drain: Option<DurationMs>,
+    /// How the new release is compared with the one before while both serve; none: only while a
+    /// canary has its share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgePolicy>,
 }
 
 impl RolloutPolicy {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// How it is judged with shares that grow, if it is.
+    pub fn trial(&self) -> Option<&JudgePolicy> {
+        self.judge.as_ref().filter(|judge| !judge.off)
+    }
+
+    /// One new instance serves beside an old one before it takes its place.
+    pub fn serves_beside(&self) -> bool {
+        self.canary.is_some() || self.trial().is_some()
+    }
+
+    /// What both do meanwhile is compared.
+    pub fn is_compared(&self) -> bool {
+        self.serves_beside() && !self.judge.as_ref().is_some_and(|judge| judge.off)
+    }
+}
+
+/// `x-juchu.rollout.judge`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgePolicy {
+    /// `false`: nothing is compared, not even a canary.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub off: bool,
+    /// How long it takes at most (10 min).
+    pub limit: Option<DurationMs>,
+    /// For how long only an outage counts (30 s).
+    pub cold_start: Option<DurationMs>,
+    pub without_traffic: WithoutTraffic,
+}
+
+/// What follows when there was too little traffic to say anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutTraffic {
+    #[default]
+    Keep,
+    /// Until the limit, then it is kept.
+    Wait,
+    Rollback,
+    /// The rollout is halted: people decide.
+    Pause,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -69,6 +69,22 @@ impl Foreign {
 pub struct Fallback<'a> {
     pub release: &'a Release,
     pub phase: Phase,
+    /// Services of the desired release that are being compared with those of this one.
+    pub trials: &'a Trials,
+}
+
+/// By service; one that was not looked at yet is not in it.
+pub type Trials = BTreeMap<ServiceName, Trial>;
+/// Nothing is compared.
+pub static NO_TRIALS: Trials = Trials::new();
+
+/// How far a comparison has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Percent of what is new that the new release has.
+    pub share: u32,
+    /// Since when it is over and the new release may take the place.
+    pub over: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,9 +25,11 @@ pub mod volume;
 pub mod warm;
 
 pub use depend::restarted_with;
-pub use input::{Direction, Fallback, Foreign, InFlight, Input, InstanceView, Phase, Settings};
+pub use input::{
+    Direction, Fallback, Foreign, InFlight, Input, InstanceView, NO_TRIALS, Phase, Settings, Trial, Trials,
+};
 pub use planner::{Failure, Plan, Waiting, plan};
 pub use ready::{Readiness, readiness};
 pub use restart::CRASH_LOOP;
 pub use step::Step;
-pub use takeover::{CANARY_TIME, MIN_HEALTHY, MONITOR, config};
+pub use takeover::{CANARY_TIME, FIRST_SHARE, MIN_HEALTHY, MONITOR, TRIAL_TIME, config};

@@ -31,7 +31,7 @@ pub(crate) fn replacements(input: &Input<'_>, takeover: &Takeover<'_>) -> Replac
         return Replacements { left: 0, again_at: Some(again_at) };
     }
     let (in_place, underway) = progress(input, takeover, &config);
-    let canary_first = service.policy.rollout.canary.is_some()
+    let canary_first = service.policy.rollout.serves_beside()
         && takeover.is_under_way()
         && input.direction == Direction::Forward;
     match config.parallelism.unwrap_or(1) {

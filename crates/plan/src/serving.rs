@@ -41,14 +41,29 @@ struct Places<'a> {
     old: Vec<&'a InstanceView>,
 }
 
+/// Instances of the new release and of the one before that serve side by side.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arms {
+    pub new: Vec<InstanceId>,
+    pub old: Vec<InstanceId>,
+}
+
+/// Whose requests are to be compared, while the new release of `service` has its share.
+pub fn arms(stack: &Routed<'_>, service: &Service) -> Option<Arms> {
+    if !service.policy.rollout.is_compared() {
+        return None;
+    }
+    let usable = usable(stack, service);
+    let takeover = Takeover::new(stack.release, stack.fallback, stack.direction, service, stack.now);
+    let places = places(&takeover, &usable);
+    let of = |instances: &[&InstanceView]| instances.iter().map(|i| i.observed.spec.id.clone()).collect();
+    let arms = Arms { new: of(&places.canaries), old: of(&places.old) };
+    (!arms.new.is_empty() && !arms.old.is_empty()).then_some(arms)
+}
+
 /// The instances of `service` that get what is new.
 pub fn serving<'a>(stack: &Routed<'a>, service: &Service) -> Vec<Serving<'a>> {
-    let usable: Vec<&InstanceView> = stack
-        .instances
-        .iter()
-        .filter(|i| *i.service() == service.name && i.is_running())
-        .filter(|i| !stack.draining.contains(&i.observed.spec.id))
-        .collect();
+    let usable = usable(stack, service);
     let takeover = Takeover::new(stack.release, stack.fallback, stack.direction, service, stack.now);
     let places = places(&takeover, &usable);
     let mut chosen = shares(&takeover, &places);
@@ -56,6 +71,11 @@ pub fn serving<'a>(stack: &Routed<'a>, service: &Service) -> Vec<Serving<'a>> {
         chosen = better_than_nothing(service, &takeover, usable);
     }
     chosen
+}
+
+fn usable<'a>(stack: &Routed<'a>, service: &Service) -> Vec<&'a InstanceView> {
+    let of_service = stack.instances.iter().filter(|i| *i.service() == service.name && i.is_running());
+    of_service.filter(|i| !stack.draining.contains(&i.observed.spec.id)).collect()
 }
 
 fn places<'a>(takeover: &Takeover<'_>, usable: &[&'a InstanceView]) -> Places<'a> {
@@ -106,7 +126,7 @@ fn best<'a>(takeover: &Takeover<'_>, held: &[&'a InstanceView]) -> Option<&'a In
 }
 
 fn shares<'a>(takeover: &Takeover<'_>, places: &Places<'a>) -> Vec<Serving<'a>> {
-    let share = takeover.service.policy.rollout.canary.map_or(100, |share| u32::from(share.get()));
+    let share = takeover.share();
     let full = places.new.iter().chain(&places.old);
     if places.canaries.is_empty() {
         return full.map(|instance| Serving { instance, weight: DEFAULT_WEIGHT }).collect();

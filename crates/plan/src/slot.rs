@@ -148,8 +148,12 @@ impl Rollout<'_, '_> {
             Stage::Unready => self.wait("a second look at it", None),
             Stage::Settling { until } => self.wait("having been ready for a moment", Some(until)),
             Stage::Canary { until } => {
-                let share = self.service.policy.rollout.canary.map(|c| c.to_string()).unwrap_or_default();
-                self.wait(format!("the end of its time with {share} of the traffic"), Some(until));
+                let share = self.takeover.share();
+                let what = match self.service.policy.rollout.trial() {
+                    Some(_) => format!("a verdict on it, with {share}\u{a0}% of the traffic"),
+                    None => format!("the end of its time with {share}\u{a0}% of the traffic"),
+                };
+                self.wait(what, Some(until));
             }
             Stage::InPlace { since } => {
                 self.plan.in_place += 1;

@@ -1,7 +1,7 @@
 //! When a new instance takes the place of an old one: ready for a while, perhaps with a small share
 //! first, then watched before the release is kept.
 
-use crate::input::{Direction, Fallback, Input, InstanceView, Phase};
+use crate::input::{Direction, Fallback, Input, InstanceView, Phase, Trial};
 use crate::spec::spec_hash;
 use model::service::UpdateConfig;
 use model::{Digest, DurationMs, Release, Service, Timestamp};
@@ -10,6 +10,12 @@ use model::{Digest, DurationMs, Release, Service, Timestamp};
 pub const MIN_HEALTHY: DurationMs = DurationMs(500);
 /// How long a canary has its share.
 pub const CANARY_TIME: DurationMs = DurationMs::from_secs(30);
+/// How long a new release is compared with the one before at most.
+pub const TRIAL_TIME: DurationMs = DurationMs::from_secs(600);
+/// Percent that it has until it was first looked at.
+pub const FIRST_SHARE: u32 = 5;
+/// When nobody has decided for so long beyond that, the rollout goes on.
+const TRIAL_GRACE: DurationMs = DurationMs::from_secs(60);
 /// How long a replica that took over is watched before the release may be kept.
 pub const MONITOR: DurationMs = DurationMs::from_secs(2);
 
@@ -38,6 +44,7 @@ pub(crate) struct Takeover<'a> {
     /// The hash of the same service in the release before, if it differs.
     pub before: Option<Digest>,
     is_taking_over: bool,
+    trial: Option<Trial>,
     direction: Direction,
     now: Timestamp,
 }
@@ -60,7 +67,8 @@ impl<'a> Takeover<'a> {
             Some(spec_hash(f.release, previous)).filter(|before| *before != hash)
         });
         let is_taking_over = before.is_some() && fallback.is_some_and(|f| f.phase == Phase::TakingOver);
-        Self { service, hash, before, is_taking_over, direction, now }
+        let trial = fallback.and_then(|f| f.trials.get(&service.name).copied());
+        Self { service, hash, before, is_taking_over, trial, direction, now }
     }
 
     pub fn is_current(&self, instance: &InstanceView) -> bool {
@@ -97,12 +105,30 @@ impl<'a> Takeover<'a> {
             return Stage::Settling { until: settled };
         }
         let canary = canary && self.is_taking_over && self.direction == Direction::Forward;
-        match rollout.canary.filter(|share| canary && share.get() < 100) {
-            Some(_) => {
-                let until = settled.plus(rollout.canary_time.unwrap_or(CANARY_TIME));
-                if self.now < until { Stage::Canary { until } } else { Stage::InPlace { since: until } }
-            }
-            None => Stage::InPlace { since: settled },
+        let beside = rollout.canary.is_some_and(|share| share.get() < 100) || rollout.trial().is_some();
+        if !canary || !beside {
+            return Stage::InPlace { since: settled };
+        }
+        let until = self.canary_until(settled);
+        if self.now < until { Stage::Canary { until } } else { Stage::InPlace { since: until } }
+    }
+
+    /// Until when one that is ready since then serves beside the old one.
+    fn canary_until(&self, settled: Timestamp) -> Timestamp {
+        let rollout = &self.service.policy.rollout;
+        match (rollout.trial(), self.trial.and_then(|trial| trial.over)) {
+            (None, _) => settled.plus(rollout.canary_time.unwrap_or(CANARY_TIME)),
+            (Some(_), Some(over)) => over.max(settled),
+            (Some(judge), None) => settled.plus(judge.limit.unwrap_or(TRIAL_TIME)).plus(TRIAL_GRACE),
+        }
+    }
+
+    /// Percent of what is new that all canaries have together.
+    pub fn share(&self) -> u32 {
+        let rollout = &self.service.policy.rollout;
+        match rollout.trial() {
+            Some(_) => self.trial.map_or(FIRST_SHARE, |trial| trial.share),
+            None => rollout.canary.map_or(100, |share| u32::from(share.get())),
         }
     }
 

@@ -8,9 +8,10 @@ use crate::engine::{
 use crate::ports::{Images, Machine, Router, Say};
 use async_trait::async_trait;
 use model::certificate::CertificateStatus;
+use model::flow::{self, BackendStatus, Counts, EndpointStatus, LatencyBucket};
 use model::image::{BuiltImage, ImageConfig, ImageSource};
 use model::instance::{Exit, InstanceSpec, InstanceState, NetworkSpec, Observed};
-use model::route::{ApplyReport, BindFailure, RouteTable};
+use model::route::{ApplyReport, Backend, BindFailure, Endpoint, RouteTable};
 use model::service::Transport;
 use model::subnet::Cidr;
 use model::{Digest, DurationMs, ErrorKind, InstanceId, Report, Service, Stack, Timestamp, VolumeName};
@@ -45,8 +46,41 @@ pub struct State {
     pub certificates: Vec<CertificateStatus>,
     /// What is said of the ways out of the host.
     pub uplinks: u64,
+    /// Requests that each look at the gateway finds more of, by the weights of the table.
+    pub requests: u64,
+    /// Of those that instances of this release or a later one get, every so many fail.
+    pub fails_every: Option<(model::ReleaseId, u64)>,
+    counted: BTreeMap<String, Counts>,
     /// Two running instances at one time on one named volume: never to happen.
     pub two_writers: bool,
+}
+
+impl State {
+    /// Counts what one more look finds of an endpoint.
+    fn serve(&mut self, endpoint: &Endpoint, backend: &Backend) -> EndpointStatus {
+        let all: u64 = backend.endpoints.iter().filter(|e| !e.draining).map(|e| u64::from(e.weight)).sum();
+        let part = if endpoint.draining { 0 } else { u64::from(endpoint.weight) };
+        let more = self.requests * part / all.max(1);
+        let release = self.instances.values().find(|o| o.spec.id.as_str() == endpoint.instance);
+        let release = release.map(|o| o.spec.release);
+        let fails_every = self.fails_every.filter(|(from, _)| release >= Some(*from)).map(|(_, every)| every);
+        let counts = self.counted.entry(endpoint.instance.clone()).or_default();
+        counts.requests += more;
+        counts.classes[4] += fails_every.map_or(0, |every| more / every);
+        // All take a millisecond or two.
+        let ln = 1772;
+        counts.latency.ln += more * ln;
+        counts.latency.ln_squares += more * (ln * ln + 4000);
+        counts.latency.buckets = vec![LatencyBucket { le_us: 1024, count: counts.requests }];
+        EndpointStatus {
+            instance: endpoint.instance.clone(),
+            address: endpoint.address,
+            draining: endpoint.draining,
+            limit: None,
+            standing: Default::default(),
+            counts: counts.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -316,6 +350,34 @@ impl Router for FakeMachine {
 
     async fn pid(&self) -> Option<u32> {
         Some(1)
+    }
+
+    async fn traffic(&self) -> Result<flow::Status, Report> {
+        let mut state = self.state();
+        let table = state.table.clone().unwrap_or_else(RouteTable::empty);
+        let served = |(id, backend): (&String, &Backend)| BackendStatus {
+            backend: id.clone(),
+            without_endpoint: 0,
+            endpoints: backend.endpoints.iter().map(|e| state.serve(e, backend)).collect(),
+            queue: None,
+            mirror: None,
+        };
+        let backends = table.backends.iter().map(served).collect();
+        Ok(flow::Status {
+            revision: table.revision,
+            pid: 1,
+            uptime_ms: 0,
+            program: String::new(),
+            threads: 1,
+            connections: 0,
+            listeners: Vec::new(),
+            rules: Vec::new(),
+            backends,
+            failed: Vec::new(),
+            names: Default::default(),
+            log_dropped: 0,
+            predecessors: Vec::new(),
+        })
     }
 
     async fn upgrade(&self) -> Result<GatewayUpgrade, Report> {

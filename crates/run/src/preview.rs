@@ -214,14 +214,21 @@ fn replacing(service: &Service, gap: Option<u64>) -> String {
         };
         return format!("replace {name}: stop the old one first, because {why}; expect a gap of {gap}{hold}");
     }
-    let canary = service.policy.rollout.canary.map(|share| {
-        let time = service.policy.rollout.canary_time.unwrap_or(plan::CANARY_TIME);
-        format!(", give it {share} of the traffic for {time}")
-    });
+    let rollout = &service.policy.rollout;
+    let beside = match (rollout.trial(), rollout.canary) {
+        (Some(judge), _) => {
+            let limit = judge.limit.unwrap_or(plan::TRIAL_TIME);
+            format!(", compare it with the old one on a growing share of the traffic for at most {limit}")
+        }
+        (None, Some(share)) => {
+            let time = rollout.canary_time.unwrap_or(plan::CANARY_TIME);
+            format!(", give it {share} of the traffic for {time}")
+        }
+        (None, None) => String::new(),
+    };
     format!(
-        "replace {name}: start the new one{}, move traffic when it is ready, keep the old one {}",
-        canary.unwrap_or_default(),
-        match service.policy.rollout.warm.unwrap_or(plan::warm::WARM) {
+        "replace {name}: start the new one{beside}, move traffic when it is ready, keep the old one {}",
+        match rollout.warm.unwrap_or(plan::warm::WARM) {
             DurationMs(0) => "until its connections have ended".to_owned(),
             warm => format!("warm for {warm}"),
         }

@@ -4,8 +4,8 @@
 use model::image::{ImageSource, PullPolicy};
 use model::mount::{Mount, MountSource};
 use model::service::{
-    Attachment, HealthTest, Healthcheck, NetworkMode, PublishedPort, RestartPolicy, RolloutPolicy,
-    ServicePolicy, Transport, UpdateConfig,
+    Attachment, HealthTest, Healthcheck, JudgePolicy, NetworkMode, PublishedPort, RestartPolicy,
+    RolloutPolicy, ServicePolicy, Transport, UpdateConfig, WithoutTraffic,
 };
 use model::stack::{Network, Volume};
 use model::{DurationMs, NetworkName, Service, ServiceName, Stack, StackName, VolumeName};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use store::record::v1::{Intent, Outcome};
+use store::record::v1::{Intent, Outcome, Verdict};
 use store::sqlite::SqliteLedger;
 
 fn name(text: &str) -> ServiceName {
@@ -280,6 +280,53 @@ story!(a_new_version_takes_over_and_a_broken_one_does_not, |controller, machine,
     assert!(failed.reason.contains("exited with code 3"), "{}", failed.reason);
     assert!(!failed.last_lines.is_empty());
     assert_eq!(serving(&machine), [of("web", "2")], "what ran before goes on");
+});
+
+/// A release that is compared for a few seconds.
+fn judged(tag: &str, without_traffic: WithoutTraffic) -> Option<Vec<Service>> {
+    let mut web = published(service("web", tag), 8001);
+    let (cold_start, limit) = (Some(DurationMs(300)), Some(DurationMs(3000)));
+    web.policy.rollout.judge = Some(JudgePolicy { off: false, limit, cold_start, without_traffic });
+    Some(vec![web])
+}
+
+story!(a_release_is_judged_by_what_passes, |controller, machine, _home| {
+    machine.state().requests = 4000;
+    change(&controller, Intent::Up, judged("1", WithoutTraffic::Keep)).await;
+    let kept = change(&controller, Intent::Deploy, judged("2", WithoutTraffic::Keep)).await;
+    assert_eq!(kept.outcome, Outcome::Kept, "{kept:?}");
+    let told = kept.figures[0].judged.clone().unwrap_or_default();
+    assert!(told.starts_with("it was shown not to be much worse"), "{told}");
+    assert_eq!(serving(&machine), [of("web", "2")]);
+
+    machine.state().fails_every = Some((model::ReleaseId(3), 20));
+    let bad = change(&controller, Intent::Deploy, judged("3", WithoutTraffic::Keep)).await;
+    assert_eq!(bad.outcome, Outcome::RolledBack, "{bad:?}");
+    assert!(bad.reason.contains("failed, 0 % of"), "{}", bad.reason);
+    assert_eq!(serving(&machine), [of("web", "2")], "the old one has all of it again");
+
+    let query = store::HistoryQuery { changes_only: true, limit: 100, ..Default::default() };
+    let entries = controller.history(query).await.expect("the journal");
+    let verdicts: Vec<Verdict> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            store::Event::Judged { verdict, .. } => Some(*verdict),
+            _ => None,
+        })
+        .collect();
+    assert!(verdicts.contains(&Verdict::Kept) && verdicts.contains(&Verdict::Worse), "{verdicts:?}");
+});
+
+story!(without_traffic_nothing_is_known_and_policy_decides, |controller, _machine, _home| {
+    change(&controller, Intent::Up, judged("1", WithoutTraffic::Keep)).await;
+    let kept = change(&controller, Intent::Deploy, judged("2", WithoutTraffic::Keep)).await;
+    assert_eq!(kept.outcome, Outcome::Kept, "{kept:?}");
+    let told = kept.figures[0].judged.clone().unwrap_or_default();
+    assert!(told.starts_with("undecided, too little traffic"), "{told}");
+    let back = change(&controller, Intent::Deploy, judged("3", WithoutTraffic::Rollback)).await;
+    assert_eq!(back.outcome, Outcome::RolledBack, "{back:?}");
+    let halted = change(&controller, Intent::Deploy, judged("4", WithoutTraffic::Pause)).await;
+    assert_eq!(halted.outcome, Outcome::Undecided, "{halted:?}");
 });
 
 story!(rollback_goes_back_at_once_and_forward_again, |controller, machine, _home| {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub const WHOLE_STACK: &str = "";
 
 /// All kinds of events.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "change_accepted",
     "image_built",
     "release_made",
@@ -22,6 +22,7 @@ pub const KINDS: [&str; 11] = [
     "daemon_started",
     "going_back",
     "releases_collected",
+    "judged",
 ];
 
 /// The event's type as in its JSON, one of [`KINDS`].
@@ -38,6 +39,7 @@ pub const fn kind(event: &Event) -> &'static str {
         Event::DaemonStarted { .. } => "daemon_started",
         Event::GoingBack { .. } => "going_back",
         Event::ReleasesCollected { .. } => "releases_collected",
+        Event::Judged { .. } => "judged",
     }
 }
 
@@ -48,6 +50,7 @@ pub const fn is_change(event: &Event) -> bool {
         | Event::ReleaseMade { .. }
         | Event::ReleaseActivated { .. }
         | Event::GoingBack { .. }
+        | Event::Judged { .. }
         | Event::Concluded { .. } => true,
         Event::InstanceSeen { what, .. } => {
             matches!(what, Seen::Exited | Seen::CrashLoop | Seen::Unhealthy | Seen::Lost)
@@ -64,9 +67,9 @@ pub const fn is_change(event: &Event) -> bool {
 pub fn services(event: &Event) -> BTreeSet<&str> {
     let named: BTreeSet<&str> = match event {
         Event::ChangeAccepted { services, .. } => services.iter().map(|s| s.as_str()).collect(),
-        Event::ImageBuilt { service, .. } | Event::InstanceSeen { service, .. } => {
-            BTreeSet::from([service.as_str()])
-        }
+        Event::ImageBuilt { service, .. }
+        | Event::InstanceSeen { service, .. }
+        | Event::Judged { service, .. } => BTreeSet::from([service.as_str()]),
         Event::ReleaseMade { differences, .. } => {
             differences.iter().map(|d| d.service.as_ref().map_or(WHOLE_STACK, |s| s.as_str())).collect()
         }

@@ -186,7 +186,7 @@ impl StackView {
             Event::InstanceSeen { instance, .. } => {
                 self.healthy.remove(instance);
             }
-            Event::StepDone { .. } | Event::DaemonStarted { .. } => {}
+            Event::StepDone { .. } | Event::Judged { .. } | Event::DaemonStarted { .. } => {}
         }
         Some(self)
     }

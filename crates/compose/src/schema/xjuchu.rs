@@ -151,6 +151,12 @@ static ROLLOUT: Object = lenient(&[
     on("progress_deadline", Duration),
     on("warm", Duration),
     on("drain", Duration),
+    on("judge", Either(&[Bool, Shape::Object(&JUDGE)])),
+]);
+static JUDGE: Object = lenient(&[
+    on("limit", Duration),
+    on("cold_start", Duration),
+    on("without_traffic", Word(&["keep", "wait", "rollback", "pause"])),
 ]);
 
 static BUILD: Object = strict(&[

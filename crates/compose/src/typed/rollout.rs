@@ -5,7 +5,7 @@ use super::{count, duration};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
 use model::Percent;
-use model::service::{FailureAction, RolloutPolicy, UpdateConfig, UpdateOrder};
+use model::service::{FailureAction, JudgePolicy, RolloutPolicy, UpdateConfig, UpdateOrder, WithoutTraffic};
 
 /// `deploy.update_config`.
 pub(super) fn update(node: &Node, sink: &mut Sink) -> UpdateConfig {
@@ -66,5 +66,25 @@ pub(super) fn policy(node: &Node, sink: &mut Sink) -> RolloutPolicy {
         min_healthy: duration(node, "min_healthy"),
         warm: duration(node, "warm"),
         drain: duration(node, "drain"),
+        judge: node.get("judge").and_then(judge),
     }
+}
+
+/// `true`, `false`, or what is different from the usual.
+fn judge(node: &Node) -> Option<JudgePolicy> {
+    if let Some(is_on) = node.as_bool() {
+        return Some(JudgePolicy { off: !is_on, ..JudgePolicy::default() });
+    }
+    let without_traffic = match node.get("without_traffic").and_then(Node::as_text) {
+        Some("wait") => WithoutTraffic::Wait,
+        Some("rollback") => WithoutTraffic::Rollback,
+        Some("pause") => WithoutTraffic::Pause,
+        _ => WithoutTraffic::Keep,
+    };
+    Some(JudgePolicy {
+        off: false,
+        limit: duration(node, "limit"),
+        cold_start: duration(node, "cold_start"),
+        without_traffic,
+    })
 }

@@ -89,6 +89,7 @@ pub fn figures() -> Vec<ServiceFigures> {
         decided_ms,
         gap_ms,
         swap_us,
+        judged: None,
     };
     vec![
         figures("db", 1, Some(2400), Some(40), 1900, None),
@@ -126,6 +127,7 @@ fn crashed() -> Vec<ServiceFigures> {
         decided_ms: None,
         gap_ms: 0,
         swap_us: None,
+        judged: None,
     };
     vec![crashed]
 }

@@ -138,17 +138,17 @@ impl Daemon {
     pub fn fallback(&self) -> Option<Fallback<'_>> {
         let (active, kept) = (self.active.as_deref()?, self.kept.as_deref()?);
         if let Some(release) = self.left.as_deref().filter(|_| active.id == kept.id) {
-            return Some(Fallback { release, phase: Phase::TakingOver });
+            return Some(Fallback { release, phase: Phase::TakingOver, trials: &plan::NO_TRIALS });
         }
         if active.id != kept.id {
             let is_open = self.view.pending.is_some() || self.view.is_paused();
             // One that ended without being kept or taken back is left to people, for as long as one
             // that was kept.
             let phase = if is_open { Phase::TakingOver } else { Phase::Kept(self.kept_at) };
-            return Some(Fallback { release: kept, phase });
+            return Some(Fallback { release: kept, phase, trials: &plan::NO_TRIALS });
         }
         let release = self.previous.as_deref()?;
-        Some(Fallback { release, phase: Phase::Kept(self.kept_at) })
+        Some(Fallback { release, phase: Phase::Kept(self.kept_at), trials: &plan::NO_TRIALS })
     }
 
     pub fn direction(&self) -> Direction {

@@ -195,6 +195,50 @@ fn a_canary_gets_its_share_first() {
 }
 
 #[test]
+fn a_release_that_is_judged_serves_beside_the_old_one_until_it_is_decided() {
+    let mut web = published(service("web"), 80);
+    web.replicas = 2;
+    web.policy.rollout.judge = Some(model::service::JudgePolicy::default());
+    let mut world = World::of(vec![web.clone()]);
+    world.settle();
+    world.deploy(vec![version(web, "2")]);
+    assert_eq!(world.settle(), ["create web#1 r2"]);
+    world.pass(SECOND).settle();
+    let arms = {
+        let routed = world.routed();
+        let service = &routed.release.stack.services["web"];
+        plan::serving::arms(&routed, service).expect("both serve")
+    };
+    assert_eq!((arms.new.len(), arms.old.len()), (1, 2));
+    let trial = |share, over| [(model::ServiceName::new("web").expect("valid"), plan::Trial { share, over })];
+    for (share, serving) in
+        [(4, ["#1 r1 48%", "#1 r2 4%", "#2 r1 48%"]), (50, ["#1 r1 25%", "#1 r2 50%", "#2 r1 25%"])]
+    {
+        world.trials = trial(share, None).into();
+        assert_eq!(world.pass(100 * SECOND).settle(), Vec::<String>::new());
+        assert_eq!(world.serving("web"), serving);
+    }
+    world.trials = trial(50, Some(world.now)).into();
+    assert_eq!(world.settle(), ["create web#2 r2"]);
+    world.pass(SECOND).settle();
+    assert_eq!(world.serving("web"), ["#1 r2 50%", "#2 r2 50%"]);
+}
+
+#[test]
+fn a_release_that_nobody_judges_goes_on_after_all() {
+    let mut web = published(service("web"), 80);
+    web.policy.rollout.judge = Some(model::service::JudgePolicy::default());
+    let mut world = World::of(vec![web.clone()]);
+    world.settle();
+    world.deploy(vec![version(web, "2")]);
+    world.settle();
+    world.pass(600 * SECOND).settle();
+    assert_eq!(world.serving("web"), ["#1 r1 95%", "#1 r2 5%"]);
+    world.pass(61 * SECOND).settle();
+    assert_eq!(world.serving("web"), ["#1 r2 100%"]);
+}
+
+#[test]
 fn what_may_have_one_holder_is_not_kept_warm() {
     let db = with_volume(published(service("db"), 5432));
     let mut world = World::of(vec![db.clone()]);

@@ -34,6 +34,7 @@ pub struct World {
     /// The release before, and how far the present one has come.
     pub before: Option<(Release, Phase)>,
     pub direction: Direction,
+    pub trials: plan::Trials,
     pub is_paused: bool,
     nobody: BTreeSet<model::InstanceId>,
     settings: Settings,
@@ -165,6 +166,7 @@ impl World {
             deaf: BTreeSet::new(),
             before: None,
             direction: Direction::Forward,
+            trials: plan::Trials::new(),
             is_paused: false,
             nobody: BTreeSet::new(),
             settings: Settings { files: "/files".into() },
@@ -189,7 +191,11 @@ impl World {
         self.note_ready();
         plan::plan(&Input {
             foreign: &self.foreign,
-            fallback: self.before.as_ref().map(|(release, phase)| Fallback { release, phase: *phase }),
+            fallback: self.before.as_ref().map(|(release, phase)| Fallback {
+                release,
+                phase: *phase,
+                trials: &self.trials,
+            }),
             direction: self.direction,
             is_paused: self.is_paused,
             in_flight: &BTreeMap::new(),
@@ -262,7 +268,11 @@ impl World {
     pub fn routed(&self) -> Routed<'_> {
         Routed {
             release: self.desired.as_ref().expect("something is declared"),
-            fallback: self.before.as_ref().map(|(release, phase)| Fallback { release, phase: *phase }),
+            fallback: self.before.as_ref().map(|(release, phase)| Fallback {
+                release,
+                phase: *phase,
+                trials: &self.trials,
+            }),
             direction: self.direction,
             instances: &self.instances,
             draining: &self.nobody,

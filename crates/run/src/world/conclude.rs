@@ -4,6 +4,7 @@ use super::stack::{STEP_TRIES, StackState};
 use super::{Message, World, tell};
 use crate::control::{Address, Conclusion, Progress, ServiceLine};
 use crate::engine::LogQuery;
+use model::service::FailureAction;
 use model::{DurationMs, ErrorKind, InstanceId, Release, Report, ServiceName, StackName, Timestamp};
 use plan::Failure;
 use plan::failure::Consequence;
@@ -323,6 +324,9 @@ fn standing(state: &StackState) -> Standing {
             Report::new(ErrorKind::Unhealthy, format!("{service}{}", error.text)).hint("juchu doctor");
         return Standing::Failed { report, instance: None, undo: !gives_up(state) };
     }
+    if let Some(standing) = judged(state).filter(|_| !gives_up(state)) {
+        return standing;
+    }
     let mut complete = BTreeSet::new();
     for name in plan::failure::failing_services(&state.last_plan) {
         match consequence(state, name).filter(|_| concerns(name)) {
@@ -344,6 +348,23 @@ fn standing(state: &StackState) -> Standing {
     };
     let in_flight = state.in_flight.values().any(awaited);
     if unsettled || steps || in_flight { Standing::UnderWay } else { Standing::Settled }
+}
+
+/// What follows from a service that was found worse than that of the release before.
+fn judged(state: &StackState) -> Option<Standing> {
+    let (service, refused) = state.trials.refused()?;
+    let declared = state.active.as_deref()?.stack.services.get(service)?;
+    let text = format!("service {service}: {}", refused.text);
+    let halts = plan::config(declared, state.direction()).failure_action == Some(FailureAction::Pause);
+    let instance = refused.instance.clone();
+    if halts || refused.halts {
+        let report = Report::new(ErrorKind::Undecided, format!("{text}; the rollout is halted"))
+            .hint(format!("juchu why {service}"))
+            .hint("`juchu rollback` goes back, `juchu deploy` tries again");
+        return Some(Standing::Paused { report, instance });
+    }
+    let report = Report::new(ErrorKind::Unhealthy, text).hint(format!("juchu logs {service}"));
+    Some(Standing::Failed { report, instance, undo: true })
 }
 
 fn consequence(state: &StackState, name: &ServiceName) -> Option<Consequence> {

@@ -31,6 +31,7 @@ impl Figures {
         &self,
         ready: impl Fn(&ServiceName) -> Option<Timestamp>,
         started: impl Fn(&ServiceName) -> u32,
+        judged: impl Fn(&ServiceName) -> Option<String>,
         now: Timestamp,
     ) -> Vec<ServiceFigures> {
         let touched = self.services.iter().filter(|(_, s)| s.begun.is_some() || s.swap.is_some());
@@ -45,6 +46,7 @@ impl Figures {
                 decided_ms: ready.map(|(ready, _)| now.since(ready).0),
                 gap_ms: one.gap.0 + open_gap.0,
                 swap_us: one.swap.map(|swap| swap.as_micros() as u64),
+                judged: judged(service),
             }
         };
         touched.map(of).collect()
@@ -110,7 +112,8 @@ impl World {
             let current = current(state, &instances, service);
             current.filter(|i| i.running_since().is_some_and(|at| at >= since)).count() as u32
         };
-        state.figures.record(ready, started, now)
+        let judged = |service: &ServiceName| state.trials.told(service);
+        state.figures.record(ready, started, judged, now)
     }
 }
 

@@ -15,6 +15,8 @@ mod retention;
 pub mod rollback;
 mod routing;
 mod stack;
+mod trial;
+mod trials;
 mod watching;
 
 use crate::control::{ChangeRequest, StackStatus};
@@ -62,6 +64,7 @@ pub(crate) enum Message {
     StepEnded { done: Box<ReadyStep>, result: Result<(), EngineError> },
     Measured { stack: StackName, change: u64, addresses: Vec<crate::control::Address> },
     Health(HealthReport),
+    Looked(Box<trials::Look>),
 }
 
 /// What people read without asking the loop.
@@ -93,6 +96,8 @@ pub(crate) struct World {
     pub unbound: BTreeSet<IpAddr>,
     pub seen: Option<BTreeMap<InstanceId, watching::Seen>>,
     pub timeline: clock::Timeline,
+    /// When those that are compared are looked at next, if any are; while they are looked at, never.
+    pub next_look: Option<Timestamp>,
     /// What is seen in this turn may have begun before this daemon did.
     pub is_first_look: bool,
 }
@@ -172,6 +177,7 @@ impl World {
             }
             Message::Measured { stack, change, addresses } => self.measured(&stack, change, addresses).await,
             Message::Health(report) => self.health_reported(report).await,
+            Message::Looked(look) => self.looked(*look).await,
         }
     }
 
@@ -199,13 +205,14 @@ impl World {
         }
         self.route().await;
         ready_steps.into_iter().for_each(|step| self.carry_out(step));
+        self.look_at_trials().await;
         let mut undone = false;
         for name in &names {
             undone |= self.conclude(name).await;
         }
         self.publish();
         // What is steered to has changed: there is something to do at once.
-        if undone { Duration::ZERO } else { self.pause_until(wake_at) }
+        if undone { Duration::ZERO } else { self.pause_until(earliest(wake_at, self.next_look)) }
     }
 
     fn pause_until(&self, wake_at: Option<Timestamp>) -> Duration {

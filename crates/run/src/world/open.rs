@@ -40,6 +40,7 @@ impl World {
             unbound: BTreeSet::new(),
             seen: None,
             timeline: Timeline::new(now),
+            next_look: None,
             is_first_look: true,
         };
         for view in views {

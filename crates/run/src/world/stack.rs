@@ -1,6 +1,7 @@
 //! One stack in the loop: its view, its plan, its steps on the way.
 
 use super::figures::Figures;
+use super::trials::Trials;
 use super::{Message, World, tell};
 use crate::control::{Phase, Progress};
 use crate::engine::{Engine, EngineError};
@@ -42,6 +43,8 @@ pub(crate) struct StackState {
     pub failure: Option<(model::Report, Vec<crate::control::ServiceLine>)>,
     /// What is measured of the pending change.
     pub figures: Figures,
+    /// Services of the pending change that are compared with those of the release before.
+    pub trials: Trials,
     pub step_errors: BTreeMap<String, StepError>,
     /// The last plan before what is steered to changed: what its steps come to is held against
     /// nothing that was begun later.
@@ -103,6 +106,7 @@ impl StackState {
             warned: None,
             failure: None,
             figures: Figures::default(),
+            trials: Trials::default(),
             step_errors: BTreeMap::new(),
             stale_plan: 0,
             swept: BTreeSet::new(),
@@ -122,6 +126,7 @@ impl StackState {
             self.acted = false;
             self.measuring = false;
             self.figures = Figures::default();
+            self.trials = Trials::default();
             self.failure = None;
             self.warned = None;
             self.forget_step_errors();
@@ -151,10 +156,10 @@ impl StackState {
             // One that ended without being kept or taken back is left to people, for as long as one
             // that was kept.
             let phase = if is_open { plan::Phase::TakingOver } else { plan::Phase::Kept(self.kept_at) };
-            return Some(Fallback { release: kept, phase });
+            return Some(Fallback { release: kept, phase, trials: self.trials.standings() });
         }
         let release = self.previous.as_deref()?;
-        Some(Fallback { release, phase: plan::Phase::Kept(self.kept_at) })
+        Some(Fallback { release, phase: plan::Phase::Kept(self.kept_at), trials: self.trials.standings() })
     }
 
     pub fn direction(&self) -> Direction {

@@ -200,6 +200,21 @@ impl Judge {
         self.proofs.level.observe(level - beside, variance);
     }
 
+    /// Ends it now, as at the end of its time.
+    pub fn close(&mut self) -> Decision {
+        if self.decision == Decision::GoOn {
+            self.decision = self.at_the_end();
+        }
+        self.decision
+    }
+
+    fn at_the_end(&self) -> Decision {
+        match self.proofs.least.evidence() >= -self.settings.enough.doubt.ln() {
+            true => Decision::Keep(Ground::NoAlarm),
+            false => Decision::Undecided,
+        }
+    }
+
     fn evidence(&self, test: Test) -> f64 {
         match test {
             Test::Outage => self.tests.outage.evidence(),
@@ -239,11 +254,7 @@ impl Judge {
         if self.elapsed_ms >= settings.patience_ms.max(settings.cold_ms) && is_idle {
             return Decision::Undecided;
         }
-        match self.elapsed_ms >= settings.limit_ms {
-            true if self.proofs.least.evidence() >= doubt => Decision::Keep(Ground::NoAlarm),
-            true => Decision::Undecided,
-            false => Decision::GoOn,
-        }
+        if self.elapsed_ms >= settings.limit_ms { self.at_the_end() } else { Decision::GoOn }
     }
 
     fn is_suspicious(&self) -> bool {

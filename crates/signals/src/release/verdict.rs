@@ -136,6 +136,10 @@ impl Judgement {
         self.seconds.iter().for_each(|second| {
             judge.observe(second);
         });
+        // It was ended before its time.
+        if self.decision != Decision::GoOn {
+            judge.close();
+        }
         Self::of(&judge, self.slow, self.seconds.clone())
     }
 

@@ -94,6 +94,19 @@ pub enum Event {
         what: Seen,
         detail: String,
     },
+    /// A service of a release was compared with that of the release before while both served.
+    Judged {
+        release: ReleaseId,
+        change: u64,
+        service: ServiceName,
+        verdict: Verdict,
+        text: String,
+        /// The test that found most, beside what it needs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<String>,
+        /// Settings and every look, from which the verdict follows (a blob).
+        judgement: Digest,
+    },
     DaemonStarted {
         version: String,
         pid: u32,
@@ -158,6 +171,16 @@ pub enum Seen {
     Removed,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Not much worse, or not found to be worse.
+    Kept,
+    Worse,
+    /// Too little traffic.
+    Undecided,
+}
+
 /// What was measured of one service while a change was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceFigures {
@@ -176,6 +199,9 @@ pub struct ServiceFigures {
     /// Longest time the gateway took to put its new routes in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_us: Option<u64>,
+    /// What came of comparing it with the release before, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<String>,
 }
 
 /// One thing that differs between two releases; secret values appear as short fingerprints.

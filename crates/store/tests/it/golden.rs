@@ -4,7 +4,7 @@
 
 use crate::kit::{activated, change, difference, image, seen, service, stack_name};
 use model::{Digest, ReleaseId, Timestamp};
-use store::record::v1::{Seen, ServiceFigures};
+use store::record::v1::{Seen, ServiceFigures, Verdict};
 use store::{Draft, Entry, Event, HistoryQuery, Intent, Ledger as _, Outcome, SqliteLedger};
 
 const JOURNAL: &str = include_str!("../golden/journal-v1.jsonl");
@@ -81,6 +81,7 @@ fn later() -> Vec<Event> {
         decided_ms: ready_ms,
         gap_ms: 0,
         swap_us,
+        judged: None,
     };
     vec![
         change(Intent::Rollback { to: None }, &[]),
@@ -112,7 +113,33 @@ fn later() -> Vec<Event> {
             took_ms: 900,
             figures: vec![figures(Some(400), Some(700)), figures(None, None)],
         },
+        judged(Verdict::Worse, "5 % failed", Some("errors 400 : 1 (333 : 1 needed)")),
+        judged(Verdict::Undecided, "too little traffic", None),
+        Event::Concluded {
+            change: 1,
+            outcome: Outcome::Kept,
+            release: Some(ReleaseId(2)),
+            reason: "ready".into(),
+            took_ms: 900,
+            figures: vec![ServiceFigures {
+                instances: 1,
+                judged: Some("not much worse".into()),
+                ..figures(None, None)
+            }],
+        },
     ]
+}
+
+fn judged(verdict: Verdict, text: &str, evidence: Option<&str>) -> Event {
+    Event::Judged {
+        release: ReleaseId(2),
+        change: 1,
+        service: service("web"),
+        verdict,
+        text: text.into(),
+        evidence: evidence.map(Into::into),
+        judgement: Digest::of(b"judgement"),
+    }
 }
 
 fn drafts() -> Vec<Draft> {

@@ -34,6 +34,16 @@ pub struct App {
 struct Shared {
     release: String,
     small: Vec<u8>,
+    faults: Faults,
+    asked: std::cell::Cell<u64>,
+}
+
+/// What is wrong with this release, on purpose: for `GET /small`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Every so many requests one fails; 0: none does.
+    pub fails_every: u64,
+    pub delay: Duration,
 }
 
 /// Turns true when the program was asked to stop.
@@ -50,8 +60,21 @@ impl App {
         Ok(Self {
             http: TcpListener::bind(http).await?,
             lines: TcpListener::bind(lines).await?,
-            shared: Rc::new(Shared { release, small: crate::content::small() }),
+            shared: Rc::new(Shared {
+                release,
+                small: crate::content::small(),
+                faults: Faults::default(),
+                asked: Default::default(),
+            }),
         })
+    }
+
+    /// As a release that is not as it should be.
+    pub fn with(mut self, faults: Faults) -> Self {
+        if let Some(shared) = Rc::get_mut(&mut self.shared) {
+            shared.faults = faults;
+        }
+        self
     }
 
     /// Addresses of HTTP and of the echo.

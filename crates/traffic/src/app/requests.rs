@@ -61,6 +61,9 @@ async fn answer(wire: &mut Wire, request: &Request, shared: &Shared, stopping: &
         bytes
     };
     match (request.method.as_str(), path) {
+        ("GET", "/small") if fails(shared).await => {
+            wire.send(&whole("500 Internal Server Error", b"on purpose\n")).await?;
+        }
         ("GET", "/small") => wire.send(&whole("200 OK", &shared.small)).await?,
         ("GET", "/health") => wire.send(&whole("200 OK", b"ok\n")).await?,
         ("GET", "/version") => wire.send(&whole("200 OK", shared.release.as_bytes())).await?,
@@ -74,6 +77,16 @@ async fn answer(wire: &mut Wire, request: &Request, shared: &Shared, stopping: &
         _ => wire.send(&whole("404 Not Found", b"nothing is here\n")).await?,
     }
     Ok(stays)
+}
+
+/// Takes the time that it is to take; says whether this one fails.
+async fn fails(shared: &Shared) -> bool {
+    let faults = shared.faults;
+    if !faults.delay.is_zero() {
+        tokio::time::sleep(faults.delay).await;
+    }
+    shared.asked.set(shared.asked.get() + 1);
+    faults.fails_every > 0 && shared.asked.get().is_multiple_of(faults.fails_every)
 }
 
 /// Chunks at even moments from now on.

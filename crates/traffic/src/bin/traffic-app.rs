@@ -3,16 +3,18 @@
 //! Its release is the text of `--release-file` and, after a `+`, of the variable `CONFIGURATION`:
 //! the first changes with the image, the second with the environment. With `--on-stop exit` it does
 //! not finish what it has when it is asked to stop: whoever stops it has seen to that.
+//! `--fails-every N` and `--delay-ms N` make it a release that is bad on purpose.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use traffic::app::App;
+use traffic::app::{App, Faults};
 use traffic::arguments::Arguments;
 
-const KNOWN: &[&str] = &["http", "lines", "release", "release-file", "start-delay-ms", "on-stop"];
+const KNOWN: &[&str] =
+    &["http", "lines", "release", "release-file", "start-delay-ms", "on-stop", "fails-every", "delay-ms"];
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
@@ -33,6 +35,10 @@ async fn serve() -> Result<(), String> {
     tokio::time::sleep(Duration::from_millis(arguments.or("start-delay-ms", 0)?)).await;
     let mut asked = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let app = App::bind(http, lines, release.clone()).await.map_err(|e| format!("{http}, {lines}: {e}"))?;
+    let app = app.with(Faults {
+        fails_every: arguments.or("fails-every", 0)?,
+        delay: Duration::from_millis(arguments.or("delay-ms", 0)?),
+    });
     eprintln!("release {release} serves {http} and {lines}");
     let stop = async { _ = asked.recv().await };
     match arguments.or("on-stop", "finish".to_owned())?.as_str() {
