@@ -1,6 +1,7 @@
-//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | fresh | fuzz | pure-v2 | help`. Not part of the product.
+//! Development commands: `cargo xtask check | test | bench | oracle | oci-suites | registry-suite | screenshots | fresh | fuzz | pure-v2 | help`. Not part of the product.
 
 pub mod bench;
+pub mod browser;
 pub mod check;
 pub mod fresh;
 pub mod fuzz;
@@ -12,6 +13,7 @@ pub mod pure_v2;
 pub mod readme;
 pub mod registry_suite;
 pub mod rules;
+pub mod screenshots;
 pub mod test;
 pub mod workspace;
 

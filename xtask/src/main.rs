@@ -1,5 +1,7 @@
 use std::process::ExitCode;
-use xtask::{Outcome, bench, check, fresh, fuzz, oci_suites, oracle, pure_v2, registry_suite, test};
+use xtask::{
+    Outcome, bench, check, fresh, fuzz, oci_suites, oracle, pure_v2, registry_suite, screenshots, test,
+};
 
 const HELP: &str = "\
 cargo xtask check               formatting, lints, crate rules, docs, licences
@@ -28,6 +30,8 @@ cargo xtask pure-v2             the engine's tests on a machine with v2 control 
 cargo xtask fuzz [PARSER…] [--seconds N]
                                 searches bytes that break a parser of the gateway, a minute each (libFuzzer; a C++
                                 compiler)
+cargo xtask screenshots         every page of the console in light and dark, wide and narrow, below
+                                target/screenshots; needs chromium
 cargo xtask help                this text, and the list of benches
 ";
 
@@ -50,6 +54,7 @@ fn dispatch(arguments: &[&str]) -> Outcome {
         ["test", "--fast"] => test::run(test::Set::Fast),
         ["test", "--slow"] => test::run(test::Set::Slow),
         ["pure-v2"] => pure_v2::run_all(),
+        ["screenshots"] => screenshots::run(),
         ["fresh"] => fresh::run_all(),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         [fresh::HOLD] => fresh::hold(),

@@ -35,6 +35,7 @@ pub const PACKAGES: &[Package] = &[
     installed("buildah", "builds Dockerfiles for us"),
     installed("nghttp2-client", "asks the gateway in HTTP/2"),
     installed("curl", "reads what the gateway compresses"),
+    installed("goaccess", "counts the visitors of the same access log"),
     installed("python3", "asks the gateway, as programs of others do"),
     installed("python3-venv", "holds the validators and the clients below"),
     unpacked("docker-registry", "a registry to pull images from"),

@@ -5,6 +5,7 @@ use crate::caller::Peer;
 use crate::measured::Measured;
 use crate::serve::App;
 use crate::tokens::{May, Tokens};
+use crate::visits::Visits;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -26,6 +27,7 @@ pub struct Attached {
     pub tokens: Tokens,
     /// What the pages draw charts of; without it they say that nothing is measured.
     pub measured: Option<Arc<dyn Measured>>,
+    pub visits: Option<Arc<dyn Visits>>,
 }
 
 #[derive(Clone)]

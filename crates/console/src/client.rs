@@ -153,6 +153,10 @@ impl Client {
     }
 
     /// The newest rows that match, of all that are kept.
+    pub async fn visits(&self, days: u32) -> Result<VisitReport, ClientError> {
+        self.get(&format!("/visits?days={days}")).await
+    }
+
     pub async fn search_rows(&self, question: &RowQuestion) -> Result<RowAnswer, ClientError> {
         self.post("/rows/search", question).await
     }

@@ -8,6 +8,7 @@ pub mod rows;
 pub use releases::*;
 
 pub mod traffic;
+pub mod visits;
 
 use async_trait::async_trait;
 use model::certificate::CertificateStatus;

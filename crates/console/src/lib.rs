@@ -16,6 +16,7 @@ pub mod measured;
 pub mod story;
 pub mod text;
 pub mod traffic;
+pub mod visits;
 pub mod when;
 pub mod words;
 

@@ -2,6 +2,7 @@
 
 use console::fake::measured::FakeMeasured;
 use console::fake::rows::row;
+use console::fake::visits::FakeVisits;
 use console::fake::{FakeControl, guestbook_status, line, stack, troubled_entries, troubled_status};
 use console::{Access, Attached, bind_http, serve_http};
 use model::ReleaseId;
@@ -41,7 +42,8 @@ impl Site {
         let (control, access) = (Arc::new(control), Access::default());
         access.set_port(address.port());
         let measured = Arc::new(FakeMeasured::default());
-        let attached = Attached { measured: Some(measured.clone()), ..Attached::default() };
+        let visits = Some(Arc::new(FakeVisits) as Arc<dyn console::visits::Visits>);
+        let attached = Attached { measured: Some(measured.clone()), visits, ..Attached::default() };
         tokio::spawn(serve_http(listener, control.clone(), access.clone(), attached, std::future::pending()));
         Self { control, measured, access, address }
     }
@@ -320,6 +322,28 @@ async fn logs_are_searched_and_followed() {
     }
     assert!(seen.contains("event: rows") && seen.contains("&lt;b&gt;it broke"));
     assert_eq!(site.get("/tail?q=x", "juchu_session=0").await.status, 401);
+}
+
+#[tokio::test]
+async fn visitors_are_shown_by_the_day_and_by_page() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let page = site.get("/visitors?days=30", &cookie).await;
+    assert_eq!(page.status, 200);
+    for expected in [
+        "12 visitors in the last 5 minutes.",
+        "shop.example/shop/cart",
+        "</svg>slow</span>",
+        "aria-current=\"true\">30 days",
+        "17 views of pages",
+        "thrown away when the day ends",
+    ] {
+        assert!(page.body.contains(expected), "{expected}");
+    }
+    let answer = site.get("/api/v1/visits?days=3", &cookie).await;
+    let report: console::visits::VisitReport = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((report.days.len(), report.now), (3, 12));
+    assert_eq!(site.get("/api/v1/visits?days=x", &cookie).await.status, 400);
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ const QUEUE: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
 /// Bytes for which a batch has room behind its last line; a longer line makes it grow.
 const MAX_LINE_BYTES: usize = 4 * 1024;
+/// Bytes of a browser's name for itself; the rest is left out.
+const AGENT_BYTES_MAX: usize = 256;
 /// Messages one thread may write in one second.
 const MESSAGES_PER_SECOND: u32 = 10;
 
@@ -81,6 +83,8 @@ pub struct Access<'a> {
     pub rule: Option<&'a str>,
     pub instance: Option<&'a str>,
     pub client: &'a str,
+    /// The browser, as it names itself; of requests from outside alone.
+    pub agent: Option<&'a [u8]>,
     pub method: &'a [u8],
     pub host: &'a [u8],
     pub target: &'a [u8],
@@ -187,6 +191,9 @@ fn push_access(out: &mut Vec<u8>, access: &Access<'_>, listener: &str) {
         push_escaped(out, value);
     };
     text(b",\"client\":\"", access.client.as_bytes());
+    if let Some(agent) = access.agent {
+        text(b"\",\"agent\":\"", &agent[..agent.len().min(AGENT_BYTES_MAX)]);
+    }
     text(b"\",\"backend\":\"", access.backend.as_bytes());
     text(b"\",\"rule\":\"", access.rule.unwrap_or_default().as_bytes());
     text(b"\",\"instance\":\"", access.instance.unwrap_or_default().as_bytes());
@@ -372,6 +379,7 @@ mod tests {
                 rule: None,
                 instance: None,
                 client: "10.0.0.1",
+                agent: Some(b"a\"b"),
                 method: b"GET",
                 host: b"a\"b\\",
                 target: b"/login?token=secret",
@@ -392,6 +400,7 @@ mod tests {
             (&line["path"], &line["host"], &line["status"]),
             (&"/login".into(), &"a\"b\\".into(), &503.into())
         );
+        assert_eq!(line["agent"], "a\"b");
         assert_eq!((&line["http"], &line["grpc_status"]), (&"2".into(), &14.into()));
         let (time, listener) = (&line["time"], &line["listener"]);
         assert_eq!((time, listener), (&"2026-11-22T14:24:32.123Z".into(), &"127.0.0.1:80".into()));

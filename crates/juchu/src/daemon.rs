@@ -2,8 +2,10 @@
 
 use crate::measure::{self, Measuring};
 use crate::unprivileged::{self, Groups};
+use crate::visits::Counting;
 use crate::wire;
 use console::tokens::Tokens;
+use console::visits::Visits;
 use console::{Access, Attached, access::Sources, attached::PROMETHEUS};
 use juchu::cli::DaemonOptions;
 use juchu::home::Home;
@@ -53,7 +55,8 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
     let engine = Arc::clone(&parts.engine);
     let control: Arc<dyn Control> = Controller::start(parts).await?;
     let measuring = Measuring::start(&home, Arc::clone(&control), engine);
-    let attached = attached(&home, measuring.as_ref());
+    let visits = Counting::start(&home, measuring.as_ref().ok().map(Measuring::metrics));
+    let attached = attached(&home, measuring.as_ref(), visits.as_ref());
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);
     let until = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
@@ -84,6 +87,9 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         // A server that broke has nothing left to end.
         let _ = task.await;
     }
+    if let Ok(visits) = visits {
+        visits.end();
+    }
     if let Ok(measuring) = measuring {
         measuring.end().await;
     }
@@ -91,7 +97,11 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
 }
 
 /// What programs of others reach through the console's doors.
-fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Attached {
+fn attached(
+    home: &Home,
+    measuring: Result<&Measuring, &Report>,
+    visits: Result<&Counting, &Report>,
+) -> Attached {
     let tokens = Tokens::open(&home.join("tokens.json")).unwrap_or_else(|error| {
         // Services are run all the same.
         eprintln!("no token is let in: {error}");
@@ -107,7 +117,11 @@ fn attached(home: &Home, measuring: Result<&Measuring, &Report>) -> Attached {
     };
     let readers = axum::Router::new().nest(PROMETHEUS, answers);
     let measured = measuring.ok().map(Measuring::charts);
-    Attached { readers, writers: axum::Router::new(), tokens, measured }
+    if let Err(report) = visits {
+        eprintln!("visits are not counted: {}", report.error);
+    }
+    let visits = visits.ok().map(|visits| visits.counted() as Arc<dyn Visits>);
+    Attached { readers, writers: axum::Router::new(), tokens, measured, visits }
 }
 
 async fn trim() {
@@ -128,7 +142,7 @@ async fn asked_to_end() -> Result<(), Report> {
     Ok(())
 }
 
-fn random(bytes: &mut [u8; 32]) {
+pub fn random(bytes: &mut [u8; 32]) {
     let mut filled = 0;
     while filled < bytes.len() {
         let got = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());

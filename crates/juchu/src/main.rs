@@ -8,6 +8,7 @@ mod measure;
 mod router;
 mod rows;
 mod unprivileged;
+mod visits;
 mod wire;
 
 use gateway::GatewayOptions;

@@ -14,6 +14,7 @@ pub mod logs;
 pub mod probe;
 pub mod promql;
 pub mod scrape;
+pub mod visits;
 
 pub use labels::{LabelError, Labels, Matcher, NAME};
 pub use samples::{Points, Samples, SamplesError, Series, Want};

@@ -12,6 +12,7 @@ mod home;
 mod image;
 mod journal;
 mod judge;
+mod panel;
 mod plan;
 mod program;
 mod pull;
@@ -92,6 +93,7 @@ pub const BENCHES: &[Bench] = &[
     image::BENCH,
     image::REPRODUCIBLE,
     pull::BENCH,
+    panel::BENCH,
     judge::BENCH,
 ];
 

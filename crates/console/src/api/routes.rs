@@ -5,6 +5,7 @@ use super::stream::{ndjson, snapshots};
 use super::v1::*;
 use crate::caller::Caller;
 use crate::serve::App;
+use crate::visits::DAYS_MAX;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State as AppState};
 use axum::http::StatusCode;
@@ -47,6 +48,7 @@ pub fn routes() -> Router<App> {
         .route("/stacks/{name}/releases/compare", get(compare))
         .route("/stacks/{name}/logs", get(logs))
         .route("/stacks/{name}/services/{service}/enter", post(enter))
+        .route("/visits", get(visits))
         .route("/rows/search", post(search_rows))
         .route("/rows/count", post(count_rows))
         .route("/rows/follow", post(follow_rows))
@@ -124,6 +126,15 @@ async fn compare(
 ) -> Answer<Vec<Difference>> {
     let Query(CompareParams { from, to }) = params.map_err(bad_request)?;
     within(ANSWER, control.compare(&name, from, to)).await.map(Json)
+}
+
+async fn visits(
+    AppState(app): AppState<App>,
+    params: Result<Query<VisitParams>, QueryRejection>,
+) -> Answer<VisitReport> {
+    let Query(VisitParams { days }) = params.map_err(bad_request)?;
+    let days = days.unwrap_or(1).clamp(1, DAYS_MAX);
+    crate::web::visitors::report(&app, days).await.map(Json).map_err(Failure::from)
 }
 
 async fn upgrade_gateway(AppState(control): Plane) -> Answer<GatewayUpgrade> {

@@ -4,6 +4,7 @@
 //! server-sent events. `docs/reference/api.md` describes each address.
 
 pub use crate::tokens::{May, NewToken, TokenStatus};
+pub use crate::visits::{VisitDay, VisitReport, VisitedPage};
 pub use run::control::{
     Accepted, Address, ChangeRequest, Conclusion, DaemonStatus, GatewayUpgrade, InstanceStatus, Phase,
     Preview, Progress, ReleaseStanding, ReleaseStatus, ServiceLine, ServiceStatus, StackStatus, State,
@@ -39,6 +40,14 @@ pub struct HistoryParams {
     /// Entries, at most [`HISTORY_LIMIT_MAX`]; 100 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+}
+
+/// Parameters of `GET visits`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisitParams {
+    /// Today and so many days before but one; 1 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
 }
 
 pub const HISTORY_LIMIT_MAX: usize = 10_000;

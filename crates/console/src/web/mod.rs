@@ -17,6 +17,7 @@ mod subject;
 pub mod traffic;
 mod unit;
 mod verdict;
+pub mod visitors;
 
 use crate::api::Failure;
 use crate::caller::Caller;
@@ -48,6 +49,7 @@ pub fn pages() -> Router<App> {
     shown
         .route("/logs", get(logs::page))
         .route("/tail", get(logs::tail))
+        .route("/visitors", get(visitors::page))
         .route("/stacks/{stack}/{action}", post(actions::on_stack))
         .route("/stacks/{stack}/services/{service}/{action}", post(actions::on_service))
         .route("/stacks/{stack}/releases/{release}/rollback", post(actions::go_back))

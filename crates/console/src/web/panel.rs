@@ -57,7 +57,9 @@ const FULLEST: &str = "max by (instance) (1 - node_filesystem_avail_bytes{job=\"
     fstype!~\"tmpfs|devtmpfs|ramfs|overlay|squashfs|iso9660\"} / node_filesystem_size_bytes{job=\"node\"})";
 
 /// Of everything that people outside ask for.
-const SERVED: [Figure; 5] = [
+const SERVED: [Figure; 6] = [
+    // Of the last five minutes.
+    figure("Visitors now", Unit::Count, "sum(juchu_visitors_present)"),
     figure(
         "Requests",
         Unit::PerSecond,

@@ -292,6 +292,7 @@ async fn refused(client: &mut Client, refusal: Refusal) {
         rule: None,
         instance: None,
         client: &client.peer,
+        agent: None,
         method: b"",
         host: b"",
         target: b"",

@@ -743,6 +743,7 @@ pub fn note(
         rule: rule.map(|rule| rule.id.as_str()),
         instance: endpoint.map(|endpoint| endpoint.instance.as_str()),
         client: &client.peer,
+        agent: client.route.public.then(|| field::agent(head)),
         method: &head[request.method.clone()],
         host: request.host(head),
         target: request.target(head),

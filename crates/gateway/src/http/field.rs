@@ -91,6 +91,13 @@ pub fn value<'h>(headers: &[Header<'h>], name: &str) -> Option<&'h [u8]> {
     found.next().is_none().then(|| first.value.trim_ascii())
 }
 
+/// The value of `User-Agent` in a whole head; empty where there is none.
+pub fn agent(head: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b"user-agent:";
+    let is_it = |line: &&[u8]| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+    head.split(|byte| *byte == b'\n').find(is_it).map_or(b"", |line| line[NAME.len()..].trim_ascii())
+}
+
 /// The value of the cookie of this name.
 pub fn cookie<'h>(headers: &[Header<'h>], name: &str) -> Option<&'h [u8]> {
     let fields = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("cookie"));

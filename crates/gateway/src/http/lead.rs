@@ -61,6 +61,7 @@ pub async fn give(client: &mut Client, lead: &Lead, request: &Request, head: &[u
         backend: &client.route.backend.id,
         instance: None,
         client: &client.peer,
+        agent: client.route.public.then(|| field::agent(head)),
         method: &head[request.method.clone()],
         host: &head[request.host.clone()],
         target: &head[request.target.clone()],

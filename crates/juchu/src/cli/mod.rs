@@ -36,6 +36,7 @@ mod releases;
 mod route;
 mod token;
 mod top;
+mod visitors;
 
 mod progress;
 mod reference;
@@ -177,6 +178,7 @@ async fn ask(
         Command::Query(args) => query::query(screen, home, args).await,
         Command::Token(args) => token::token(screen, home, args).await,
         Command::Probe(args) => probe::probe(screen, args).await,
+        Command::Visitors(args) => visitors::visitors(screen, home, args).await,
         Command::Route(args) => route::route(screen, home, args).await,
         Command::Logs(args) => {
             let stack = args::StackArgs::from(args.stack.clone()).over(before);

@@ -72,6 +72,10 @@ impl Measuring {
         self.api.router()
     }
 
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(self.api.metrics())
+    }
+
     /// What the pages draw.
     pub fn charts(&self) -> Arc<dyn Measured> {
         Arc::new(charts::Charts::new(Arc::clone(self.api.metrics())))

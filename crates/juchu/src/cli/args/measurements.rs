@@ -26,6 +26,18 @@ pub struct Query {
 }
 
 #[derive(Debug, Args)]
+pub struct Visitors {
+    /// Today and so many days before but one.
+    #[arg(long, value_name = "NUMBER", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=91))]
+    pub days: u32,
+    /// All pages instead of the most viewed.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
 pub struct Probe {
     /// `https://example.org/page`; where it leads to is not followed.
     #[arg(value_name = "URL")]

@@ -12,7 +12,7 @@ pub use images::{
     Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageKeygen, ImageLs,
     ImagePull, ImagePush, ImageSbom, ImageSign, ImageVerify, PushCompression, SbomFormat,
 };
-pub use measurements::{Probe, Query, Token, TokenCommand, TokenCreate, TokenRm};
+pub use measurements::{Probe, Query, Token, TokenCommand, TokenCreate, TokenRm, Visitors};
 pub use registry::{
     AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,
     RegistryUserCommand,
@@ -135,6 +135,11 @@ pub enum Command {
     /// Server and network have 400 ms each. Exit code 0 within that, 3 over it, 4 without an answer or
     /// with one that is a failure.
     Probe(Probe),
+    /// Who visits what: visitors and pages by the day, and how long the pages take.
+    ///
+    /// Counted by the gateway from what is asked from outside, without cookies, bots apart. Days are in
+    /// UTC.
+    Visitors(Visitors),
     /// Where requests go.
     Route(Route),
     /// The output of services, merged by time.
