@@ -35,6 +35,7 @@ pub const PACKAGES: &[Package] = &[
     installed("buildah", "builds Dockerfiles for us"),
     installed("nghttp2-client", "asks the gateway in HTTP/2"),
     installed("curl", "reads what the gateway compresses"),
+    installed("bsdutils", "sends lines by syslog, as others do"),
     installed("goaccess", "counts the visitors of the same access log"),
     installed("python3", "asks the gateway, as programs of others do"),
     installed("python3-venv", "holds the validators and the clients below"),
@@ -42,6 +43,7 @@ pub const PACKAGES: &[Package] = &[
     unpacked("prometheus", "answers the same questions about the same measurements"),
     unpacked("prometheus-blackbox-exporter", "probes the same addresses at the same time"),
     unpacked("prometheus-node-exporter", "measures the same machine at the same time"),
+    unpacked("victoria-metrics", "takes the samples that we send"),
 ];
 
 /// From PyPI: they check documents of ours by the public schemas.
@@ -49,7 +51,12 @@ const VALIDATORS: [&str; 2] = ["cyclonedx-python-lib[json-validation]==11.12.0",
 
 /// From PyPI: clients and servers of HTTP/2 and gRPC that speak with the gateway, and a library by
 /// which services show metrics.
-const PYTHON_PEERS: [&str; 3] = ["grpcio==1.85.1", "httpx[http2]==0.28.1", "prometheus-client==0.26.0"];
+const PYTHON_PEERS: [&str; 4] = [
+    "grpcio==1.85.1",
+    "httpx[http2]==0.28.1",
+    "prometheus-client==0.26.0",
+    "opentelemetry-exporter-otlp-proto-http==1.45.2",
+];
 
 /// What benches compare ours with, and the libraries it needs. Never installed itself: that would
 /// start services.

@@ -19,17 +19,18 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["model", "build"]),
     ("gateway", &["model", "signals"]),
     ("certs", &["model"]),
-    ("observe", &[]),
+    ("formats", &[]),
+    ("observe", &["formats"]),
     ("net", &["model"]),
     ("host", &["model", "run", "net"]),
     // rim
-    ("engines", &["model", "build"]),
+    ("engines", &["model", "build", "formats"]),
     ("console", &["model", "compose", "signals", "plan", "store", "run", "build", "catalog"]),
     (
         "juchu",
         &[
             "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "certs",
-            "net", "host", "console", "registry", "engines", "observe",
+            "net", "host", "console", "registry", "engines", "observe", "formats",
         ],
     ),
     // development only

@@ -38,11 +38,17 @@ struct Gate {
 
 impl Attached {
     pub(crate) fn router(&self) -> Router<App> {
-        let behind = |router: &Router, may| {
-            let gate = Gate { tokens: self.tokens.clone(), may };
-            router.clone().layer(from_fn_with_state(gate, allowed))
-        };
-        behind(&self.readers, May::Read).merge(behind(&self.writers, May::Send)).with_state(())
+        self.behind(&self.readers, May::Read).merge(self.senders()).with_state(())
+    }
+
+    /// The addresses for those who send alone.
+    pub(crate) fn senders(&self) -> Router {
+        self.behind(&self.writers, May::Send)
+    }
+
+    fn behind(&self, router: &Router, may: May) -> Router {
+        let gate = Gate { tokens: self.tokens.clone(), may };
+        router.clone().layer(from_fn_with_state(gate, allowed))
     }
 }
 

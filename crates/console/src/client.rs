@@ -165,6 +165,17 @@ impl Client {
         self.post("/rows/count", question).await
     }
 
+    /// The newest traces that are wanted.
+    pub async fn search_traces(&self, question: &TraceQuestion) -> Result<TraceAnswer, ClientError> {
+        self.post("/traces/search", question).await
+    }
+
+    /// All spans of a trace.
+    pub async fn trace(&self, id: &str) -> Result<Trace, ClientError> {
+        let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        self.get(&format!("/traces/{id}")).await
+    }
+
     /// Rows that match as they come.
     pub async fn follow_rows(&self, question: &RowQuestion) -> Result<Lines<KeptRow>, ClientError> {
         let body = serde_json::to_vec(question).expect("API types have string keys only");

@@ -27,4 +27,4 @@ pub mod fake;
 
 pub use access::Access;
 pub use attached::Attached;
-pub use serve::{DEFAULT_ADDRESS, bind_http, bind_unix, router, serve_http, serve_unix};
+pub use serve::{DEFAULT_ADDRESS, bind_http, bind_unix, router, serve_http, serve_senders, serve_unix};

@@ -162,6 +162,11 @@ pub async fn serve_http(
     }
 }
 
+/// Serves programs of others that send and show a token, and nothing else.
+pub async fn serve_senders(listener: TcpListener, attached: Attached) {
+    accept_all(listener, attached.senders().layer(middleware::from_fn(bounded))).await;
+}
+
 /// Where connections come from.
 trait Door {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;

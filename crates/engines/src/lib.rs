@@ -2,3 +2,6 @@
 //! it: the program's own wiring puts them together.
 
 pub mod dockerfile;
+pub mod elasticsearch;
+pub mod remote_write;
+pub mod send;

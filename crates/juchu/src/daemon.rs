@@ -51,12 +51,17 @@ pub fn main(options: DaemonOptions) -> ExitCode {
 async fn run(options: DaemonOptions) -> Result<(), Report> {
     let home = options.home;
     let socket = console::bind_unix(&home.socket())?;
-    let parts = wire::parts(&home).await?;
+    let (parts, texts) = wire::parts(&home).await?;
     let engine = Arc::clone(&parts.engine);
     let control: Arc<dyn Control> = Controller::start(parts).await?;
-    let measuring = Measuring::start(&home, Arc::clone(&control), engine);
+    let mut measuring = Measuring::start(&home, Arc::clone(&control), engine, texts);
     let visits = Counting::start(&home, measuring.as_ref().ok().map(Measuring::metrics));
     let attached = attached(&home, measuring.as_ref(), visits.as_ref());
+    if let Ok(measuring) = &mut measuring {
+        let senders = attached.clone();
+        let serve = move |listener| tokio::spawn(console::serve_senders(listener, senders.clone()));
+        measuring.open_declared(&home, Arc::new(serve));
+    }
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);
     let until = |mut ended: tokio::sync::watch::Receiver<bool>| async move {
@@ -116,12 +121,13 @@ fn attached(
         }
     };
     let readers = axum::Router::new().nest(PROMETHEUS, answers);
+    let writers = measuring.map(Measuring::receivers).unwrap_or_default();
     let measured = measuring.ok().map(Measuring::charts);
     if let Err(report) = visits {
         eprintln!("visits are not counted: {}", report.error);
     }
     let visits = visits.ok().map(|visits| visits.counted() as Arc<dyn Visits>);
-    Attached { readers, writers: axum::Router::new(), tokens, measured, visits }
+    Attached { readers, writers, tokens, measured, visits }
 }
 
 async fn trim() {

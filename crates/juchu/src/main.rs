@@ -7,6 +7,7 @@ mod machine;
 mod measure;
 mod router;
 mod rows;
+mod spans;
 mod unprivileged;
 mod visits;
 mod wire;

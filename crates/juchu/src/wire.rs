@@ -7,14 +7,17 @@ use crate::images::place::sweep_dead;
 use crate::machine::Host;
 use crate::router::GatewayProcess;
 use crate::rows;
+use crate::spans;
 use crate::unprivileged;
 use build::ImageStore;
 use host::{HostConfig, HostEngine, LayerSource};
 use juchu::home::Home;
 use model::{Digest, ErrorKind, Report};
+use observe::logs::Logs;
 use run::Parts;
 use run::engine::{Engine, Lack};
 use run::rows::Rows;
+use run::traces::Traces;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,8 +34,15 @@ impl LayerSource for Layers {
     }
 }
 
+/// Where rows and spans that others send are kept, too; none of what cannot be.
+#[derive(Clone, Default)]
+pub struct Texts {
+    pub rows: Option<Arc<Logs>>,
+    pub spans: Option<Arc<Logs>>,
+}
+
 /// Opens everything below the home. Must be called within a runtime.
-pub async fn parts(home: &Home) -> Result<Parts, Report> {
+pub async fn parts(home: &Home) -> Result<(Parts, Texts), Report> {
     make_directory(&home.state)?;
     make_directory(&home.runtime)?;
     let executable = juchu::program::path()
@@ -56,7 +66,8 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
     sweep(engine.as_ref()).await;
     sweep_dead(home).await;
     let containers = BuildContainers::new(Arc::clone(&engine), home.state.clone());
-    Ok(Parts {
+    let texts = Texts { rows: kept("rows", rows::start(home)), spans: kept("spans", spans::start(home)) };
+    let parts = Parts {
         ledger: Arc::new(ledger),
         engine,
         images: Arc::new(Builders::new(store, home, containers)),
@@ -65,19 +76,15 @@ pub async fn parts(home: &Home) -> Result<Parts, Report> {
         settings: plan::Settings { files: home.join("files") },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         home: home.state.clone(),
-        rows: rows(home),
-    })
+        rows: texts.rows.clone().map(|logs| Arc::new(rows::Kept::new(logs)) as Arc<dyn Rows>),
+        traces: texts.spans.clone().map(|store| Arc::new(spans::Kept::new(store)) as Arc<dyn Traces>),
+    };
+    Ok((parts, texts))
 }
 
-/// Services are run also where what they write cannot be kept.
-fn rows(home: &Home) -> Option<Arc<dyn Rows>> {
-    match rows::start(home) {
-        Ok(kept) => Some(Arc::new(kept)),
-        Err(report) => {
-            eprintln!("rows are not kept: {}", report.error);
-            None
-        }
-    }
+/// Services are run also where what they write and send cannot be kept.
+fn kept(what: &str, started: Result<Arc<Logs>, Report>) -> Option<Arc<Logs>> {
+    started.inspect_err(|report| eprintln!("{what} are not kept: {}", report.error)).ok()
 }
 
 /// An engine over directories of its own, beside the daemon's.

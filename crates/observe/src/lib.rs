@@ -2,7 +2,8 @@
 //!
 //! [`collect`] measures, [`keep`] is the storage, [`promql`] asks any [`Samples`], the storage or
 //! data of a test alike, [`api`] answers the clients of Prometheus, and
-//! [`scrape`] reads the metrics that services offer.
+//! [`scrape`] reads the metrics that services offer, [`receive`] takes what others send; [`logs`] keeps
+//! rows of text, [`traces`] spans.
 
 mod labels;
 mod samples;
@@ -13,7 +14,9 @@ pub mod keep;
 pub mod logs;
 pub mod probe;
 pub mod promql;
+pub mod receive;
 pub mod scrape;
+pub mod traces;
 pub mod visits;
 
 pub use labels::{LabelError, Labels, Matcher, NAME};

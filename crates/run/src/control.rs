@@ -49,6 +49,10 @@ pub trait Control: Send + Sync {
     fn rows(&self) -> Option<Arc<dyn crate::rows::Rows>> {
         None
     }
+    /// Spans that services sent, where they are kept.
+    fn traces(&self) -> Option<Arc<dyn crate::traces::Traces>> {
+        None
+    }
     /// What shows metrics of its own, now.
     async fn scraped(&self) -> Result<Vec<Scraped>, Report> {
         Ok(Vec::new())

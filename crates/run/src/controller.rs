@@ -253,6 +253,10 @@ impl Control for Controller {
         self.parts.rows.clone()
     }
 
+    fn traces(&self) -> Option<Arc<dyn crate::traces::Traces>> {
+        self.parts.traces.clone()
+    }
+
     async fn scraped(&self) -> Result<Vec<Scraped>, Report> {
         let snapshot = self.snapshot.borrow().clone();
         Ok(scraped::scraped(&snapshot))

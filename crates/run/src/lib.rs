@@ -9,6 +9,7 @@ pub mod engine;
 pub mod ports;
 pub mod releases;
 pub mod rows;
+pub mod traces;
 
 mod health;
 mod making;

@@ -142,6 +142,7 @@ async fn open(home: &Path, machine: &FakeMachine) -> Arc<Controller> {
         version: "test".into(),
         home: home.to_owned(),
         rows: None,
+        traces: None,
     };
     Controller::start(parts).await.expect("the controller starts")
 }

@@ -16,6 +16,7 @@ use model::flow;
 use model::{Report, StackName};
 use run::control::Control;
 use run::rows::Rows;
+use run::traces::Traces;
 use std::sync::Arc;
 use std::time::Duration;
 use store::record::v1::Intent;
@@ -52,6 +53,8 @@ pub fn routes() -> Router<App> {
         .route("/rows/search", post(search_rows))
         .route("/rows/count", post(count_rows))
         .route("/rows/follow", post(follow_rows))
+        .route("/traces/search", post(search_traces))
+        .route("/traces/{id}", get(trace))
         .route("/changes/{number}/events", get(follow))
         .route("/history", get(history))
         .route("/verify", get(verify))
@@ -188,6 +191,24 @@ async fn follow_rows(
     body: Result<Json<RowQuestion>, JsonRejection>,
 ) -> Result<Response, Failure> {
     within(ANSWER, rows(&control)?.follow(parsed(body)?)).await.map(ndjson)
+}
+
+fn traces(control: &Arc<dyn Control>) -> Result<Arc<dyn Traces>, Failure> {
+    let none = || {
+        Report::environment("this daemon keeps no spans").hint("`juchu upgrade` puts this program in charge")
+    };
+    control.traces().ok_or_else(|| none().into())
+}
+
+async fn search_traces(
+    AppState(control): Plane,
+    body: Result<Json<TraceQuestion>, JsonRejection>,
+) -> Answer<TraceAnswer> {
+    within(ROWS_ANSWER, traces(&control)?.search(parsed(body)?)).await.map(Json)
+}
+
+async fn trace(AppState(control): Plane, Segments(id): Segments<String>) -> Answer<Trace> {
+    within(ROWS_ANSWER, traces(&control)?.trace(&id)).await.map(Json)
 }
 
 async fn enter(

@@ -11,6 +11,7 @@ pub use run::control::{
 };
 pub use run::engine::{ExecRequest, Lack, LogQuery};
 pub use run::rows::{KeptRow, RowAnswer, RowCount, RowCountQuestion, RowCounts, RowQuestion};
+pub use run::traces::{KeptSpan, Trace, TraceAnswer, TraceQuestion, TraceSummary};
 pub use store::record::v1::Difference;
 pub use store::{Entry, HistoryQuery, VerifyReport};
 

@@ -36,6 +36,7 @@ mod releases;
 mod route;
 mod token;
 mod top;
+mod trace;
 mod visitors;
 
 mod progress;
@@ -176,6 +177,7 @@ async fn ask(
         }
         Command::Top(args) => top::top(screen, home, args).await,
         Command::Query(args) => query::query(screen, home, args).await,
+        Command::Trace(args) => trace::trace(screen, home, args).await,
         Command::Token(args) => token::token(screen, home, args).await,
         Command::Probe(args) => probe::probe(screen, args).await,
         Command::Visitors(args) => visitors::visitors(screen, home, args).await,

@@ -5,21 +5,25 @@
 //! services show. None waits for another.
 
 mod charts;
+mod declared;
 mod instances;
 mod keep;
 mod node;
 mod probe;
 mod pulse;
 mod scrape;
+mod sending;
 mod stacks;
 mod traffic;
 
+use crate::wire::Texts;
 use axum::http::StatusCode;
 use console::measured::Measured;
 use juchu::home::Home;
 use model::{ErrorKind, Report};
 use observe::api::{Api, Known};
 use observe::keep::{Metrics, Settings};
+use observe::receive::{Receiver, Stores};
 use observe::scrape::fetch::Room;
 use run::control::Control;
 use run::engine::Engine;
@@ -29,14 +33,22 @@ use std::thread::JoinHandle;
 
 pub struct Measuring {
     api: Api,
+    receiver: Receiver,
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    open: declared::Open,
+    send: (sending::Sending, sending::Sources),
 }
 
 impl Measuring {
     /// Opens the store below the home and begins. Must be called within a runtime.
-    pub fn start(home: &Home, control: Arc<dyn Control>, engine: Arc<dyn Engine>) -> Result<Self, Report> {
+    pub fn start(
+        home: &Home,
+        control: Arc<dyn Control>,
+        engine: Arc<dyn Engine>,
+        texts: Texts,
+    ) -> Result<Self, Report> {
         let directory = home.join("metrics");
         let metrics = Metrics::open(&directory, Settings::default(), now_ms()).map_err(|error| {
             Report::from_error(ErrorKind::Environment, &error).hint(format!(
@@ -47,6 +59,14 @@ impl Measuring {
         let metrics = Arc::new(metrics);
         let known = Known::default();
         let api = Api::new(Arc::clone(&metrics), known.clone(), now_ms);
+        let rows = texts.rows.clone();
+        let stores = Stores {
+            metrics: Arc::clone(&metrics),
+            known: known.clone(),
+            rows: texts.rows,
+            spans: texts.spans,
+        };
+        let receiver = Receiver::new(stores, crate::rows::now_ns);
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = instances::Seen::default();
         let threads = vec![
@@ -60,11 +80,19 @@ impl Measuring {
             engine,
             room: Room::default(),
         };
-        let tasks = [
-            tokio::spawn(traffic::follow(Arc::clone(&metrics), Arc::clone(&control), seen)),
+        let open = declared::Open::default();
+        let sending = sending::Sending::default();
+        let send = (sending.clone(), sending::Sources { metrics: Arc::clone(&metrics), rows });
+        let tasks = vec![
+            tokio::spawn(traffic::follow(
+                Arc::clone(&metrics),
+                Arc::clone(&control),
+                seen,
+                (receiver.clone(), open.clone(), sending),
+            )),
             tokio::spawn(scrape::follow(scrapes, control)),
         ];
-        Ok(Self { api, is_over, threads, tasks })
+        Ok(Self { api, receiver, is_over, threads, tasks, open, send })
     }
 
     /// The HTTP API of Prometheus.
@@ -79,6 +107,23 @@ impl Measuring {
     /// What the pages draw.
     pub fn charts(&self) -> Arc<dyn Measured> {
         Arc::new(charts::Charts::new(Arc::clone(self.api.metrics())))
+    }
+
+    /// Where programs of others send.
+    pub fn receivers(&self) -> axum::Router {
+        self.receiver.router()
+    }
+
+    /// Opens what is declared beside the console's address; `serve` lets in who shows a token.
+    pub fn open_declared(&mut self, home: &Home, serve: declared::Serve) {
+        let following = declared::follow(
+            home.clone(),
+            self.receiver.clone(),
+            serve,
+            self.open.clone(),
+            self.send.clone(),
+        );
+        self.tasks.push(tokio::spawn(following));
     }
 
     /// Ends all of it; what was measured is on disk afterwards.

@@ -1,10 +1,13 @@
 //! What the gateway counted and the control plane knows, asked once a second.
 
+use super::declared::Open;
 use super::instances::Seen;
+use super::sending::Sending;
 use super::{labels, now_ms, pulse, stacks};
 use model::flow::{Counts, Latency, Status};
 use observe::collect::{Recorder, Sink};
 use observe::keep::{Ends, Metrics};
+use observe::receive::Receiver;
 use run::control::{Control, StackStatus};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +38,12 @@ const EDGES: [(u64, &str); 15] = [
 ];
 
 /// Goes on until the daemon ends.
-pub async fn follow(metrics: Arc<Metrics>, control: Arc<dyn Control>, seen: Seen) {
+pub async fn follow(
+    metrics: Arc<Metrics>,
+    control: Arc<dyn Control>,
+    seen: Seen,
+    (receiver, open, sending): (Receiver, Open, Sending),
+) {
     let mut gateway = Recorder::new("gateway", Ends::WhenMissing, labels("gateway"));
     let mut plane = Recorder::new("stacks", Ends::WhenMissing, labels("juchu"));
     let mut changed = control.watch();
@@ -60,7 +68,14 @@ pub async fn follow(metrics: Arc<Metrics>, control: Arc<dyn Control>, seen: Seen
             known = stacks;
         }
         // One that comes too late is left out, as one is that never came.
-        let _ = plane.tick(&metrics, second, |sink| stacks::put(&known, sink));
+        let _ = plane.tick(&metrics, second, |sink| {
+            stacks::put(&known, sink);
+            receiver.collect(sink);
+            sending.collect(sink);
+            for (kind, address) in open.all() {
+                sink.gauge("juchu_receiving", &[("address", &address.to_string()), ("kind", kind)], 1.0);
+            }
+        });
         let status = timeout(ANSWER, control.traffic()).await.ok().and_then(Result::ok);
         seen.set_gateway(status.as_ref().map(|status| status.pid));
         let _ = gateway.tick(&metrics, second, |sink| {

@@ -22,7 +22,7 @@ const READ_EVERY: Duration = Duration::from_millis(200);
 const SYNC_EACH: u64 = 5;
 
 /// Opens the store below the home and begins to read.
-pub fn start(home: &Home) -> Result<Kept, Report> {
+pub fn start(home: &Home) -> Result<Arc<Logs>, Report> {
     let directory = home.join("rows");
     let logs = Logs::open(&directory, Limits::default(), now_ns()).map_err(|error| {
         Report::from_error(ErrorKind::Environment, &error)
@@ -34,25 +34,18 @@ pub fn start(home: &Home) -> Result<Kept, Report> {
         .name("rows".into())
         .spawn(move || keep(of_thread, state))
         .map_err(|error| Report::environment(format!("start the thread that keeps rows: {error}")))?;
-    Ok(Kept::new(logs))
+    Ok(logs)
 }
 
 /// Until nobody holds the store any more.
 fn keep(logs: Weak<Logs>, state: PathBuf) {
     let mut collector = Collector::new(state);
-    let mut said = None;
+    let mut said = Said::default();
     for turn in 0u64.. {
         let Some(logs) = logs.upgrade() else { return };
         let is_behind = collector.read(&logs, turn.is_multiple_of(SYNC_EACH));
         if turn.is_multiple_of(SYNC_EACH) {
-            // What fails is in the status of the store, and tried again.
-            let _ = logs.sync();
-            logs.maintain(now_ns());
-            let trouble = logs.status().trouble;
-            if let Some(text) = trouble.as_ref().filter(|_| said != trouble) {
-                eprintln!("rows are not kept: {text}");
-            }
-            said = trouble;
+            said.look_after(&logs, "rows");
         }
         drop(logs);
         if !is_behind {
@@ -61,6 +54,33 @@ fn keep(logs: Weak<Logs>, state: PathBuf) {
     }
 }
 
-fn now_ns() -> i64 {
+/// Until nobody holds the store any more: for what comes by itself.
+pub fn keep_durable(logs: &Weak<Logs>, what: &str) {
+    let mut said = Said::default();
+    while let Some(logs) = logs.upgrade() {
+        said.look_after(&logs, what);
+        drop(logs);
+        std::thread::sleep(READ_EVERY * SYNC_EACH as u32);
+    }
+}
+
+/// The last trouble that was told.
+#[derive(Default)]
+struct Said(Option<String>);
+
+impl Said {
+    /// Makes a store durable and does its housekeeping. What fails is tried again, and told once.
+    fn look_after(&mut self, logs: &Logs, what: &str) {
+        let _ = logs.sync();
+        logs.maintain(now_ns());
+        let trouble = logs.status().trouble;
+        if let Some(text) = trouble.as_ref().filter(|_| self.0 != trouble) {
+            eprintln!("{what} are not kept: {text}");
+        }
+        self.0 = trouble;
+    }
+}
+
+pub fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i64
 }

@@ -6,7 +6,7 @@
 use super::limits::{Limits, Offenders, Refused};
 use super::v1::{Kind, log};
 use crate::Labels;
-use crate::values::{ABSENT, STALE, is_live};
+use crate::values::{ABSENT, STALE, is_absent, is_live};
 use std::collections::HashMap;
 
 /// Rows of a target that are held when they cannot be written to a segment; then the oldest go.
@@ -42,6 +42,8 @@ pub struct Ticked {
     pub kept: usize,
     /// Handles that were let go of; ask for them again.
     pub unknown: usize,
+    /// Values that differ from the one that their series has at this time; the first counts.
+    pub duplicate: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,8 @@ pub enum TickError {
     TooOld,
     #[error("the samples lie in the future")]
     Future,
+    #[error("too many samples of the target wait to be written")]
+    Full,
 }
 
 /// Rows that do not change any more: of one target.
@@ -82,6 +86,8 @@ struct Target {
     times: Vec<i64>,
     /// The time of the last row, also when its rows were taken away.
     last_time: i64,
+    /// The time of the last row that was taken away.
+    taken_until: i64,
     /// The log that knows the name of this target.
     in_log: u64,
     is_used: bool,
@@ -135,8 +141,15 @@ impl Head {
         }
         let free = self.targets.iter().position(|target| !target.is_used);
         let index = free.unwrap_or(self.targets.len());
-        if index >= self.limits.targets {
-            let why = Refused::Targets { limit: self.limits.targets };
+        let is_sent = |target: &&Target| target.is_used && target.ends == Ends::WhenTold;
+        let limit = match ends {
+            Ends::WhenTold if self.targets.iter().filter(is_sent).count() >= self.limits.sent_targets => {
+                Some(self.limits.sent_targets)
+            }
+            _ => (index >= self.limits.targets).then_some(self.limits.targets),
+        };
+        if let Some(limit) = limit {
+            let why = Refused::Targets { limit };
             self.offenders.note(name, &Labels::default(), why.clone());
             return Err(why);
         }
@@ -180,6 +193,13 @@ impl Head {
         if self.targets[target].by_labels.len() >= self.limits.series_per_target {
             return Err(Refused::SeriesOfTarget { limit: self.limits.series_per_target });
         }
+        if self.targets[target].ends == Ends::WhenTold {
+            let sent = self.targets.iter().filter(|target| target.ends == Ends::WhenTold);
+            let limit = self.limits.sent_series;
+            if sent.map(|target| target.by_labels.len()).sum::<usize>() >= limit {
+                return Err(Refused::Series { limit });
+            }
+        }
         if self.series >= self.limits.series {
             return Err(Refused::Series { limit: self.limits.series });
         }
@@ -197,38 +217,58 @@ impl Head {
     ) -> Result<Ticked, TickError> {
         let index = self.known(target).ok_or(TickError::UnknownTarget)?;
         let found = &mut self.targets[index];
-        if time_ms < found.last_time {
-            return Err(TickError::OutOfOrder);
-        }
-        self.dropped_rows += found.begin_row(time_ms);
+        let row = match found.ends {
+            Ends::WhenMissing if time_ms < found.last_time => return Err(TickError::OutOfOrder),
+            Ends::WhenMissing => {
+                self.dropped_rows += found.begin_row(time_ms);
+                found.times.len() - 1
+            }
+            Ends::WhenTold => found.row_of(time_ms)?,
+        };
         let mut ticked = Ticked::default();
         for (series, value) in values {
             match found.slots.get_mut(series.slot as usize) {
                 Some(slot) if series.target == target.index && slot.generation == series.generation => {
-                    *slot.values.last_mut().expect("a row was begun") = *value;
+                    let place = &mut slot.values[row];
+                    if found.ends == Ends::WhenTold
+                        && !is_absent(*place)
+                        && place.to_bits() != value.to_bits()
+                    {
+                        ticked.duplicate += 1;
+                        continue;
+                    }
+                    *place = *value;
                     ticked.kept += 1;
                 }
                 _ => ticked.unknown += 1,
             }
         }
-        found.put_row(index as u32, self.log, log);
+        found.put_row(index as u32, row, self.log, log);
         Ok(ticked)
     }
 
-    /// Takes all rows away and goes on with the log of this number. What had no sample is let go of.
-    pub fn take(&mut self, log: u64) -> Vec<Rows> {
+    /// Takes all rows away and goes on with the log of this number. What had no sample is let go of. Of
+    /// targets whose samples are sent by others the rows from `held_ms` on stay, for more may come at
+    /// their times; they are said again to the new log.
+    pub fn take(&mut self, log: u64, held_ms: i64, again: &mut Vec<u8>) -> Vec<Rows> {
         self.log = log;
         let mut taken = Vec::new();
-        for target in self.targets.iter_mut().filter(|target| target.is_used) {
+        for (index, target) in self.targets.iter_mut().enumerate().filter(|(_, target)| target.is_used) {
             let before = target.by_labels.len();
+            let held = target.held(held_ms);
+            if held > 0 && held == target.times.len() {
+                target.say_again(index as u32, log, again);
+                continue;
+            }
             if target.times.is_empty() {
                 self.by_name.remove(&target.name);
                 target.release();
                 self.series -= before;
                 continue;
             }
-            taken.push(target.take_rows());
+            taken.push(target.take_rows(held));
             self.series -= before - target.by_labels.len();
+            target.say_again(index as u32, log, again);
         }
         taken
     }
@@ -265,6 +305,18 @@ impl Head {
         slots.filter(|slot| slot.is_used() && wants(&slot.labels)).map(|slot| slot.labels.clone()).collect()
     }
 
+    /// Whether rows wait that belong to an earlier interval of this length. Rows that others sent wait
+    /// for those of this machine, so that both go at once.
+    pub fn is_due(&self, now_ms: i64, interval_ms: i64, held_ms: i64) -> bool {
+        self.targets.iter().any(|target| match (target.times.first(), target.ends) {
+            (None, _) => false,
+            (Some(first), Ends::WhenMissing) => {
+                first.div_euclid(interval_ms) < now_ms.div_euclid(interval_ms)
+            }
+            (Some(first), Ends::WhenTold) => now_ms.saturating_sub(*first) >= interval_ms + 2 * held_ms,
+        })
+    }
+
     /// The oldest and the newest time in memory.
     pub fn times(&self) -> Option<(i64, i64)> {
         let rows = || self.targets.iter().map(|target| &target.times);
@@ -299,6 +351,7 @@ impl Target {
             free: Vec::new(),
             times: Vec::new(),
             last_time: i64::MIN,
+            taken_until: i64::MIN,
             in_log: u64::MAX,
             is_used: true,
         }
@@ -340,8 +393,39 @@ impl Target {
         surplus as u64
     }
 
-    /// Appends the last row to the log, and before it what the log does not know yet.
-    fn put_row(&mut self, index: u32, number: u64, log: &mut Vec<u8>) {
+    /// The row of this time, which may lie between others: senders put one time into several messages and
+    /// send them side by side.
+    fn row_of(&mut self, time_ms: i64) -> Result<usize, TickError> {
+        let row = self.times.partition_point(|time| *time < time_ms);
+        if self.times.get(row) == Some(&time_ms) {
+            return Ok(row);
+        }
+        if time_ms <= self.taken_until {
+            return Err(TickError::OutOfOrder);
+        }
+        if self.times.len() >= ROWS_MAX {
+            return Err(TickError::Full);
+        }
+        self.times.insert(row, time_ms);
+        self.slots.iter_mut().filter(|slot| slot.is_used()).for_each(|slot| slot.values.insert(row, ABSENT));
+        self.last_time = self.last_time.max(time_ms);
+        Ok(row)
+    }
+
+    /// How many of the newest rows stay when the others are taken.
+    fn held(&self, held_ms: i64) -> usize {
+        match self.ends {
+            Ends::WhenMissing => 0,
+            Ends::WhenTold => self.times.len() - self.times.partition_point(|time| *time < held_ms),
+        }
+    }
+
+    fn say_again(&mut self, index: u32, number: u64, log: &mut Vec<u8>) {
+        (0..self.times.len()).for_each(|row| self.put_row(index, row, number, log));
+    }
+
+    /// Appends a row to the log, and before it what the log does not know yet.
+    fn put_row(&mut self, index: u32, row: usize, number: u64, log: &mut Vec<u8>) {
         if self.in_log != number {
             let (is_scraped, name) = (self.ends == Ends::WhenMissing, self.name.clone());
             log::put(log, &log::Record::Target { target: index, is_scraped, name });
@@ -354,19 +438,26 @@ impl Target {
             log::put(log, &log::Record::Series { target: index, slot: at as u32, kind, labels });
             slot.in_log = number;
         }
-        let values = self.slots.iter().map(|slot| slot.values.last().copied().unwrap_or(ABSENT));
-        log::put_row(log, index, self.last_time, values);
+        let values = self.slots.iter().map(|slot| slot.values.get(row).copied().unwrap_or(ABSENT));
+        log::put_row(log, index, self.times[row], values);
     }
 
-    fn take_rows(&mut self) -> Rows {
-        let times = std::mem::take(&mut self.times);
+    /// All rows but so many of the newest.
+    fn take_rows(&mut self, held: usize) -> Rows {
+        let split = self.times.len() - held;
+        let newest = self.times.split_off(split);
+        let times = std::mem::replace(&mut self.times, newest);
+        self.taken_until = times.last().copied().unwrap_or(self.taken_until);
         let mut series = Vec::with_capacity(self.by_labels.len());
         for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_used()) {
-            let room = slot.values.len();
-            let values = std::mem::replace(&mut slot.values, Vec::with_capacity(room));
+            let mut newest = Vec::with_capacity(slot.values.len());
+            newest.extend_from_slice(&slot.values[split..]);
+            let mut values = std::mem::replace(&mut slot.values, newest);
+            let is_quiet = !values.iter().any(|value| is_live(*value));
+            values.truncate(split);
             slot.was_live = values.last().is_some_and(|value| is_live(*value));
             let (labels, kind) = (slot.labels.clone(), slot.kind);
-            if !values.iter().any(|value| is_live(*value)) {
+            if is_quiet {
                 self.by_labels.remove(&labels);
                 slot.release();
                 self.free.push(at as u32);
@@ -426,16 +517,78 @@ mod tests {
         let mut log = Vec::new();
         head.tick(target, 1, &[(a, 1.0), (b, 2.0)], &mut log).unwrap();
         head.tick(target, 2, &[(a, 1.0)], &mut log).unwrap();
-        let first = head.take(2);
+        let first = head.take(2, i64::MAX, &mut Vec::new());
         head.tick(target, 3, &[(a, 1.0)], &mut log).unwrap();
         assert!(is_stale(first[0].series[1].values[1]));
-        let second = head.take(3);
+        let second = head.take(3, i64::MAX, &mut Vec::new());
         assert!(!is_live(second[0].series[1].values[0]) && !is_stale(second[0].series[1].values[0]));
         // b had no sample for a whole interval.
         let ticked = head.tick(target, 4, &[(a, 1.0), (b, 1.0)], &mut log).unwrap();
-        assert_eq!(ticked, Ticked { kept: 1, unknown: 1 });
+        assert_eq!(ticked, Ticked { kept: 1, unknown: 1, duplicate: 0 });
         assert_eq!(head.series_count(), 1);
         assert!(head.series(target, &labels("b"), Kind::Gauge).is_ok());
+    }
+
+    #[test]
+    fn samples_of_others_come_in_any_order_and_once() {
+        let (mut head, _) = head();
+        let target = head.target("sent", Ends::WhenTold).unwrap();
+        let a = head.series(target, &labels("a"), Kind::Gauge).unwrap();
+        let b = head.series(target, &labels("b"), Kind::Gauge).unwrap();
+        let mut log = Vec::new();
+        let mut tick =
+            |head: &mut Head, time, values: &[(SeriesId, f64)]| head.tick(target, time, values, &mut log);
+        tick(&mut head, 10, &[(a, 1.0)]).unwrap();
+        tick(&mut head, 30, &[(a, 3.0), (b, 3.5)]).unwrap();
+        tick(&mut head, 20, &[(a, 2.0)]).unwrap();
+        let both = tick(&mut head, 10, &[(a, 7.0), (b, 1.5)]).unwrap();
+        assert_eq!(both, Ticked { kept: 1, unknown: 0, duplicate: 1 });
+        let again = tick(&mut head, 10, &[(a, 1.0)]).unwrap();
+        assert_eq!(again, Ticked { kept: 1, unknown: 0, duplicate: 0 }, "the same once more is no mistake");
+        // The newest stay when rows are taken: others of their times may come.
+        let mut again = Vec::new();
+        let rows = head.take(2, 20, &mut again);
+        assert_eq!((&rows[0].times[..], rows[0].series[1].values[0]), (&[10][..], 1.5));
+        assert!(!again.is_empty());
+        tick(&mut head, 25, &[(b, 2.5)]).unwrap();
+        tick(&mut head, 30, &[(a, 3.0)]).unwrap();
+        assert_eq!(tick(&mut head, 10, &[(b, 9.0)]), Err(TickError::OutOfOrder));
+        let rows = head.take(3, i64::MAX, &mut again);
+        assert_eq!(rows[0].times, [20, 25, 30]);
+        assert_eq!((rows[0].series[0].values[2], rows[0].series[1].values[1]), (3.0, 2.5));
+    }
+
+    #[test]
+    fn rows_that_stay_are_said_again_to_the_new_log() {
+        let (mut head, _) = head();
+        let target = head.target("sent", Ends::WhenTold).unwrap();
+        let a = head.series(target, &labels("a"), Kind::Gauge).unwrap();
+        let mut log = Vec::new();
+        for time in [10, 20, 30] {
+            head.tick(target, time, &[(a, 1.0)], &mut log).unwrap();
+        }
+        let mut again = log::header(2).to_vec();
+        head.take(2, 20, &mut again);
+        let records = log::replay(&again).records;
+        let times = records.iter().filter_map(|record| match record {
+            log::Record::Row { time_ms, .. } => Some(*time_ms),
+            _ => None,
+        });
+        assert_eq!((times.collect::<Vec<_>>(), records.len()), (vec![20, 30], 4));
+        assert!(!head.is_due(35, 10, 10) && head.is_due(50, 10, 10));
+    }
+
+    #[test]
+    fn a_sender_is_told_when_too_many_rows_wait() {
+        let (mut head, _) = head();
+        let target = head.target("sent", Ends::WhenTold).unwrap();
+        let a = head.series(target, &labels("a"), Kind::Gauge).unwrap();
+        let mut log = Vec::new();
+        for time in 0..ROWS_MAX as i64 {
+            head.tick(target, time, &[(a, 1.0)], &mut log).unwrap();
+        }
+        assert_eq!(head.tick(target, 9999, &[(a, 1.0)], &mut log), Err(TickError::Full));
+        assert_eq!(head.dropped_rows, 0);
     }
 
     #[test]
@@ -467,12 +620,12 @@ mod tests {
         }
         assert_eq!(head.dropped_rows, 10);
         assert_eq!(head.tick(target, 5, &[(a, 1.0)], &mut log), Err(TickError::OutOfOrder));
-        let rows = head.take(2);
+        let rows = head.take(2, i64::MAX, &mut Vec::new());
         assert_eq!(
             (rows[0].times[0], rows[0].series[0].values[0], rows[0].times.len()),
             (10, 10.0, ROWS_MAX)
         );
-        assert!(head.take(3).is_empty(), "a target without a row is let go of");
+        assert!(head.take(3, i64::MAX, &mut Vec::new()).is_empty(), "a target without a row is let go of");
         assert_eq!(head.tick(target, 9999, &[(a, 1.0)], &mut log), Err(TickError::UnknownTarget));
     }
 }

@@ -11,6 +11,9 @@ pub struct Limits {
     pub series_per_target: usize,
     /// Series with samples in memory, of all targets.
     pub series: usize,
+    /// Of both those whose samples others send, so that these leave room for this machine's own.
+    pub sent_targets: usize,
+    pub sent_series: usize,
     pub labels_per_series: usize,
     pub label_name_bytes: usize,
     pub label_value_bytes: usize,
@@ -34,6 +37,8 @@ impl Default for Limits {
             targets: 1000,
             series_per_target: 10_000,
             series: 50_000,
+            sent_targets: 500,
+            sent_series: 30_000,
             labels_per_series: 40,
             label_name_bytes: 256,
             label_value_bytes: 2048,

@@ -33,6 +33,8 @@ pub enum Refused {
 pub struct Head {
     ids: HashMap<Arc<Stream>, u32>,
     streams: Vec<Arc<Stream>>,
+    /// How many of them others send.
+    sent: usize,
     /// Shared with those who search while rows come in.
     open: BTreeMap<u32, Arc<OpenBlock>>,
     open_bytes: usize,
@@ -48,9 +50,14 @@ impl Head {
         if let Some(id) = self.ids.get(stream) {
             return Ok((*id, false));
         }
+        let is_sent = !stream.is_output();
+        if is_sent && self.sent >= limits.sent_streams {
+            return Err(Refused::Streams { limit: limits.sent_streams });
+        }
         if self.streams.len() >= limits.streams {
             return Err(Refused::Streams { limit: limits.streams });
         }
+        self.sent += usize::from(is_sent);
         let id = self.streams.len() as u32;
         let known = Arc::new(cut(stream));
         self.streams.push(known);
@@ -112,6 +119,7 @@ impl Head {
         self.seal_all();
         self.ids.clear();
         self.streams.clear();
+        self.sent = 0;
         self.sealed_bytes = 0;
         std::mem::take(&mut self.sealed).into()
     }
@@ -150,6 +158,10 @@ mod tests {
         head.stream(&Stream::new("a", "b", "c", "e"), &limits).unwrap();
         let refused = head.stream(&Stream::new("a", "b", "c", "f"), &limits);
         assert_eq!(refused, Err(Refused::Streams { limit: 2 }));
+        let few = Limits { streams: 10, sent_streams: 2, ..limits };
+        let refused = head.stream(&Stream::new("a", "b", "c", "syslog"), &few);
+        assert_eq!(refused, Err(Refused::Streams { limit: 2 }), "what others send leaves room");
+        assert!(head.stream(&Stream::new("a", "b", "c", "stdout"), &few).is_ok());
 
         // Text that cannot be compressed.
         let mut random = 1u64;

@@ -9,6 +9,8 @@ pub struct Limits {
     pub row_bytes: usize,
     /// Streams with rows in memory.
     pub streams: usize,
+    /// Those of them that others send, so that these leave room for the output of services.
+    pub sent_streams: usize,
     /// What all segments together may take; the oldest go first.
     pub bytes: u64,
     /// Segments whose newest row is older go.
@@ -17,7 +19,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { row_bytes: 64 << 10, streams: 4096, bytes: 4 << 30, age: Duration::from_secs(30 * 24 * 3600) }
+        Self {
+            row_bytes: 64 << 10,
+            streams: 4096,
+            sent_streams: 2048,
+            bytes: 4 << 30,
+            age: Duration::from_secs(30 * 24 * 3600),
+        }
     }
 }
 

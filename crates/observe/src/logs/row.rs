@@ -19,6 +19,11 @@ impl Stream {
         Self { stack, service, instance, source }
     }
 
+    /// Whether this is what a service of this machine writes.
+    pub fn is_output(&self) -> bool {
+        self.source == "stdout" || self.source == "stderr"
+    }
+
     pub fn field(&self, name: &str) -> Option<&str> {
         match name {
             "stack" => Some(&self.stack),

@@ -55,6 +55,8 @@ pub struct Parts {
     pub home: PathBuf,
     /// What services wrote, where it is kept.
     pub rows: Option<Arc<dyn crate::rows::Rows>>,
+    /// Spans that services sent, where they are kept.
+    pub traces: Option<Arc<dyn crate::traces::Traces>>,
 }
 
 /// What reaches the loop from beside it.

@@ -5,6 +5,7 @@ mod images;
 mod measurements;
 mod registry;
 mod releases;
+mod traces;
 mod traffic;
 
 pub use config::{Config, ConfigFormat, Listed, Skipped};
@@ -18,6 +19,7 @@ pub use registry::{
     RegistryUserCommand,
 };
 pub use releases::{Diff, Promote, Release, Releases, Rollback};
+pub use traces::Trace;
 pub use traffic::{Route, RouteCommand, RouteTest, Top};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -129,6 +131,11 @@ pub enum Command {
     ///
     /// Without times, what holds now; with `--range`, how it went.
     Query(Query),
+    /// What became of a request on its way through the services: the newest traces, or one as a waterfall.
+    ///
+    /// Services send their spans by OTLP. Without an identifier, traces with a span that took long
+    /// (`--min 200ms`), failed (`--errors`) or is of a service are listed, the newest first.
+    Trace(Trace),
     /// How long an address takes: name, connection, TLS, first byte, download; and whether a page may
     /// take so long.
     ///

@@ -117,7 +117,7 @@ impl Found {
             self.damaged += u64::from(replayed.damaged_bytes > 0);
             apply(&mut head, replayed.records);
         }
-        self.rows = head.take(0);
+        self.rows = head.take(0, i64::MAX, &mut Vec::new());
         self.rows.retain(|rows| !rows.times.is_empty());
         Ok(())
     }

@@ -23,6 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 /// How often memory becomes a segment.
 pub const FLUSH_MS: i64 = 5 * 60_000;
 
+/// So long the rows of targets whose samples are sent by others stay in memory at least: others of the
+/// same time may come later.
+const HELD_MS: i64 = 60_000;
+
 /// Samples may be this far ahead of the clock.
 const FUTURE_MS_MAX: i64 = 10 * 60_000;
 
@@ -209,15 +213,20 @@ impl Metrics {
     fn freeze(&self, now_ms: i64) -> Result<bool, KeepError> {
         let mut writer = locked(&self.writer);
         writer.reopen(&self.directory)?;
-        let is_due = |(first, _): (i64, i64)| first.div_euclid(FLUSH_MS) < now_ms.div_euclid(FLUSH_MS);
-        if !writer.head.times().is_some_and(is_due) {
+        if !writer.head.is_due(now_ms, FLUSH_MS, HELD_MS) {
             return Ok(false);
         }
         let number = writer.next_log;
         let log = Log::create(&self.directory, number)?;
         writer.next_log += 1;
         writer.log = Some(log);
-        let rows = writer.head.take(number);
+        let held = if now_ms == i64::MAX { i64::MAX } else { now_ms.saturating_sub(HELD_MS) };
+        writer.buffer.clear();
+        let Writer { head, buffer, .. } = &mut *writer;
+        let rows = head.take(number, held, buffer);
+        if !writer.buffer.is_empty() {
+            writer.append();
+        }
         let frozen = Frozen { rows, covers_log: number - 1 };
         *self.frozen.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(frozen));
         Ok(true)
