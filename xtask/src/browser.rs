@@ -107,7 +107,7 @@ impl Browser {
     pub fn open(&mut self, address: &str, until: &str) -> Result<(), Failure> {
         self.call("Page.navigate", json!({ "url": address }))?;
         let end = Instant::now() + LOAD_LIMIT;
-        let loaded = format!("document.readyState === 'complete' && ({until})");
+        let loaded = format!("document.readyState === 'complete' && !!({until})");
         while Instant::now() < end {
             if self.value(&loaded)? == json!(true) {
                 return Ok(());

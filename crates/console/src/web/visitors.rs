@@ -158,9 +158,9 @@ fn row(page: &VisitedPage) -> Markup {
             td { (parts::labelled(look, word)) }
             td { (plain(&page.name)) }
             td.number { (page.views) }
-            td.number { (time(page.mean_us)) }
+            td.number data-name="mean" { (time(page.mean_us)) }
             td.number.wide { (time(page.slowest_us)) }
-            td.number { (percent) "\u{a0}%" }
+            td.number data-name="within 0.4\u{a0}s" { (percent) "\u{a0}%" }
             td.number.wide { (page.failed) }
         }
     }
