@@ -41,6 +41,7 @@ pub const PACKAGES: &[Package] = &[
     installed("python3-venv", "holds the validators and the clients below"),
     unpacked("docker-registry", "a registry to pull images from"),
     unpacked("prometheus", "answers the same questions about the same measurements"),
+    unpacked("prometheus-alertmanager", "takes the incidents that we tell it"),
     unpacked("prometheus-blackbox-exporter", "probes the same addresses at the same time"),
     unpacked("prometheus-node-exporter", "measures the same machine at the same time"),
     unpacked("victoria-metrics", "takes the samples that we send"),

@@ -21,6 +21,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("certs", &["model"]),
     ("formats", &[]),
     ("observe", &["formats"]),
+    ("alerts", &["model"]),
     ("net", &["model"]),
     ("host", &["model", "run", "net"]),
     // rim
@@ -30,7 +31,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
         "juchu",
         &[
             "model", "compose", "signals", "plan", "store", "run", "build", "catalog", "gateway", "certs",
-            "net", "host", "console", "registry", "engines", "observe", "formats",
+            "net", "host", "console", "registry", "engines", "observe", "formats", "alerts",
         ],
     ),
     // development only

@@ -183,6 +183,49 @@ impl Client {
         Ok(Lines { body, buffer: Vec::new(), start: 0, searched: 0, prefix: "", items: PhantomData })
     }
 
+    pub async fn ranges(&self) -> Result<Vec<RangeStatus>, ClientError> {
+        self.get("/ranges").await
+    }
+
+    pub async fn set_range(&self, change: &RangeChange) -> Result<RangeStatus, ClientError> {
+        self.post("/ranges/set", change).await
+    }
+
+    /// What a signal is now is normal from now on.
+    pub async fn accept_range(&self, note: &SignalNote) -> Result<RangeStatus, ClientError> {
+        self.post("/ranges/accept", note).await
+    }
+
+    /// Oldest first.
+    pub async fn incidents(&self) -> Result<Vec<IncidentStatus>, ClientError> {
+        self.get("/incidents").await
+    }
+
+    pub async fn acknowledge(&self, number: u64, words: &Words) -> Result<IncidentStatus, ClientError> {
+        self.post(&format!("/incidents/{number}/acknowledge"), words).await
+    }
+
+    pub async fn silence(&self, request: &SilenceRequest) -> Result<Silence, ClientError> {
+        self.post("/silences", request).await
+    }
+
+    pub async fn receivers(&self) -> Result<Vec<ReceiverStatus>, ClientError> {
+        self.get("/receivers").await
+    }
+
+    pub async fn add_receiver(&self, request: &ReceiverRequest) -> Result<ReceiverStatus, ClientError> {
+        self.post("/receivers", request).await
+    }
+
+    /// The name is one that [`Client::receivers`] said.
+    pub async fn remove_receiver(&self, name: &str) -> Result<(), ClientError> {
+        read(self.send(Method::DELETE, &format!("/receivers/{name}"), Bytes::new()).await?).await
+    }
+
+    pub async fn test_receiver(&self, name: &str) -> Result<(), ClientError> {
+        self.post(&format!("/receivers/{name}/test"), &()).await
+    }
+
     pub async fn enter(
         &self,
         stack: &StackName,

@@ -2,11 +2,12 @@
 //!
 //! Pure folds over entries, shared by the pages, `juchu history` and `juchu why`.
 
+use model::range::Level;
 use model::{DurationMs, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::Entry;
-use store::record::v1::{Difference, Event, Intent, Outcome, Seen, ServiceFigures};
+use store::record::v1::{Difference, Event, IncidentStep, Intent, Outcome, Seen, ServiceFigures};
 
 /// One change from the moment it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,11 +76,25 @@ pub struct Incident {
     pub detail: String,
 }
 
+/// A signal that left its normal range, or what somebody said of that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub at: Timestamp,
+    pub incident: u64,
+    pub service: Option<ServiceName>,
+    pub what: IncidentStep,
+    pub level: Level,
+    pub text: String,
+    pub actor: String,
+}
+
 /// Changes, incidents and collections, each oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub changes: Vec<Change>,
     pub incidents: Vec<Incident>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Alarm>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collections: Vec<Collection>,
 }
@@ -114,6 +129,15 @@ impl Story {
                 stack: entry.stack.clone(),
                 releases: releases.clone(),
                 reason: reason.clone(),
+            }),
+            Event::Incident { incident, service, what, level, text } => self.alarms.push(Alarm {
+                at: entry.at,
+                incident: *incident,
+                service: service.clone(),
+                what: *what,
+                level: *level,
+                text: text.clone(),
+                actor: entry.actor.clone(),
             }),
             Event::InstanceSeen { service, instance, what, detail } if is_incident(*what) => {
                 self.incidents.push(Incident {

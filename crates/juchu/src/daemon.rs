@@ -2,6 +2,7 @@
 
 use crate::measure::{self, Measuring};
 use crate::unprivileged::{self, Groups};
+use crate::vigil::Vigil;
 use crate::visits::Counting;
 use crate::wire;
 use console::tokens::Tokens;
@@ -53,9 +54,11 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
     let socket = console::bind_unix(&home.socket())?;
     let (parts, texts) = wire::parts(&home).await?;
     let engine = Arc::clone(&parts.engine);
-    let control: Arc<dyn Control> = Controller::start(parts).await?;
+    let controller = Controller::start(parts).await?;
+    let control: Arc<dyn Control> = controller.clone();
     let mut measuring = Measuring::start(&home, Arc::clone(&control), engine, texts);
     let visits = Counting::start(&home, measuring.as_ref().ok().map(Measuring::metrics));
+    let vigil = vigil(&home, &controller, &control, measuring.as_ref().ok());
     let attached = attached(&home, measuring.as_ref(), visits.as_ref());
     if let Ok(measuring) = &mut measuring {
         let senders = attached.clone();
@@ -92,6 +95,10 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         // A server that broke has nothing left to end.
         let _ = task.await;
     }
+    if let Some(vigil) = vigil {
+        // What was learned since it was written last is learned again otherwise.
+        let _ = tokio::time::timeout(END_LIMIT, tokio::task::spawn_blocking(move || vigil.end())).await;
+    }
     if let Ok(visits) = visits {
         visits.end();
     }
@@ -99,6 +106,26 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         measuring.end().await;
     }
     Ok(())
+}
+
+/// Watches signals, where something is measured. Services are run all the same.
+fn vigil(
+    home: &Home,
+    controller: &Controller,
+    control: &Arc<dyn Control>,
+    measuring: Option<&Measuring>,
+) -> Option<Arc<Vigil>> {
+    let metrics = measuring?.metrics();
+    match Vigil::start(home, control, metrics, measure::host_name()) {
+        Ok(vigil) => {
+            controller.set_ranges(vigil.as_ranges());
+            Some(vigil)
+        }
+        Err(report) => {
+            eprintln!("no signals are watched: {}", report.error);
+            None
+        }
+    }
 }
 
 /// What programs of others reach through the console's doors.

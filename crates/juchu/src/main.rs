@@ -9,6 +9,7 @@ mod router;
 mod rows;
 mod spans;
 mod unprivileged;
+mod vigil;
 mod visits;
 mod wire;
 

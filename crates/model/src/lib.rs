@@ -15,6 +15,7 @@ pub mod instance;
 pub mod metrics;
 pub mod mount;
 pub mod probe;
+pub mod range;
 pub mod release;
 pub mod report;
 pub mod route;

@@ -7,6 +7,7 @@ use crate::image::ImageSource;
 use crate::metrics::MetricsEndpoint;
 use crate::mount::{FileGrant, Mount};
 use crate::probe::Probe;
+use crate::range::Ranges;
 use crate::watch::WatchRule;
 use crate::{Bytes, Cpus, DurationMs, NetworkName, Percent, ServiceName};
 use serde::{Deserialize, Serialize};
@@ -436,6 +437,9 @@ pub struct ServicePolicy {
     /// Addresses that are asked again and again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// What is normal, by signal.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ranges: Ranges,
 }
 
 /// `x-juchu.rollout`: how a new release takes over.

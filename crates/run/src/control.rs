@@ -5,6 +5,7 @@
 
 use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
 pub use crate::scraped::{Probed, Scraped};
+pub use crate::watched::{Watched, WatchedInstance};
 use async_trait::async_trait;
 use model::certificate::CertificateStatus;
 use model::flow;
@@ -60,6 +61,23 @@ pub trait Control: Send + Sync {
     /// Which addresses are to be probed, now.
     async fn probed(&self) -> Result<Vec<Probed>, Report> {
         Ok(Vec::new())
+    }
+    /// What is declared and seen of each service in force, now.
+    async fn watched(&self) -> Result<Vec<Watched>, Report> {
+        Ok(Vec::new())
+    }
+    /// What watches signals, where it does.
+    fn ranges(&self) -> Option<Arc<dyn crate::ranges::Ranges>> {
+        None
+    }
+    /// Writes down what changes nothing of a stack: an incident, a range.
+    async fn note(
+        &self,
+        _stack: Option<StackName>,
+        _actor: &str,
+        _event: store::Event,
+    ) -> Result<(), Report> {
+        Err(Report::environment("there is no journal"))
     }
     async fn verify(&self) -> Result<VerifyReport, Report>;
     async fn lacks(&self) -> Result<Vec<Lack>, Report>;

@@ -2,20 +2,22 @@
 
 use crate::control::{
     Accepted, ChangeRequest, Conclusion, Control, DaemonStatus, GatewayUpgrade, Preview, Probed, Progress,
-    ReleaseStatus, Scraped, ServiceLine, StackStatus,
+    ReleaseStatus, Scraped, ServiceLine, StackStatus, Watched,
 };
 use crate::engine::{ExecRequest, Lack, LogQuery};
 use crate::preview;
+use crate::ranges::Ranges;
 use crate::releases;
 use crate::scraped;
 use crate::story::Stories;
+use crate::watched;
 use crate::world::{Message, Parts, Snapshot, World};
 use async_trait::async_trait;
 use model::certificate::{CertificateStatus, certificate_name};
 use model::flow;
 use model::{DurationMs, ErrorKind, InstanceId, ReleaseId, Report, ServiceName, StackName, Timestamp};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::record::v1::{Difference, Event};
 use store::{Draft, Entry, HistoryQuery, VerifyReport};
@@ -35,6 +37,7 @@ pub struct Controller {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     revision: watch::Receiver<u64>,
     started: Timestamp,
+    ranges: OnceLock<Arc<dyn Ranges>>,
 }
 
 impl Controller {
@@ -65,7 +68,14 @@ impl Controller {
             eprintln!("the first look at what runs takes long; it goes on");
         }
         let revision = revisions(snapshot.clone());
-        Ok(Arc::new(Self { parts, stories, messages, snapshot, revision, started }))
+        let ranges = OnceLock::new();
+        Ok(Arc::new(Self { parts, stories, messages, snapshot, revision, started, ranges }))
+    }
+
+    /// What watches signals, once it does; it asks the control plane itself, so it comes later.
+    pub fn set_ranges(&self, ranges: Arc<dyn Ranges>) {
+        // Only the first counts.
+        let _ = self.ranges.set(ranges);
     }
 
     fn find(&self, stack: &StackName) -> Result<Arc<Snapshot>, Report> {
@@ -265,6 +275,23 @@ impl Control for Controller {
     async fn probed(&self) -> Result<Vec<Probed>, Report> {
         let snapshot = self.snapshot.borrow().clone();
         Ok(scraped::probed(&snapshot))
+    }
+
+    async fn watched(&self) -> Result<Vec<Watched>, Report> {
+        let snapshot = self.snapshot.borrow().clone();
+        Ok(watched::watched(&snapshot))
+    }
+
+    fn ranges(&self) -> Option<Arc<dyn Ranges>> {
+        self.ranges.get().cloned()
+    }
+
+    async fn note(&self, stack: Option<StackName>, actor: &str, event: Event) -> Result<(), Report> {
+        let (ledger, now) = (Arc::clone(&self.parts.ledger), self.parts.machine.now());
+        let draft = Draft { stack, actor: actor.to_owned(), event, blobs: Vec::new() };
+        let written = tokio::task::spawn_blocking(move || ledger.append(now, vec![draft])).await;
+        let written = written.expect("the journal's call does not panic");
+        written.map(drop).map_err(|error| Report::from_error(ErrorKind::Environment, &error))
     }
 
     async fn stacks(&self) -> Result<Vec<StackStatus>, Report> {

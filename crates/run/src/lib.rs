@@ -7,6 +7,7 @@ pub mod control;
 pub mod controller;
 pub mod engine;
 pub mod ports;
+pub mod ranges;
 pub mod releases;
 pub mod rows;
 pub mod traces;
@@ -20,6 +21,7 @@ mod preview;
 mod scraped;
 mod status;
 mod story;
+mod watched;
 mod world;
 
 #[cfg(feature = "fake")]

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub const WHOLE_STACK: &str = "";
 
 /// All kinds of events.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 14] = [
     "change_accepted",
     "image_built",
     "release_made",
@@ -23,6 +23,8 @@ pub const KINDS: [&str; 12] = [
     "going_back",
     "releases_collected",
     "judged",
+    "incident",
+    "range_changed",
 ];
 
 /// The event's type as in its JSON, one of [`KINDS`].
@@ -40,6 +42,8 @@ pub const fn kind(event: &Event) -> &'static str {
         Event::GoingBack { .. } => "going_back",
         Event::ReleasesCollected { .. } => "releases_collected",
         Event::Judged { .. } => "judged",
+        Event::Incident { .. } => "incident",
+        Event::RangeChanged { .. } => "range_changed",
     }
 }
 
@@ -51,7 +55,9 @@ pub const fn is_change(event: &Event) -> bool {
         | Event::ReleaseActivated { .. }
         | Event::GoingBack { .. }
         | Event::Judged { .. }
-        | Event::Concluded { .. } => true,
+        | Event::Concluded { .. }
+        | Event::Incident { .. }
+        | Event::RangeChanged { .. } => true,
         Event::InstanceSeen { what, .. } => {
             matches!(what, Seen::Exited | Seen::CrashLoop | Seen::Unhealthy | Seen::Lost)
         }
@@ -70,6 +76,8 @@ pub fn services(event: &Event) -> BTreeSet<&str> {
         Event::ImageBuilt { service, .. }
         | Event::InstanceSeen { service, .. }
         | Event::Judged { service, .. } => BTreeSet::from([service.as_str()]),
+        Event::Incident { service: Some(service), .. }
+        | Event::RangeChanged { service: Some(service), .. } => BTreeSet::from([service.as_str()]),
         Event::ReleaseMade { differences, .. } => {
             differences.iter().map(|d| d.service.as_ref().map_or(WHOLE_STACK, |s| s.as_str())).collect()
         }

@@ -186,7 +186,11 @@ impl StackView {
             Event::InstanceSeen { instance, .. } => {
                 self.healthy.remove(instance);
             }
-            Event::StepDone { .. } | Event::Judged { .. } | Event::DaemonStarted { .. } => {}
+            Event::StepDone { .. }
+            | Event::Judged { .. }
+            | Event::DaemonStarted { .. }
+            | Event::Incident { .. }
+            | Event::RangeChanged { .. } => {}
         }
         Some(self)
     }

@@ -16,6 +16,7 @@ mod panel;
 mod plan;
 mod program;
 mod pull;
+mod ranges;
 mod specification;
 mod stack;
 pub mod table;
@@ -94,6 +95,7 @@ pub const BENCHES: &[Bench] = &[
     image::REPRODUCIBLE,
     pull::BENCH,
     panel::BENCH,
+    ranges::BENCH,
     judge::BENCH,
 ];
 

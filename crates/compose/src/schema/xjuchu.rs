@@ -29,6 +29,7 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("protocol", Word(&["http", "tcp", "auto"])),
     on("metrics", Either(&[METRICS, List(&METRICS)])),
     on("probes", Either(&[PROBE, List(&PROBE)])),
+    on("ranges", Named(&RANGE)),
     on("tls", Either(&[Word(&["internal", "auto", "off"]), Shape::Object(&TLS)])),
 ]);
 
@@ -47,6 +48,15 @@ static PROBED: Object = Object {
     required: &["url"],
     ..lenient(&[on("url", Text), on("interval", Duration), on("timeout", Duration), on("insecure", Bool)])
 };
+
+const RANGE: Shape = Either(&[Word(&["off"]), Shape::Object(&RANGE_DECLARED)]);
+static RANGE_DECLARED: Object = strict(&[
+    on("min", TextOrNumber),
+    on("max", TextOrNumber),
+    on("learn", Bool),
+    on("level", Word(&["information", "important", "urgent"])),
+    on("query", Text),
+]);
 
 static TLS: Object = lenient(&[
     on("from", Word(&["internal", "auto", "off"])),

@@ -14,6 +14,7 @@ mod networks;
 mod probes;
 mod process;
 mod proxy;
+mod ranges;
 mod resources;
 mod rollout;
 mod security;

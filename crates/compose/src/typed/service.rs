@@ -1,7 +1,7 @@
 //! One service.
 
 use super::{
-    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, probes, process,
+    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, probes, process, ranges,
     resources, rollout, text_list, texts_of, tls, watch, word,
 };
 use crate::diagnostics::Sink;
@@ -45,7 +45,8 @@ pub(super) fn service(
         metrics::Reach { service: name.as_str(), mode: &network_mode, ports: &ports, expose: &expose };
     let metrics = metrics::endpoints(node, &reach, sink);
     let probes = probes::probes(node, sink);
-    let policy = ServicePolicy { tls, metrics, probes, ..policy(&name, directory, node, sink) };
+    let ranges = ranges::ranges(node, sink);
+    let policy = ServicePolicy { tls, metrics, probes, ranges, ..policy(&name, directory, node, sink) };
     Some(Service {
         name,
         image: image?,
@@ -203,6 +204,7 @@ fn policy(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) ->
         tls: None,
         metrics: Vec::new(),
         probes: Vec::new(),
+        ranges: Default::default(),
     }
 }
 

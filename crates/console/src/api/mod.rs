@@ -2,6 +2,7 @@
 
 pub mod v1;
 
+mod ranges;
 mod reply;
 mod routes;
 mod stream;

@@ -63,6 +63,7 @@ pub fn routes() -> Router<App> {
         .route("/gateway", get(traffic))
         .route("/gateway/explain", post(explain))
         .route("/gateway/upgrade", post(upgrade_gateway))
+        .merge(super::ranges::routes())
         .route("/events", get(events))
         .route("/console-link", post(console_link))
         .route("/tokens", get(super::tokens::list).post(super::tokens::create))

@@ -10,6 +10,10 @@ pub use run::control::{
     Preview, Progress, ReleaseStanding, ReleaseStatus, ServiceLine, ServiceStatus, StackStatus, State,
 };
 pub use run::engine::{ExecRequest, Lack, LogQuery};
+pub use run::ranges::{
+    IncidentStatus, RangeChange, RangeStatus, ReceiverRequest, ReceiverStatus, SignalNote, Silence,
+    SilenceRequest, Words,
+};
 pub use run::rows::{KeptRow, RowAnswer, RowCount, RowCountQuestion, RowCounts, RowQuestion};
 pub use run::traces::{KeptSpan, Trace, TraceAnswer, TraceQuestion, TraceSummary};
 pub use store::record::v1::Difference;

@@ -7,7 +7,7 @@ use super::table::{Cell, Column, Table};
 use super::{reach, target};
 use crate::home::Home;
 use console::client::Client;
-use console::story::{Change, Incident, Story, incident_word, place_of};
+use console::story::{Alarm, Change, Incident, Story, incident_word, place_of};
 use console::text::{beyond, cut};
 use console::when::Clock;
 use console::words::{by, figures_text};
@@ -192,6 +192,9 @@ struct Told<'a> {
     /// The last change that was kept, when the last one was not.
     last_kept: Option<&'a Change>,
     incidents: Vec<&'a Incident>,
+    /// When signals of it left their ranges, and what was said of that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alarms: Vec<&'a Alarm>,
 }
 
 pub async fn why(screen: &Screen, home: &Home, args: Why, stack: StackArgs) -> Outcome {
@@ -227,7 +230,8 @@ impl<'a> Told<'a> {
         let last_kept = story.changes.iter().rev().find(kept).filter(|kept| Some(*kept) != last_change);
         let since = last_change.map(|change| change.at).unwrap_or_default();
         let mine = story.incidents_since(since).filter(|incident| incident.service == service.name);
-        Self { service, last_change, last_kept, incidents: mine.collect() }
+        let alarms = story.alarms.iter().filter(|alarm| alarm.service.as_ref() == Some(&service.name));
+        Self { service, last_change, last_kept, incidents: mine.collect(), alarms: alarms.collect() }
     }
 
     fn text(&self, clock: &Clock, paint: Paint) -> String {
@@ -246,7 +250,26 @@ impl<'a> Told<'a> {
         if let Some(change) = self.last_kept {
             text += &format!("\nLast change that was kept\n{}", self.change_text(change, clock, paint));
         }
-        text + &self.incidents_text(clock, paint)
+        text + &self.incidents_text(clock, paint) + &self.alarms_text(clock)
+    }
+
+    /// The newest last.
+    fn alarms_text(&self, clock: &Clock) -> String {
+        if self.alarms.is_empty() {
+            return String::new();
+        }
+        let mut text = "\nOutside its normal range\n".to_owned();
+        let skipped = self.alarms.len().saturating_sub(INCIDENTS_SHOWN);
+        for alarm in self.alarms.iter().skip(skipped) {
+            let (at, what) = (clock.short(alarm.at), alarm.what.word());
+            let who = if alarm.actor == store::BY_ITSELF {
+                String::new()
+            } else {
+                format!(" by {}", safe(&alarm.actor))
+            };
+            let _ = writeln!(text, "  {at}  incident {} {what}{who}: {}", alarm.incident, safe(&alarm.text));
+        }
+        text
     }
 
     fn change_text(&self, change: &Change, clock: &Clock, paint: Paint) -> String {

@@ -25,13 +25,16 @@ mod watch;
 
 mod ca;
 mod history;
+mod incidents;
 mod logs;
 mod logs_search;
 mod machine;
+mod notify;
 mod plan;
 mod probe;
 mod ps;
 mod query;
+mod range;
 mod releases;
 mod route;
 mod token;
@@ -179,6 +182,10 @@ async fn ask(
         Command::Query(args) => query::query(screen, home, args).await,
         Command::Trace(args) => trace::trace(screen, home, args).await,
         Command::Token(args) => token::token(screen, home, args).await,
+        Command::Range(args) => range::range(screen, home, args).await,
+        Command::Incidents(args) => incidents::incidents(screen, home, args).await,
+        Command::Incident(args) => incidents::incident(screen, home, args).await,
+        Command::Notify(args) => notify::notify(screen, home, args).await,
         Command::Probe(args) => probe::probe(screen, args).await,
         Command::Visitors(args) => visitors::visitors(screen, home, args).await,
         Command::Route(args) => route::route(screen, home, args).await,

@@ -162,7 +162,7 @@ pub fn now_ms() -> i64 {
 }
 
 /// The name of this machine, as the kernel has it.
-fn host_name() -> String {
+pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

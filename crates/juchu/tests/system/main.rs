@@ -16,6 +16,7 @@ mod slow {
     mod dockerfile;
     mod guestbook;
     mod images;
+    mod incidents;
     mod kept;
     mod keys;
     mod lacks;

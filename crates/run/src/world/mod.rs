@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// How often the world is looked at when nothing was heard.
-const IDLE_LOOK: Duration = Duration::from_secs(5);
+const IDLE_LOOK: Duration = Duration::from_secs(3);
 /// How often while something is becoming ready, since nobody announces an open port.
 const BUSY_LOOK: Duration = Duration::from_millis(40);
 

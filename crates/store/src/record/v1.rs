@@ -4,6 +4,7 @@
 //! it refers by digest to content in the protected blob table.
 
 use model::image::BuiltImage;
+use model::range::Level;
 use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,38 @@ pub enum Event {
         version: String,
         pid: u32,
     },
+    /// Something was outside its normal range, or somebody took note of it; of this machine when
+    /// there is no service.
+    Incident {
+        incident: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
+        what: IncidentStep,
+        level: Level,
+        text: String,
+    },
+    /// Somebody said what is normal.
+    RangeChanged {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceName>,
+        signal: String,
+        /// One sentence.
+        text: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+}
+
+/// What became of an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentStep {
+    Opened,
+    Worse,
+    Again,
+    Over,
+    Acknowledged,
+    Silenced,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +248,19 @@ pub struct Difference {
     pub before: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+}
+
+impl IncidentStep {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Worse => "worse",
+            Self::Again => "again",
+            Self::Over => "over",
+            Self::Acknowledged => "acknowledged",
+            Self::Silenced => "silenced",
+        }
+    }
 }
 
 impl Intent {

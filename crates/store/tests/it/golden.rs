@@ -3,8 +3,9 @@
 //! answer is another form beside this one, never another golden file.
 
 use crate::kit::{activated, change, difference, image, seen, service, stack_name};
+use model::range::Level;
 use model::{Digest, ReleaseId, Timestamp};
-use store::record::v1::{Seen, ServiceFigures, Verdict};
+use store::record::v1::{IncidentStep, Seen, ServiceFigures, Verdict};
 use store::{Draft, Entry, Event, HistoryQuery, Intent, Ledger as _, Outcome, SqliteLedger};
 
 const JOURNAL: &str = include_str!("../golden/journal-v1.jsonl");
@@ -127,6 +128,27 @@ fn later() -> Vec<Event> {
                 ..figures(None, None)
             }],
         },
+        Event::Incident {
+            incident: 4,
+            service: Some(service("web")),
+            what: IncidentStep::Opened,
+            level: Level::Urgent,
+            text: "shop/web: p95 is 1.4 s".into(),
+        },
+        Event::Incident {
+            incident: 4,
+            service: None,
+            what: IncidentStep::Over,
+            level: Level::Important,
+            text: "machine: disk / is 3 %".into(),
+        },
+        Event::RangeChanged {
+            service: Some(service("web")),
+            signal: "p95".into(),
+            text: "at most 400 ms".into(),
+            why: "agreed".into(),
+        },
+        Event::RangeChanged { service: None, signal: "cpu".into(), text: "off".into(), why: String::new() },
     ]
 }
 

@@ -565,6 +565,12 @@ pub(super) static TABLE: &[(&str, Support)] = &[
         ),
     ),
     (
+        "services.x-juchu.ranges",
+        Honoured(
+            "what is [normal](../guides/ranges.md), by signal: `min`, `max`, `learn` (true), `level` (`information`, `important`, `urgent`), `query` for a signal of its own, or `off`",
+        ),
+    ),
+    (
         "services.x-juchu.tls",
         Honoured(
             "published ports speak [TLS](../guides/tls.md): `internal`, or `from: auto` with `hosts`, `accept_terms`, `email`, `challenge`, `directory`, `trust`, or `certificate` and `key`; with `ports` and `redirect`",

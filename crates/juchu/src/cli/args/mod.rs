@@ -3,6 +3,7 @@
 mod config;
 mod images;
 mod measurements;
+mod ranges;
 mod registry;
 mod releases;
 mod traces;
@@ -14,6 +15,10 @@ pub use images::{
     ImagePull, ImagePush, ImageSbom, ImageSign, ImageVerify, PushCompression, SbomFormat,
 };
 pub use measurements::{Probe, Query, Token, TokenCommand, TokenCreate, TokenRm, Visitors};
+pub use ranges::{
+    Incident, IncidentAck, IncidentCommand, IncidentSilence, Incidents, LevelArg, Notify, NotifyAdd,
+    NotifyCommand, NotifyName, Range, RangeAccept, RangeCommand, RangeLs, RangeSet, RangeShow, ReceiverKind,
+};
 pub use registry::{
     AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,
     RegistryUserCommand,
@@ -182,6 +187,14 @@ pub enum Command {
     Console(Read),
     /// Tokens by which programs of others, such as Grafana, are let in.
     Token(Token),
+    /// What is normal: bounds and learned bands of all signals, and where they stand.
+    Range(Range),
+    /// What is outside its normal range: since when, what changed before, the likely cause.
+    Incidents(Incidents),
+    /// Say that somebody knows of an incident, or that nobody is to be told.
+    Incident(Incident),
+    /// Who is told about incidents: webhooks, Slack-like hooks, Alertmanager.
+    Notify(Notify),
     /// The control plane itself, in the foreground; `up` starts it when needed.
     Daemon(Daemon),
     /// A completion script for a shell.

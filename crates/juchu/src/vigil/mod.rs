@@ -1,0 +1,216 @@
+//! Watching signals, wired in: values are asked and seen, held against their ranges, and what is
+//! outside becomes incidents that are written down and told.
+//!
+//! Once a second what the control plane sees, every ten seconds what was measured.
+
+mod answer;
+mod ask;
+mod catalogue;
+mod keep;
+mod live;
+mod state;
+mod tell;
+
+use alerts::{Alerts, Receivers};
+use ask::Asker;
+use juchu::home::Home;
+use keep::Keep;
+use live::Live;
+use model::{ErrorKind, Report};
+use observe::keep::Metrics;
+use run::control::{Control, Watched};
+use run::ranges::Ranges;
+use state::{Part, State};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use store::HistoryQuery;
+use store::record::v1::Event;
+use tokio::time::{MissedTickBehavior, interval};
+
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks between two evaluations of what is measured.
+const MEASURED_EACH: u64 = 10;
+/// Looks between two times that what was learned is written.
+const WRITTEN_EACH: u64 = 1800;
+/// Looks before the first one that counts: what runs has to be found again.
+const FIRST_LOOKS: u64 = 5;
+
+/// Entries of the journal that are looked through for changes.
+const CHANGES_READ: usize = 20;
+/// What ended so shortly before still shows in what is seen.
+const CHANGED_MS: i64 = 2_500;
+
+pub struct Vigil {
+    state: Mutex<State>,
+    keep: Keep,
+    alerts: Alerts,
+    receivers: Mutex<Receivers>,
+    control: Weak<dyn Control>,
+    machine: String,
+}
+
+impl Vigil {
+    /// Reads what was known and begins. Must be called within a runtime.
+    pub fn start(
+        home: &Home,
+        control: &Arc<dyn Control>,
+        metrics: Arc<Metrics>,
+        machine: String,
+    ) -> Result<Arc<Self>, Report> {
+        let failed = |error: &dyn std::error::Error| {
+            Report::from_error(ErrorKind::Environment, error)
+                .hint("`juchu doctor`; a file that is named can be moved away")
+        };
+        let directory = home.join("vigil");
+        let keep = Keep::new(directory.clone()).map_err(|error| failed(&error))?;
+        let receivers = Receivers::open(&home.join("receivers.json")).map_err(|error| failed(&error))?;
+        let alerts = Alerts::start(&directory.join("queue"), receivers.all().to_vec(), now_ms)
+            .map_err(|error| failed(&error))?;
+        let (signals, book, overrides) = keep.read();
+        let state = Mutex::new(State::new(signals, book, overrides, now_ms()));
+        let receivers = Mutex::new(receivers);
+        let control = Arc::downgrade(control);
+        let vigil = Arc::new(Self { state, keep, alerts, receivers, control, machine });
+        tokio::spawn(watch(Arc::downgrade(&vigil), Asker::new(metrics)));
+        Ok(vigil)
+    }
+
+    pub fn as_ranges(self: &Arc<Self>) -> Arc<dyn Ranges> {
+        Arc::clone(self) as Arc<dyn Ranges>
+    }
+
+    /// Writes down what was learned. Blocks.
+    pub fn end(&self) {
+        let kept = self.state().kept();
+        // What is not written is learned again.
+        let _ = self.keep.write_signals(kept);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receivers(&self) -> MutexGuard<'_, Receivers> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn troubled(&self) -> usize {
+        self.alerts.status().iter().filter(|status| status.trouble.is_some()).count()
+    }
+
+    /// Writes incidents and what was declared; blocks for as long as the disk takes.
+    fn write_book(&self) {
+        let (book, overrides) = {
+            let state = self.state();
+            (state.book.clone(), state.overrides.clone())
+        };
+        if let Err(error) = self.keep.write_book(&book, &overrides) {
+            eprintln!("incidents are not written down: {error}");
+        }
+    }
+
+    /// Holds what is seen, and what is measured when it is there, against the ranges.
+    async fn look(&self, watched: &[Watched], live: &mut Live, measured: Option<Vec<ask::Input>>) {
+        let now_ms = now_ms();
+        let troubled = self.troubled();
+        let (findings, newly) = {
+            let mut state = self.state();
+            state.see(now_ms, watched);
+            let seen = live.look(now_ms, watched, troubled, &state.overrides);
+            state.evaluate(now_ms, Part::Seen, seen);
+            if let Some(inputs) = measured {
+                state.evaluate(now_ms, Part::Measured, inputs);
+            }
+            let findings = state.findings();
+            let newly = state.newly_outside(&findings);
+            (findings, newly)
+        };
+        let changed = self.changed_before(newly, now_ms).await;
+        let news = self.state().update(now_ms, &findings, changed);
+        if !news.is_empty() {
+            self.told(news).await;
+        }
+    }
+}
+
+/// Goes on until nobody holds it any more.
+async fn watch(vigil: Weak<Vigil>, asker: Asker) {
+    let mut asker = Some(asker);
+    let mut live = Live::default();
+    let mut changes = Changes::default();
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 1u64.. {
+        looks.tick().await;
+        let Some(vigil) = vigil.upgrade() else { return };
+        let Some(control) = vigil.control.upgrade() else { return };
+        if look < FIRST_LOOKS {
+            continue;
+        }
+        let Ok(mut watched) = control.watched().await else { continue };
+        changes.mark(control.as_ref(), &mut watched).await;
+        let overrides = vigil.state().overrides.clone();
+        let measured = match look % MEASURED_EACH {
+            0 => ask(&mut asker, &watched, overrides).await,
+            _ => None,
+        };
+        vigil.look(&watched, &mut live, measured).await;
+        if look % WRITTEN_EACH == 0 {
+            let writer = Arc::clone(&vigil);
+            // It panics with the store at worst, and is tried again half an hour later.
+            let _ = tokio::task::spawn_blocking(move || writer.end()).await;
+        }
+    }
+}
+
+/// Changes that were over before anybody looked.
+#[derive(Default)]
+struct Changes {
+    revision: Option<tokio::sync::watch::Receiver<u64>>,
+    at_ms: BTreeMap<model::StackName, i64>,
+}
+
+impl Changes {
+    /// Says of services that they change when somebody asked for that since the last looks.
+    async fn mark(&mut self, control: &dyn Control, watched: &mut [Watched]) {
+        let revision = self.revision.get_or_insert_with(|| control.watch());
+        let has_changed = revision.has_changed().unwrap_or(false);
+        revision.mark_unchanged();
+        if has_changed {
+            let query = HistoryQuery { changes_only: true, limit: CHANGES_READ, ..HistoryQuery::default() };
+            for entry in control.history(query).await.unwrap_or_default() {
+                let is_change = matches!(entry.event, Event::ChangeAccepted { .. } | Event::Concluded { .. });
+                if let Some(stack) = entry.stack.filter(|_| is_change) {
+                    self.at_ms.insert(stack, entry.at.0);
+                }
+            }
+        }
+        let now_ms = now_ms();
+        self.at_ms.retain(|_, at| (now_ms - *at).abs() < CHANGED_MS);
+        for service in watched.iter_mut().filter(|service| self.at_ms.contains_key(&service.stack)) {
+            service.is_changing = true;
+        }
+    }
+}
+
+/// On a thread that may wait for measurements.
+async fn ask(
+    asker: &mut Option<Asker>,
+    watched: &[Watched],
+    overrides: ask::Overrides,
+) -> Option<Vec<ask::Input>> {
+    let mut working = asker.take()?;
+    let watched = watched.to_vec();
+    let asked = tokio::task::spawn_blocking(move || {
+        let inputs = working.ask(now_ms(), &watched, &overrides);
+        (working, inputs)
+    });
+    let (working, inputs) = asked.await.ok()?;
+    *asker = Some(working);
+    Some(inputs)
+}
+
+fn now_ms() -> i64 {
+    crate::machine::now().0
+}

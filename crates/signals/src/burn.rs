@@ -1,0 +1,162 @@
+//! Service levels: how fast the errors that a level allows are used up, looked at over a long and a
+//! short time at once.
+//!
+//! Rate of burning = share of errors ÷ share that is allowed. The pairs are those of Google's "Site
+//! Reliability Workbook", chapter 5: the long time says that it matters, the short that it lasts.
+
+use model::range::Level;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+const MINUTE_MS: i64 = 60_000;
+/// Minutes that are kept one by one, and hours: six hours and three days.
+const MINUTES: usize = 360;
+const HOURS: usize = 72;
+/// Requests that a window needs for its share to mean something.
+const LEAST_REQUESTS: f64 = 10.0;
+
+/// Two windows and the rate at which both must burn.
+struct Pair {
+    long_min: usize,
+    short_min: usize,
+    rate: f64,
+    level: Level,
+}
+
+const PAIRS: [Pair; 3] = [
+    Pair { long_min: 60, short_min: 5, rate: 14.4, level: Level::Urgent },
+    Pair { long_min: 360, short_min: 30, rate: 6.0, level: Level::Urgent },
+    Pair { long_min: 72 * 60, short_min: 360, rate: 1.0, level: Level::Important },
+];
+
+/// Good and bad of one minute or hour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Count {
+    at: i64,
+    all: f64,
+    bad: f64,
+}
+
+/// What a service was asked and what failed, over three days.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Burn {
+    minutes: VecDeque<Count>,
+    hours: VecDeque<Count>,
+}
+
+/// A level that is being missed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Burning {
+    /// How many times as fast as allowed, over the long and the short window.
+    pub long: f64,
+    pub short: f64,
+    pub long_min: usize,
+    pub level: Level,
+}
+
+impl Burn {
+    /// Adds what came since the last time. Numbers that are none, or negative, count as nothing.
+    pub fn add(&mut self, now_ms: i64, all: f64, bad: f64) {
+        let clean = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
+        let all = clean(all);
+        let bad = clean(bad).min(all);
+        add(&mut self.minutes, now_ms.div_euclid(MINUTE_MS), MINUTES, all, bad);
+        add(&mut self.hours, now_ms.div_euclid(60 * MINUTE_MS), HOURS, all, bad);
+    }
+
+    /// The most urgent pair of windows that burns, for the share of errors that is allowed.
+    pub fn burning(&self, now_ms: i64, allowed: f64) -> Option<Burning> {
+        PAIRS.iter().find_map(|pair| {
+            let long = self.rate(now_ms, pair.long_min, allowed)?;
+            let short = self.rate(now_ms, pair.short_min, allowed)?;
+            let burns = long >= pair.rate && short >= pair.rate;
+            burns.then_some(Burning { long, short, long_min: pair.long_min, level: pair.level })
+        })
+    }
+
+    fn rate(&self, now_ms: i64, minutes: usize, allowed: f64) -> Option<f64> {
+        let (counts, now, span) = match minutes <= MINUTES {
+            true => (&self.minutes, now_ms.div_euclid(MINUTE_MS), minutes as i64),
+            false => (&self.hours, now_ms.div_euclid(60 * MINUTE_MS), minutes as i64 / 60),
+        };
+        let of_window = counts.iter().filter(|count| count.at > now - span && count.at <= now);
+        let (all, bad) = of_window.fold((0.0, 0.0), |(all, bad), count| (all + count.all, bad + count.bad));
+        (all >= LEAST_REQUESTS && allowed > 0.0).then(|| bad / all / allowed)
+    }
+}
+
+fn add(counts: &mut VecDeque<Count>, at: i64, most: usize, all: f64, bad: f64) {
+    // A clock that was set back: what is later has not been yet.
+    while counts.back().is_some_and(|last| last.at > at) {
+        counts.pop_back();
+    }
+    match counts.back_mut().filter(|last| last.at == at) {
+        Some(last) => (last.all, last.bad) = (last.all + all, last.bad + bad),
+        None => counts.push_back(Count { at, all, bad }),
+    }
+    while counts.front().is_some_and(|first| first.at <= at - most as i64) {
+        counts.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWED: f64 = 0.001;
+
+    /// Minutes of 100 requests each with so many bad ones.
+    fn burn(parts: &[(i64, f64)]) -> Option<Burning> {
+        let mut burn = Burn::default();
+        let mut minute = 0;
+        for (minutes, bad) in parts {
+            for _ in 0..*minutes {
+                burn.add(minute * MINUTE_MS, 100.0, *bad);
+                minute += 1;
+            }
+        }
+        burn.burning((minute - 1) * MINUTE_MS, ALLOWED)
+    }
+
+    #[test]
+    fn fast_and_slow_burning_are_told_apart() {
+        let fast = burn(&[(120, 0.0), (60, 2.0)]).expect("it burns");
+        assert_eq!((fast.level, fast.long_min), (Level::Urgent, 60));
+        let slow = burn(&[(6000, 0.15)]).expect("it burns");
+        assert_eq!((slow.level, slow.long_min), (Level::Important, 72 * 60));
+        assert_eq!(burn(&[(6000, 0.05)]), None);
+    }
+
+    #[test]
+    fn what_is_over_burns_no_longer() {
+        assert_eq!(
+            burn(&[(30, 20.0), (10, 0.0)]).map(|burning| burning.long_min),
+            Some(360),
+            "half an hour yet"
+        );
+        assert_eq!(burn(&[(30, 20.0), (40, 0.0)]).map(|b| b.level), Some(Level::Important), "of three days");
+        assert_eq!(burn(&[(30, 20.0), (400, 0.0)]), None);
+        assert_eq!(burn(&[]), None);
+    }
+
+    #[test]
+    fn numbers_that_are_none_count_as_nothing() {
+        let mut burn = Burn::default();
+        burn.add(0, f64::NAN, 5.0);
+        burn.add(0, -3.0, 1.0);
+        burn.add(0, 20.0, f64::INFINITY);
+        assert_eq!(burn.burning(0, ALLOWED), None);
+        assert_eq!(burn.burning(0, 0.0), None, "a level of all leaves nothing to divide by");
+        burn.add(-10 * MINUTE_MS, 20.0, 20.0);
+        assert!(burn.minutes.len() == 1 && burn.hours.len() == 1, "the clock was set back");
+    }
+
+    #[test]
+    fn three_days_are_kept_and_no_more() {
+        let mut burn = Burn::default();
+        for minute in 0..10_000 {
+            burn.add(minute * MINUTE_MS, 1.0, 0.0);
+        }
+        assert_eq!((burn.minutes.len(), burn.hours.len()), (MINUTES, HOURS));
+    }
+}
