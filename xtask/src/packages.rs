@@ -37,6 +37,7 @@ pub const PACKAGES: &[Package] = &[
     installed("curl", "reads what the gateway compresses"),
     installed("bsdutils", "sends lines by syslog, as others do"),
     installed("goaccess", "counts the visitors of the same access log"),
+    installed("sslscan", "looks for what is weak in the gateway's TLS"),
     installed("python3", "asks the gateway, as programs of others do"),
     installed("python3-venv", "holds the validators and the clients below"),
     unpacked("docker-registry", "a registry to pull images from"),

@@ -10,6 +10,7 @@ use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 
 const HOST: &str = "shop.example";
 
@@ -267,4 +268,39 @@ fn a_host_is_proved_within_tls_by_its_protocol_alone() {
     let mut nothing = Vec::new();
     assert!(matches!(proof.stream.read_to_end(&mut nothing), Ok(0)));
     assert!(Secured::to(address, "other.example", &config).is_err(), "nothing is proved for others");
+}
+
+/// What a scanner of others finds: only what is held to be strong today is offered.
+#[test]
+fn a_scanner_finds_nothing_weak() {
+    let Some(sslscan) = testkit::needs("sslscan", "sslscan") else { return };
+    let authority = Authority::new();
+    let instance = Instance::saying("hello");
+    let mut gateway = gateway(&authority);
+    let address = gateway.serve_secured(Http, "web", instance.address);
+    let output = Command::new(sslscan)
+        .args(["--no-colour", "--xml=-", &format!("--sni-name={HOST}"), &address.to_string()])
+        .output()
+        .expect("sslscan runs");
+    let found = String::from_utf8_lossy(&output.stdout);
+    let lines =
+        |start: &'static str| found.lines().map(str::trim).filter(move |line| line.starts_with(start));
+    let is_on = |line: &&str| line.contains("enabled=\"1\"");
+    let versions: Vec<&str> = lines("<protocol type=\"tls\"").filter(is_on).collect();
+    assert_eq!(versions.len(), 2, "{found}");
+    assert!(versions[0].contains("version=\"1.2\"") && versions[1].contains("version=\"1.3\""), "{found}");
+    assert_eq!(lines("<protocol type=\"ssl\"").filter(is_on).count(), 0, "{found}");
+    let ciphers: Vec<&str> = lines("<cipher ").collect();
+    assert!(ciphers.len() > 3, "{found}");
+    for cipher in ciphers {
+        let is_strong = cipher.contains("strength=\"strong\"") || cipher.contains("strength=\"acceptable\"");
+        let is_forward_secret = cipher.contains("TLSv1.3") || cipher.contains("cipher=\"ECDHE-");
+        assert!(is_strong && is_forward_secret && !cipher.contains("CBC"), "{cipher}");
+    }
+    assert!(lines("<heartbleed").all(|line| line.contains("vulnerable=\"0\"")), "{found}");
+    let renegotiation: Vec<&str> = lines("<renegotiation").collect();
+    assert!(
+        renegotiation.iter().all(|line| !line.contains("secure=\"0\"") || line.contains("supported=\"0\"")),
+        "{found}"
+    );
 }

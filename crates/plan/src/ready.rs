@@ -58,21 +58,30 @@ fn by_ports(service: &Service, view: &InstanceView, since: Timestamp, now: Times
     if own_network && !published.is_empty() {
         return match published.iter().find(|p| !listening.contains(p)) {
             None => Readiness::Ready,
-            Some(port) => pending(format!("something to listen on port {port}"), None),
+            Some(port) => pending(waiting_for(*port, listening), None),
         };
     }
     let exposed = exposed_ports(service, view);
     let listens = exposed.iter().any(|p| listening.contains(p));
     if own_network && !exposed.is_empty() && !listens && run < EXPOSED_PATIENCE {
-        return pending(
-            format!("something to listen on port {}", exposed[0]),
-            Some(since.plus(EXPOSED_PATIENCE)),
-        );
+        return pending(waiting_for(exposed[0], listening), Some(since.plus(EXPOSED_PATIENCE)));
     }
     if !listens && run < MINIMUM_RUN {
         return pending("a second of running", Some(since.plus(MINIMUM_RUN)));
     }
     Readiness::Ready
+}
+
+/// Most ports that are named.
+const NAMED_PORTS: usize = 5;
+
+fn waiting_for(port: u16, listening: &[u16]) -> String {
+    let awaits = format!("something to listen on port {port}");
+    let named: Vec<String> = listening.iter().take(NAMED_PORTS).map(u16::to_string).collect();
+    match named.len() {
+        0 => awaits,
+        _ => format!("{awaits}; it listens on {}", named.join(", ")),
+    }
 }
 
 fn exposed_ports(service: &Service, view: &InstanceView) -> Vec<u16> {

@@ -68,10 +68,11 @@ fn a_published_port_on_which_nothing_listens_is_never_ready() {
     let mut world = World::of(vec![published(service("web"), 80)]);
     world.deaf.insert("web".into());
     world.settle();
+    world.instances[0].observed.listening = vec![8080];
     assert!(world.pass(59 * SECOND).plan().failures.is_empty());
     let plan = world.pass(SECOND).plan();
     assert_eq!(
         plan.failures[0].reason,
-        "did not become ready within 1 min 0 s: waiting for something to listen on port 80"
+        "did not become ready within 1 min 0 s: waiting for something to listen on port 80; it listens on 8080"
     );
 }
