@@ -294,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn expressions_stay_within_a_row() {
+        check("/GET .* 50[0-9]$/", "GET /x 503", true);
+        check("/GET .* 50[0-9]$/", "GET /x 503 later", false);
+        check("/^GET .*é.$/", "GET caféx", true);
+        check("/^later/", "GET later", false);
+        check("/first.*third/", "first\n  second\n  third", true);
+        let rows = [&b"GET /x"[..], b"y 503"].join(&crate::logs::block::ROW_END);
+        assert!(!Filter::new(&parse("/x.*y/").unwrap()).may_be_in(&rows), "no dot is the end of a row");
+        assert!(Filter::new(&parse("/^y .*3$/").unwrap()).may_be_in(&rows), "each row begins anew");
+    }
+
+    #[test]
     fn fields_of_access_logs_and_logfmt_are_matched() {
         let access = r#"10.0.0.9 - ann [23/Nov/2026:08:00:00 +0000] "GET /api/users?x=1 HTTP/1.1" 404 512 "-" "curl/8""#;
         check("status>=400 method:get", access, true);

@@ -338,6 +338,8 @@ impl<'a> Parser<'a> {
         builder.size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX);
         if !is_whole {
             builder.multi_line(true).line_terminator(crate::logs::block::ROW_END);
+            // A dot is any character; the end of a row is none, so no dot reaches into the next row.
+            builder.dot_matches_new_line(true);
         }
         builder.build().map_err(|error| {
             let told = error.to_string();
