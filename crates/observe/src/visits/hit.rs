@@ -136,6 +136,8 @@ pub fn sort(method: &str, path: &str) -> Sort {
 
 /// Words in the names of programs that are not used by people, in lower case.
 const BOTS: &[&str] = &[
+    // Our own first request after a deploy, and probes.
+    "juchu",
     "bot",
     "crawl",
     "spider",
@@ -207,7 +209,10 @@ mod tests {
             assert_eq!(sort(method, path), expect, "{method} {path}");
         }
         assert!(
-            is_bot("Googlebot/2.1 (+http://www.google.com/bot.html)") && is_bot("curl/8.1") && is_bot("")
+            is_bot("Googlebot/2.1 (+http://www.google.com/bot.html)")
+                && is_bot("curl/8.1")
+                && is_bot("juchu")
+                && is_bot("")
         );
         assert!(!is_bot("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"));
     }
