@@ -98,7 +98,7 @@ fn an_instance_whose_calls_fail_is_left_alone() {
     let mut gateway = Gateway::start();
     let address = serving(&mut gateway, &[service.address]);
     drop(other);
-    let refuse = "import grpc, sys\nchannel = grpc.insecure_channel(sys.argv[1])\nfor _ in range(20):\n    try:\n        channel.unary_unary('/juchu.test.Peer/Refuse')(b'', timeout=10)\n    except grpc.RpcError:\n        pass\n";
+    let refuse = "import grpc, sys\nchannel = grpc.insecure_channel(sys.argv[1])\nfor _ in range(20):\n    try:\n        channel.unary_unary('/juchu.test.Peer/Refuse')(b'', timeout=10, wait_for_ready=True)\n    except grpc.RpcError:\n        pass\n";
     // A second one, so that there is somebody to carry on.
     let second = GrpcService::start(&python);
     let mut next = table(gateway.next_revision(), &[(Http, true, &[service.address, second.address])]);

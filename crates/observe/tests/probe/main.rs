@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 /// What the server does before the first byte, and between the halves of the body.
 const BEFORE: Duration = Duration::from_millis(120);
 const BETWEEN: Duration = Duration::from_millis(60);
+/// Times may differ by so much, or by a twentieth.
+const MARGIN_S: f64 = 0.005;
 /// Of so many looks the shortest of each phase counts: others use this machine, too.
 const LOOKS: usize = 7;
 
@@ -65,15 +67,14 @@ fn compare(url: &str, ours: &Found, theirs: &Found) {
         let Some(own) = ours.get(series) else { continue };
         compared += 1;
         let is_time = series.contains("duration") || series.contains("lookup");
-        let margin = if is_time { 0.005_f64.max(value * 0.05) } else { 0.0 };
+        let margin = if is_time { MARGIN_S.max(value * 0.05) } else { 0.0 };
         assert!((own - value).abs() <= margin, "{url} {series}: {own}, and theirs {value}");
     }
     assert!(compared >= 12, "{url}: {compared} of {theirs:#?} were compared with {ours:#?}");
     let phase = |name: &str| ours[&format!("probe_http_duration_seconds{{phase=\"{name}\"}}")];
-    assert!(
-        phase("processing") >= BEFORE.as_secs_f64() && phase("transfer") >= BETWEEN.as_secs_f64(),
-        "{ours:#?}"
-    );
+    // A first byte that is noticed late makes what follows it shorter.
+    let is_as_long = |name: &str, least: Duration| phase(name) >= least.as_secs_f64() - MARGIN_S;
+    assert!(is_as_long("processing", BEFORE) && is_as_long("transfer", BETWEEN), "{ours:#?}");
     assert_eq!(phase("tls") > 0.0, url.starts_with("https"));
     assert_eq!(ours.contains_key("probe_ssl_earliest_cert_expiry"), url.starts_with("https"));
 }

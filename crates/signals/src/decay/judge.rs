@@ -16,6 +16,8 @@ const Z: f64 = 2.58;
 const RISE: f64 = 0.10;
 /// The same where the course of the day was taken out, which two days tell less surely.
 const RISE_WITHOUT_DAY: f64 = 0.20;
+/// Of the variance that one step explains: a steady rise leaves a quarter.
+const EXPLAINED_BY_STEP: f64 = 0.9;
 /// Pairs of the same half hour of two days that are needed for that.
 const LEAST_PAIRS: usize = 24;
 /// Of the distances from the line, in median absolute deviations.
@@ -47,6 +49,10 @@ pub fn judge(points: &[Point], loads: &[Option<f64>], floor: f64) -> Option<Deca
     let levels = without_load(&of(|point| point.median), loads);
     let floors = without_load(&of(|point| point.least), loads);
     steady(points, &levels, &floors, floor, RISE).or_else(|| {
+        // Two days of which the second is higher look the same as a rise without its course of the day.
+        if is_step(&levels) {
+            return None;
+        }
         let (levels, floors) = without_day(points, &levels, &floors)?;
         steady(points, &levels, &floors, floor, RISE_WITHOUT_DAY)
     })
@@ -97,6 +103,20 @@ fn without_day(points: &[Point], levels: &[f64], floors: &[f64]) -> Option<(Vec<
     Some((without(levels), without(floors)))
 }
 
+/// Whether two levels, one after the other, say nearly all there is to say.
+fn is_step(levels: &[f64]) -> bool {
+    let squares = |count: f64, sum: f64| if count > 0.0 { sum * sum / count } else { 0.0 };
+    let (count, sum) = (levels.len() as f64, levels.iter().sum::<f64>());
+    let all = levels.iter().map(|level| level * level).sum::<f64>() - squares(count, sum);
+    let mut before = 0.0;
+    let explained = levels.iter().enumerate().map(|(at, level)| {
+        before += level;
+        let seen = (at + 1) as f64;
+        squares(seen, before) + squares(count - seen, sum - before) - squares(count, sum)
+    });
+    all > 0.0 && explained.fold(0.0, f64::max) > EXPLAINED_BY_STEP * all
+}
+
 fn spread(points: &[(f64, f64)], line: Line) -> f64 {
     let mut apart: Vec<f64> = points.iter().map(|(x, y)| (y - line.at(*x)).abs()).collect();
     median(&mut apart).unwrap_or(0.0)
@@ -143,6 +163,10 @@ mod tests {
         assert_eq!(judge(&course(90, |day| 100.0 - 20.0 * day), &[], 0.0), None);
         assert_eq!(judge(&course(90, |day| 100.0 + 2.0 * day), &[], 0.0), None, "too little");
         assert_eq!(judge(&course(90, |day| if day < 1.0 { 100.0 } else { 150.0 }), &[], 0.0), None, "a step");
+        for at in [0.3, 0.5, 0.9, 1.4] {
+            let step = |day: f64| if day < at { 100.0 } else { 150.0 };
+            assert_eq!(judge(&course(90, step), &[], 0.0), None, "a step after {at} days");
+        }
         assert_eq!(judge(&course(20, |day| 100.0 * (1.0 + day)), &[], 0.0), None, "too short");
         assert_eq!(judge(&course(90, |day| 100.0 * (1.0 + 0.2 * day)), &[], 50.0), None, "below the floor");
     }
