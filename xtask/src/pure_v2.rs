@@ -147,7 +147,7 @@ fi
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm {source}
 mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
-mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
+mount -t tmpfs run /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for one in {modules}; do modprobe $one; done
 ip link set lo up; hostname pure-v2
