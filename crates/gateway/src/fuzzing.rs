@@ -2,7 +2,7 @@
 //! (`cargo xtask fuzz`) searches bytes that break them; a bounded search runs among the tests.
 
 use crate::files::{conditions, path};
-use crate::http::chunked::{Chunked, Into, push_data};
+use crate::http::chunked::{Chunked, Into};
 use crate::http::events::Events;
 use crate::http::frames::Frames;
 use crate::http::{field, request, response};
@@ -164,8 +164,12 @@ fn pieces(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::from(*first).max(1), rest))
 }
 
-/// What is left of a body: its content and how much was taken, once it ended.
-fn decoded(input: &[u8], piece: usize, into: Into) -> Result<(Vec<u8>, usize, bool), &'static str> {
+/// A body that arrives in pieces of a size: its content, how much was taken, and whether it ended.
+pub(crate) fn decoded(
+    input: &[u8],
+    piece: usize,
+    into: Into,
+) -> Result<(Vec<u8>, usize, bool), &'static str> {
     let mut chunked = Chunked::new();
     let (mut out, mut taken) = (Vec::new(), 0);
     for part in input.chunks(piece) {
@@ -184,10 +188,7 @@ fn chunked(bytes: &[u8]) {
     let Ok((content, _, true)) = whole else { return };
     let (framed, ..) = decoded(input, piece, Into::Chunks).expect("it was valid");
     let (again, taken, is_done) = decoded(&framed, piece, Into::Plain).expect("what we write is valid");
-    assert_eq!((again, taken, is_done), (content.clone(), framed.len(), true));
-    let mut anew = Vec::new();
-    push_data(&content, Into::Plain, &mut anew);
-    assert_eq!(anew, content);
+    assert_eq!((again, taken, is_done), (content, framed.len(), true));
 }
 
 fn websocket_frames(bytes: &[u8]) {

@@ -1,7 +1,8 @@
 //! Deadlines without timers: each connection keeps two cells, one sweep per thread looks at all.
 //!
 //! Setting a deadline is a store, so it can be done for every read. The price is precision: a
-//! limit may be passed by one sweep, which is a tenth of a second.
+//! limit may be passed by one sweep, which is a tenth of a second. While nobody asks what time it is
+//! nothing happens, and the sweeps rest until the next deadline.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -14,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at all connections of a thread.
 pub const SWEEP: Duration = Duration::from_millis(100);
+/// The same while nothing happens.
+const REST: Duration = Duration::from_secs(1);
+/// Looks without anything before the rest.
+const QUIET_LOOKS: u32 = 3;
 pub const NEVER: u64 = u64::MAX;
 
 /// Which of a connection's two deadlines: what the client sends, or what it is sent.
@@ -27,17 +32,52 @@ pub enum Side {
 pub struct Clock {
     start: Instant,
     now_ms: Cell<u64>,
+    /// Somebody asked since the last look.
+    is_used: Cell<bool>,
+    is_resting: Cell<bool>,
+    wanted: tokio::sync::Notify,
 }
 
 impl Clock {
     pub fn new(start: Instant) -> Self {
-        Self { start, now_ms: Cell::new(0) }
+        Self {
+            start,
+            now_ms: Cell::new(0),
+            is_used: Cell::new(false),
+            is_resting: Cell::new(false),
+            wanted: tokio::sync::Notify::new(),
+        }
     }
     pub fn now_ms(&self) -> u64 {
+        self.touch();
+        self.now_ms.get()
+    }
+    /// The same, when nothing happens by asking.
+    pub fn last_ms(&self) -> u64 {
         self.now_ms.get()
     }
     pub fn refresh(&self) {
         self.now_ms.set(self.start.elapsed().as_millis() as u64);
+    }
+    /// Something happens: the sweeps go on.
+    fn touch(&self) {
+        self.is_used.set(true);
+        if self.is_resting.get() {
+            self.end_rest();
+        }
+    }
+    #[cold]
+    fn end_rest(&self) {
+        self.is_resting.set(false);
+        self.refresh();
+        self.wanted.notify_one();
+    }
+    /// Returns after so long, or when something happens.
+    async fn rest(&self, at_most: Duration) {
+        self.is_resting.set(true);
+        // What comes first does not matter.
+        let _ = tokio::time::timeout(at_most, self.wanted.notified()).await;
+        self.is_resting.set(false);
     }
 }
 
@@ -131,6 +171,7 @@ impl Watch {
         self.clock.now_ms().saturating_add(limit.as_millis() as u64)
     }
     pub fn arm_at(&self, side: Side, moment_ms: u64) {
+        self.clock.touch();
         self.deadlines[side as usize].set(moment_ms);
         self.expired[side as usize].set(false);
     }
@@ -259,6 +300,7 @@ pub struct Registry {
     /// The number of those that are none, for other threads.
     open: Arc<AtomicU64>,
     changed: tokio::sync::Notify,
+    quiet_looks: Cell<u32>,
 }
 
 impl Registry {
@@ -271,6 +313,7 @@ impl Registry {
             count: Cell::new(0),
             streams: Cell::new(0),
             changed: tokio::sync::Notify::new(),
+            quiet_looks: Cell::new(0),
         }
     }
     pub fn clock(&self) -> &Clock {
@@ -310,6 +353,7 @@ impl Registry {
         slots[slot] = Some(watch.clone());
         let before = self.count.get();
         self.set_count(before + 1);
+        self.clock.touch();
         if before == 0 {
             self.clock.refresh();
             self.changed.notify_waiters();
@@ -323,10 +367,26 @@ impl Registry {
         registered.is_stream = true;
         registered
     }
+    /// Waits until the next sweep is due: a long time only while nothing happens and no deadline is
+    /// near.
+    pub async fn pause(&self, may_rest: bool) {
+        let looks = if self.clock.is_used.take() || !may_rest { 0 } else { self.quiet_looks.get() + 1 };
+        self.quiet_looks.set(looks.min(QUIET_LOOKS));
+        let near = self.next_deadline().saturating_sub(self.clock.last_ms());
+        if looks < QUIET_LOOKS || near <= SWEEP.as_millis() as u64 {
+            return tokio::time::sleep(SWEEP).await;
+        }
+        self.clock.rest(REST.min(Duration::from_millis(near))).await;
+    }
+    fn next_deadline(&self) -> u64 {
+        let slots = self.slots.borrow();
+        let deadlines = slots.iter().flatten().flat_map(|watch| &watch.deadlines);
+        deadlines.map(Cell::get).min().unwrap_or(NEVER)
+    }
     /// Wakes every connection whose deadline has passed.
     pub fn sweep(&self) {
         self.clock.refresh();
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.last_ms();
         self.slots.borrow().iter().flatten().for_each(|watch| watch.look(now_ms));
     }
     /// Asks the connections of one listener, or all, to end; the idle ones first.
@@ -370,6 +430,7 @@ impl Drop for Registered {
             self.registry.streams.set(self.registry.streams.get() - 1);
         }
         self.registry.set_count(self.registry.count.get() - 1);
+        self.registry.clock.touch();
         self.registry.changed.notify_waiters();
     }
 }
@@ -392,6 +453,34 @@ mod tests {
         let error = watch.guard(Side::Input, pending()).await.expect_err("the deadline has passed");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(!watch.expired[Side::Output as usize].get());
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn sweeps_rest_while_nothing_happens_and_no_longer_than_to_the_next_deadline() {
+        let registry = Rc::new(Registry::new(Instant::now(), Arc::default()));
+        let took = async |registry: &Registry| {
+            let before = tokio::time::Instant::now();
+            registry.pause(true).await;
+            before.elapsed().as_millis()
+        };
+        let watch = registry.register(0);
+        let pauses = [took(&registry).await, took(&registry).await, took(&registry).await];
+        assert_eq!(pauses, [100, 100, 100], "something happened, then it is looked some more times");
+        assert_eq!(took(&registry).await, 1000);
+        watch.arm(Side::Input, Duration::from_millis(450));
+        for _ in 0..3 {
+            took(&registry).await;
+        }
+        assert_eq!(took(&registry).await, 450);
+        let (rested, _) = tokio::join!(took(&registry), async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            watch.now_ms()
+        });
+        assert_eq!(rested, 30);
+        for _ in 0..5 {
+            registry.pause(false).await;
+        }
+        assert_eq!((took(&registry).await, took(&registry).await), (100, 100));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -17,7 +17,7 @@ use crate::snapshot::{ListenerId, Random, Route, Snapshot};
 use crate::stream::{self, ClientStream};
 use crate::tcp;
 use crate::tls::{self, Terminator};
-use crate::watch::{Registry, Retiring, SWEEP};
+use crate::watch::{Registry, Retiring};
 use arc_swap::ArcSwap;
 use model::service::Protocol;
 use std::cell::Cell;
@@ -155,7 +155,7 @@ impl Worker {
     }
     /// Lets idle connections to instances go.
     fn sweep_upstreams(&self) {
-        let now_ms = self.registry.clock().now_ms();
+        let now_ms = self.registry.clock().last_ms();
         self.pool.sweep(now_ms, &self.shared.limits);
         self.http2.sweep(now_ms, &self.shared.limits);
     }
@@ -253,7 +253,7 @@ async fn until_empty(worker: Rc<Worker>, done: oneshot::Sender<()>) {
     let _ = done.send(());
 }
 
-/// Ten times a second while there is anything: deadlines, old upstream connections, log lines.
+/// Ten times a second while anything happens: deadlines, old upstream connections, log lines.
 async fn sweep(worker: Rc<Worker>) {
     loop {
         if worker.registry.count() == 0 && worker.pool.is_empty() && worker.http2.is_empty() {
@@ -261,7 +261,9 @@ async fn sweep(worker: Rc<Worker>) {
             buffer::trim();
             worker.registry.changed().await;
         }
-        tokio::time::sleep(SWEEP).await;
+        // Neither while something is planned for a moment of its own.
+        let may_rest = !worker.planned.get() && worker.retiring.get().is_none();
+        worker.registry.pause(may_rest).await;
         worker.registry.sweep();
         worker.drain();
         worker.sweep_upstreams();

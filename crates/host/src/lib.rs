@@ -41,7 +41,7 @@ pub mod work;
 
 pub use config::{HostConfig, LayerSource, Unprivileged};
 pub use engine::HostEngine;
-pub use log::{OutputLine, OutputReader};
+pub use log::{OutputChanges, OutputLine, OutputReader};
 pub use work::{Pressure, WorkGroup};
 
 /// Where the instance of an engine over `state` has what it writes.

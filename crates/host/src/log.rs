@@ -1,10 +1,12 @@
 //! Output of instances on disk: one line per line in the form of Kubernetes' container runtimes,
 //! `2026-11-22T10:00:00.000000000Z stdout F text`, rotated by size, capped in number and in all.
 
+mod changes;
 mod follow;
 mod read;
 mod write;
 
+pub use changes::OutputChanges;
 pub use follow::{OutputLine, OutputReader};
 pub use read::Tail;
 pub use write::{Limits, Writer};

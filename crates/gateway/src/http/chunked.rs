@@ -230,20 +230,8 @@ fn push_hex(out: &mut Vec<u8>, number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::decoded as decode;
     use proptest::prelude::*;
-
-    /// Feeds the input in pieces of every size; the outcome must not depend on it.
-    fn decode(input: &[u8], piece: usize, into: Into) -> Result<(Vec<u8>, usize, bool), &'static str> {
-        let mut chunked = Chunked::new();
-        let (mut out, mut taken) = (Vec::new(), 0);
-        for part in input.chunks(piece) {
-            taken += chunked.step(part, into, &mut out)?;
-            if chunked.is_done() {
-                break;
-            }
-        }
-        Ok((out, taken, chunked.is_done()))
-    }
 
     fn check(input: &str, expect: Result<&str, &'static str>) {
         for piece in 1..=input.len() {

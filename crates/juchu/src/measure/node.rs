@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked at what changes rarely.
 const RARE: Duration = Duration::from_secs(15);
-/// How long the end of it all is not noticed at most.
-const LOOK: Duration = Duration::from_millis(250);
 
 type Shared = Arc<Mutex<Kept>>;
 
@@ -50,7 +48,8 @@ fn rarely(into: Shared, is_over: Arc<AtomicBool>) -> Option<std::thread::JoinHan
             *into.lock().unwrap_or_else(PoisonError::into_inner) = kept;
             let next = Instant::now() + RARE;
             while Instant::now() < next && !is_over.load(Ordering::Relaxed) {
-                std::thread::park_timeout(LOOK.max(RARE / 20));
+                // Woken at once at the end.
+                std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
         }
     };

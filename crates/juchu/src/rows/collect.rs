@@ -1,6 +1,6 @@
 //! From the files of instances into the store: each line once, stack traces as one row.
 
-use host::{OutputLine, OutputReader};
+use host::{OutputChanges, OutputLine, OutputReader};
 use observe::logs::parse::{Joined, Joiner, level};
 use observe::logs::{Logs, Row, Stream};
 use run::engine::LogStream;
@@ -17,10 +17,26 @@ const JOIN_WAIT: Duration = Duration::from_secs(1);
 pub struct Collector {
     state: PathBuf,
     instances: BTreeMap<String, Instance>,
+    /// Without it output is looked for each time.
+    changes: Option<OutputChanges>,
+}
+
+/// What is left after a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing until something is written.
+    Nothing,
+    /// Rows that may have a rest, which is waited for.
+    Held,
+    /// More that is there already.
+    More,
 }
 
 struct Instance {
+    directory: PathBuf,
     reader: OutputReader,
+    /// Its directory is watched.
+    is_heard: bool,
     /// `stdout`, then `stderr`.
     outputs: [Output; 2],
     is_gone: bool,
@@ -36,15 +52,15 @@ struct Output {
 
 impl Collector {
     pub fn new(state: PathBuf) -> Self {
-        Self { state, instances: BTreeMap::new() }
+        Self { state, instances: BTreeMap::new(), changes: OutputChanges::new().ok() }
     }
 
-    /// Reads what is new; true when there is more already.
-    pub fn read(&mut self, logs: &Logs, looks_around: bool) -> bool {
+    /// Reads what is new.
+    pub fn read(&mut self, logs: &Logs, looks_around: bool) -> Left {
         if looks_around {
             self.look_around(logs);
         }
-        let mut is_behind = false;
+        let (mut is_behind, mut is_held) = (false, false);
         self.instances.retain(|_, instance| {
             let has_more = instance.read(logs);
             is_behind |= has_more;
@@ -52,9 +68,23 @@ impl Collector {
             if ends {
                 instance.end(logs);
             }
+            is_held |= instance.outputs.iter().any(|output| output.held_since.is_some());
             !ends
         });
-        is_behind
+        match (is_behind, is_held) {
+            (true, _) => Left::More,
+            (false, true) => Left::Held,
+            (false, false) => Left::Nothing,
+        }
+    }
+
+    /// Waits until something was written, at least for `often` and at most for `seldom`.
+    pub fn wait(&self, often: Duration, seldom: Duration) {
+        std::thread::sleep(often);
+        let are_all_heard = self.instances.values().all(|instance| instance.is_heard);
+        if let Some(changes) = self.changes.as_ref().filter(|_| are_all_heard) {
+            changes.wait(seldom.saturating_sub(often));
+        }
     }
 
     fn look_around(&mut self, logs: &Logs) {
@@ -66,6 +96,11 @@ impl Collector {
         }
         for (id, instance) in &mut self.instances {
             instance.is_gone = !present.contains(id);
+            if !instance.is_heard
+                && let Some(changes) = &self.changes
+            {
+                instance.is_heard = changes.watch(&instance.directory).is_ok();
+            }
         }
         // Of instances that went while nobody looked.
         for cursor in logs.cursor_names() {
@@ -91,7 +126,7 @@ impl Instance {
         let places = [&outputs[0], &outputs[1]].map(|output| logs.cursor(&output.cursor));
         let directory = host::instance_directory(state, &spec.id).join("log");
         let reader = OutputReader::resume(&directory, [places[0].as_deref(), places[1].as_deref()]);
-        Some(Self { reader, outputs, is_gone: false })
+        Some(Self { directory, reader, is_heard: false, outputs, is_gone: false })
     }
 
     fn read(&mut self, logs: &Logs) -> bool {

@@ -6,20 +6,20 @@
 mod answer;
 mod collect;
 
-use collect::Collector;
+use collect::{Collector, Left};
 use juchu::home::Home;
 use model::{ErrorKind, Report};
 use observe::logs::{Limits, Logs};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use answer::Kept;
 
-/// How often output is read.
+/// How often output is read while it is written.
 const READ_EVERY: Duration = Duration::from_millis(200);
-/// Rows are made durable, and segments looked after, at each so manyth reading: once a second.
-const SYNC_EACH: u64 = 5;
+/// How often it is looked for instances, rows are made durable, and segments are looked after.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens the store below the home and begins to read.
 pub fn start(home: &Home) -> Result<Arc<Logs>, Report> {
@@ -41,15 +41,20 @@ pub fn start(home: &Home) -> Result<Arc<Logs>, Report> {
 fn keep(logs: Weak<Logs>, state: PathBuf) {
     let mut collector = Collector::new(state);
     let mut said = Said::default();
-    for turn in 0u64.. {
-        let Some(logs) = logs.upgrade() else { return };
-        let is_behind = collector.read(&logs, turn.is_multiple_of(SYNC_EACH));
-        if turn.is_multiple_of(SYNC_EACH) {
+    let mut synced: Option<Instant> = None;
+    while let Some(logs) = logs.upgrade() {
+        let is_due = synced.is_none_or(|synced| synced.elapsed() >= SYNC_EVERY);
+        let left = collector.read(&logs, is_due);
+        if is_due {
             said.look_after(&logs, "rows");
+            synced = Some(Instant::now());
         }
         drop(logs);
-        if !is_behind {
-            std::thread::sleep(READ_EVERY);
+        let rest = synced.map_or(SYNC_EVERY, |synced| SYNC_EVERY.saturating_sub(synced.elapsed()));
+        match left {
+            Left::More => {}
+            Left::Held => std::thread::sleep(READ_EVERY),
+            Left::Nothing => collector.wait(READ_EVERY, rest),
         }
     }
 }
@@ -60,7 +65,7 @@ pub fn keep_durable(logs: &Weak<Logs>, what: &str) {
     while let Some(logs) = logs.upgrade() {
         said.look_after(&logs, what);
         drop(logs);
-        std::thread::sleep(READ_EVERY * SYNC_EACH as u32);
+        std::thread::sleep(SYNC_EVERY);
     }
 }
 

@@ -2,7 +2,7 @@
 //! however often the daemon starts.
 
 use observe::visits::v1::Cursor;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,9 @@ impl Follower {
     /// Hands over whole lines; says whether there are more already. A file that cannot be read is
     /// tried again.
     pub fn read(&mut self, mut line: impl FnMut(&[u8])) -> bool {
+        if self.is_at_end() {
+            return false;
+        }
         let files = files(&self.path);
         let at = self.cursor.and_then(|cursor| files.iter().position(|(inode, _)| *inode == cursor.inode));
         let mut left = READ_MAX;
@@ -46,6 +49,16 @@ impl Follower {
             }
         }
         false
+    }
+}
+
+impl Follower {
+    /// The newest file was read, and nothing was added since.
+    fn is_at_end(&self) -> bool {
+        let at_end =
+            |cursor: Cursor, data: &Metadata| (data.ino(), data.len()) == (cursor.inode, cursor.offset);
+        let data = std::fs::metadata(&self.path);
+        self.cursor.zip(data.ok()).is_some_and(|(cursor, data)| at_end(cursor, &data))
     }
 }
 

@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// What is counted is written so often; after a crash the log is read again from there.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
-/// How long the end is not noticed at most.
-const LOOK: Duration = Duration::from_millis(100);
 /// The largest file of counts that is read back.
 const FILE_MAX: u64 = 64 << 20;
 /// Pages of an answer.
@@ -72,6 +70,7 @@ impl Counting {
     pub fn end(mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             // One that panicked has nothing left to write.
             let _ = thread.join();
         }
@@ -108,7 +107,8 @@ impl Work {
             }
             let next = Instant::now() + READ_EVERY;
             while !is_behind && Instant::now() < next && !is_over.load(Ordering::Relaxed) {
-                std::thread::sleep(LOOK);
+                // Woken at once at the end.
+                std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
         }
         self.save(said);
