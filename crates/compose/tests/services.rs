@@ -480,7 +480,12 @@ fn how_a_release_takes_over() {
         "x-juchu: {rollout: {judge: {limit: 5m, cold_start: 10s, without_traffic: rollback}}}",
         |s| s.policy.rollout.judge.clone(),
         "Some(JudgePolicy { off: false, limit: Some(DurationMs(300000)), cold_start: Some(DurationMs(10000)), \
-         without_traffic: Rollback })",
+         without_traffic: Rollback, ask: [] })",
+    );
+    check(
+        "x-juchu: {rollout: {judge: {ask: [8080/, '8080/cart?of=1']}}}",
+        |s| s.policy.rollout.trial().map(|judge| judge.ask.clone()),
+        r#"Some([Asked { port: 8080, path: "/" }, Asked { port: 8080, path: "/cart?of=1" }])"#,
     );
     check(
         "x-juchu: {rollout: {progress_deadline: 90s}}",

@@ -386,6 +386,7 @@ pub fn guestbook_status() -> StackStatus {
         state: State::Ready,
         directory: "/srv/guestbook".to_owned(),
         release: Some(ReleaseId(3)),
+        rolled_back: None,
         services: vec![
             service_status("cache", State::Ready, "1 of 1 ready", "redis 7.0.15", 1),
             service_status("db", State::Ready, "1 of 1 ready", "postgres 15.14", 1),
@@ -438,12 +439,14 @@ fn guestbook_entries() -> Vec<Entry> {
         services,
         why: why.to_owned(),
         from: None,
+        again: false,
     };
     let made = |release, change, differences| Event::ReleaseMade {
         release: ReleaseId(release),
         change,
         bundle: Digest::of(b"bundle"),
         differences,
+        made_of: None,
     };
     let ended = |change, outcome, release, reason: &str, took_ms| Event::Concluded {
         change,

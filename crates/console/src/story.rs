@@ -3,11 +3,11 @@
 //! Pure folds over entries, shared by the pages, `juchu history` and `juchu why`.
 
 use model::range::Level;
-use model::{DurationMs, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
+use model::{Digest, DurationMs, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::Entry;
-use store::record::v1::{Difference, Event, IncidentStep, Intent, Outcome, Seen, ServiceFigures};
+use store::record::v1::{Difference, Event, IncidentStep, Intent, Outcome, Seen, ServiceFigures, Verdict};
 
 /// One change from the moment it was accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,11 +31,31 @@ pub struct Change {
     pub made: Option<ReleaseId>,
     /// The release in force when it ended; until then the one made for it.
     pub release: Option<ReleaseId>,
+    /// What came of comparing its services with those of the release before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<Judged>,
     /// It failed and was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub going_back: Option<GoingBack>,
     /// Absent while it is carried out.
     pub ending: Option<Ending>,
+}
+
+/// One service of a release beside that of the release before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    pub at: Timestamp,
+    pub service: ServiceName,
+    pub verdict: Verdict,
+    pub text: String,
+    /// The test that found most, beside what it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// By what it was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<String>,
+    /// Settings and looks from which the verdict follows, in the journal's contents.
+    pub judgement: Digest,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,6 +138,7 @@ impl Story {
                 self.changes.push(Change { from, ..accepted(entry, *intent, services, why) });
             }
             Event::ReleaseMade { change, .. }
+            | Event::Judged { change, .. }
             | Event::GoingBack { change, .. }
             | Event::Concluded { change, .. } => {
                 if let Some(change) = place.get(change).map(|at| &mut self.changes[*at]) {
@@ -175,6 +196,17 @@ impl Change {
             Event::ReleaseMade { release, differences, .. } => {
                 (self.made, self.release) = (Some(*release), Some(*release));
                 self.differences = differences.clone();
+            }
+            Event::Judged { service, verdict, text, evidence, basis, judgement, .. } => {
+                self.verdicts.push(Judged {
+                    at: entry.at,
+                    service: service.clone(),
+                    verdict: *verdict,
+                    text: text.clone(),
+                    evidence: evidence.clone(),
+                    basis: basis.clone(),
+                    judgement: judgement.clone(),
+                });
             }
             Event::GoingBack { release, cause, .. } => {
                 self.going_back = Some(GoingBack { at: entry.at, release: *release, cause: cause.clone() });
@@ -279,6 +311,7 @@ fn accepted(entry: &Entry, intent: Intent, services: &[ServiceName], why: &str) 
         why: why.to_owned(),
         from: None,
         made: None,
+        verdicts: Vec::new(),
         going_back: None,
         differences: Vec::new(),
         release: None,

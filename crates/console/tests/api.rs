@@ -47,6 +47,7 @@ fn up() -> ChangeRequest {
         actor: "somebody else".to_owned(),
         why: "because".to_owned(),
         from: None,
+        again: false,
     }
 }
 

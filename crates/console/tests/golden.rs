@@ -40,6 +40,7 @@ fn changes() -> Vec<String> {
         services: vec![fake::service("web")],
         actor: String::new(),
         why: "because".to_owned(),
+        again: false,
         from: matches!(intent, Intent::Promote { .. }).then(|| fake::stack("staging")),
     };
     let mut lines: Vec<_> = intents.map(|intent| line("change_request", request(intent))).into();

@@ -497,6 +497,17 @@ pub struct JudgePolicy {
     /// For how long only an outage counts (30 s).
     pub cold_start: Option<DurationMs>,
     pub without_traffic: WithoutTraffic,
+    /// What both releases are asked where people ask them too little.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ask: Vec<Asked>,
+}
+
+/// An address of a service that may be asked at any time, as asking changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub port: u16,
+    /// With its `/` in front.
+    pub path: String,
 }
 
 /// What follows when there was too little traffic to say anything.

@@ -119,6 +119,9 @@ pub struct ChangeRequest {
     /// The stack whose images are promoted, for `Intent::Promote`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<StackName>,
+    /// Even if it comes to a release that was rolled back before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,6 +283,9 @@ pub struct StackStatus {
     pub state: State,
     pub directory: String,
     pub release: Option<ReleaseId>,
+    /// The newest release, if it was rolled back: it is not tried again without a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<ReleaseId>,
     pub services: Vec<ServiceStatus>,
     pub addresses: Vec<Address>,
     /// What is going on, such as `deploy by root since 12:00:01`.

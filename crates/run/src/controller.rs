@@ -5,6 +5,7 @@ use crate::control::{
     ReleaseStatus, Scraped, ServiceLine, StackStatus, Watched,
 };
 use crate::engine::{ExecRequest, Lack, LogQuery};
+use crate::noise::{self, Noise};
 use crate::preview;
 use crate::ranges::Ranges;
 use crate::releases;
@@ -53,14 +54,18 @@ impl Controller {
         let (messages, inbox) = mpsc::channel(INBOX);
         let (health_reports, reports) = mpsc::channel(INBOX);
         let (published, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+        let noise = Noise::open(&parts.home);
         let world = World::open(
             Arc::clone(&parts),
+            Arc::clone(&noise),
             Arc::clone(&stories),
             messages.downgrade(),
             published,
             health_reports,
         )?;
         tokio::spawn(world.run(inbox, reports));
+        let (router, machine) = (Arc::clone(&parts.router), Arc::clone(&parts.machine));
+        tokio::spawn(noise::follow(noise, router, machine, snapshot.clone()));
         // Whoever asks first is told what there is, not that there is nothing.
         let mut first = snapshot.clone();
         let looked = first.wait_for(|snapshot| snapshot.revision > 0);

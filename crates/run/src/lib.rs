@@ -16,6 +16,7 @@ mod health;
 mod making;
 mod measure;
 mod merge;
+mod noise;
 mod preflight;
 mod preview;
 mod scraped;

@@ -43,6 +43,8 @@ pub struct Order {
 pub struct Made {
     pub release: Release,
     pub built: Vec<(ServiceName, Digest, BuiltImage)>,
+    /// Equal for releases that are made of the same.
+    pub made_of: Digest,
 }
 
 /// Builds one image after the other; the first failure ends it with nothing changed.
@@ -55,11 +57,13 @@ pub async fn make(
 ) -> Result<Made, Report> {
     let mut all = BTreeMap::new();
     let mut built = Vec::new();
+    let mut sources = BTreeMap::new();
     for service in order.stack.services.values() {
         if cancel.load(Ordering::Relaxed) {
             return Err(Report::usage("another change took its place"));
         }
         let (inputs, image, fresh) = image_of(&order, service, &images, &stories, &cancel).await?;
+        sources.insert(service.name.clone(), source_of(service, &inputs, &image));
         if fresh {
             built.push((service.name.clone(), inputs, image.clone()));
         }
@@ -74,7 +78,8 @@ pub async fn make(
     }
     let addresses =
         addresses(&order.stack, order.previous.as_deref(), &order.taken, &order.home, &order.others)?;
-    let contents = store_files(&order.stack, files)?;
+    let contents = files_of(&order.stack, |digest, content| keep(files, digest, content))?;
+    let made_of = made_of(&order.stack, &sources, &contents);
     let release = Release {
         id: order.id,
         stack: order.stack,
@@ -84,7 +89,25 @@ pub async fn make(
         made: order.now,
         hashes: Default::default(),
     };
-    Ok(Made { release, built })
+    Ok(Made { release, built, made_of })
+}
+
+/// What an image is told by: what was fetched by its content, what is built by all that it is built
+/// from, as not every builder makes the same of the same.
+pub fn source_of(service: &Service, inputs: &Digest, image: &BuiltImage) -> Digest {
+    match service.image {
+        ImageSource::Pull { .. } => image.manifest.clone(),
+        ImageSource::Component { .. } | ImageSource::Build(_) => inputs.clone(),
+    }
+}
+
+/// Equal for releases that are made of the same stack, sources and contents.
+pub fn made_of(
+    stack: &Stack,
+    sources: &BTreeMap<ServiceName, Digest>,
+    files: &BTreeMap<String, Digest>,
+) -> Digest {
+    Digest::of(&serde_json::to_vec(&(stack, sources, files)).expect("plain data always serialises"))
 }
 
 /// Subnets and addresses of the stack's networks.
@@ -156,8 +179,11 @@ pub async fn promoted_image(
     Ok((image.manifest.clone(), image.clone(), false))
 }
 
-/// Copies contents into the protected directory, each under its digest.
-fn store_files(stack: &Stack, directory: &Path) -> Result<BTreeMap<String, Digest>, Report> {
+/// The contents of configs and secrets by their digests; each is given away to be kept.
+pub fn files_of(
+    stack: &Stack,
+    keep: impl Fn(&Digest, &[u8]) -> std::io::Result<()>,
+) -> Result<BTreeMap<String, Digest>, Report> {
     let mut all = BTreeMap::new();
     let configs = stack.configs.iter().map(|c| ("config", c));
     let secrets = stack.secrets.iter().map(|s| ("secret", s));
@@ -169,7 +195,7 @@ fn store_files(stack: &Stack, directory: &Path) -> Result<BTreeMap<String, Diges
             FileSource::External(_) => continue,
         };
         let digest = Digest::of(&content);
-        keep(directory, &digest, &content)
+        keep(&digest, &content)
             .map_err(|error| Report::environment(format!("keep {kind} {name}: {error}")))?;
         all.insert(format!("{kind}/{name}"), digest);
     }
@@ -184,6 +210,7 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
+/// Copies a content into the protected directory, under its digest.
 fn keep(directory: &Path, digest: &Digest, content: &[u8]) -> std::io::Result<()> {
     let target = directory.join(digest.hex());
     if let Ok(held) = std::fs::File::open(&target) {

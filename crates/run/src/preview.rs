@@ -32,15 +32,18 @@ pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest)
     let others: Vec<&Release> =
         snapshot.releases.iter().filter(|(n, _)| **n != request.stack).map(|(_, r)| r.as_ref()).collect();
     preflight::check(&stack, active, &others, parts.machine.as_ref())?;
-    let known = view(parts, &request.stack)?.map(|v| v.images).unwrap_or_default();
+    let view = view(parts, &request.stack)?.unwrap_or_else(|| StackView::new(request.stack.clone()));
+    let known = view.images.clone();
     let mut steps = Vec::new();
+    let mut sources = BTreeMap::new();
     let images = match (request.intent, &request.from) {
         (Intent::Promote { release }, Some(from)) => promoted(parts, &stack, from, release).await?,
         (intent, _) => {
             let anew = matches!(intent, Intent::Deploy).then_some(&request.services[..]);
-            images(parts, &stack, &known, anew, &mut steps).await?
+            images(parts, &stack, &known, anew, &mut steps, &mut sources).await?
         }
     };
+    let warnings = rolled_back_before(&view, &stack, &sources).into_iter().collect();
     let next = Release {
         id: ReleaseId(active.map_or(1, |r| r.id.0 + 1)),
         images,
@@ -51,7 +54,21 @@ pub async fn preview(parts: &Parts, snapshot: &Snapshot, request: ChangeRequest)
         stack,
     };
     tell_steps(active, &next, None, &last_gaps(parts, &request.stack), &mut steps);
-    Ok(Preview { differences: making::differences(active, &next), steps, warnings: Vec::new() })
+    let differences = making::differences(active, &next);
+    let is_new = !differences.is_empty() || !steps.is_empty();
+    Ok(Preview { differences, steps, warnings: if is_new { warnings } else { Vec::new() } })
+}
+
+/// That this would not be tried again, if so.
+fn rolled_back_before(
+    view: &StackView,
+    stack: &Stack,
+    sources: &BTreeMap<ServiceName, Digest>,
+) -> Option<String> {
+    // What cannot be read is told by the change itself.
+    let files = making::files_of(stack, |_, _| Ok(())).ok()?;
+    let report = releases::rolled_back_as(view, &making::made_of(stack, sources, &files))?;
+    Some(format!("{}; `juchu deploy --again` tries it all the same", report.error))
 }
 
 fn view(parts: &Parts, stack: &StackName) -> Result<Option<StackView>, Report> {
@@ -109,6 +126,7 @@ async fn images(
     known: &BTreeMap<model::ServiceName, (Digest, BuiltImage)>,
     anew: Option<&[ServiceName]>,
     steps: &mut Vec<String>,
+    sources: &mut BTreeMap<ServiceName, Digest>,
 ) -> Result<BTreeMap<model::ServiceName, BuiltImage>, Report> {
     let mut images = BTreeMap::new();
     let is_anew = |service: &Service| anew.is_some_and(|s| s.is_empty() || s.contains(&service.name));
@@ -120,13 +138,14 @@ async fn images(
                 let (verb, what) = source(service);
                 steps.push(format!("{verb} the image of {} ({what})", service.name));
                 BuiltImage {
-                    manifest: inputs,
+                    manifest: inputs.clone(),
                     layers: Vec::new(),
                     config: Default::default(),
                     origin: format!("to be made: {what}"),
                 }
             }
         };
+        sources.insert(service.name.clone(), making::source_of(service, &inputs, &image));
         images.insert(service.name.clone(), image);
     }
     Ok(images)

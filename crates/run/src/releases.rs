@@ -2,7 +2,7 @@
 
 use crate::control::{ReleaseStanding, ReleaseStatus};
 use crate::making;
-use model::{Digest, Release, ReleaseId, Report, Timestamp};
+use model::{Digest, ErrorKind, Release, ReleaseId, Report, Timestamp};
 use std::collections::BTreeMap;
 use store::record::v1::{Difference, Outcome};
 use store::{Ledger, ReleaseResult, StackView};
@@ -65,6 +65,18 @@ fn read(ledger: &dyn Ledger, digest: &Digest) -> Option<Release> {
     // One that cannot be read is shown without its images; `juchu verify` tells what is damaged.
     let bytes = ledger.blob(digest).ok().flatten()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// Why what is made of this is not tried again, if so.
+pub fn rolled_back_as(view: &StackView, made_of: &Digest) -> Option<Report> {
+    let (id, result) = view.rolled_back_as(made_of)?;
+    let text = format!("this is {id} again, which was rolled back: {}", result.reason);
+    let report = Report::new(ErrorKind::RolledBack, text);
+    let report = report.hint("change what is wrong with it; `juchu deploy --again` tries it as it is");
+    Some(match view.active {
+        Some(active) => report.hint(format!("`juchu diff {active} {id}` shows what {id} changes")),
+        None => report,
+    })
 }
 
 /// What differs from one release to another.

@@ -156,6 +156,7 @@ fn request(intent: Intent, services: Option<Vec<Service>>) -> ChangeRequest {
         actor: "anna (cli)".into(),
         why: String::new(),
         from: None,
+        again: false,
     }
 }
 
@@ -287,7 +288,8 @@ story!(a_new_version_takes_over_and_a_broken_one_does_not, |controller, machine,
 fn judged(tag: &str, without_traffic: WithoutTraffic) -> Option<Vec<Service>> {
     let mut web = published(service("web", tag), 8001);
     let (cold_start, limit) = (Some(DurationMs(300)), Some(DurationMs(3000)));
-    web.policy.rollout.judge = Some(JudgePolicy { off: false, limit, cold_start, without_traffic });
+    web.policy.rollout.judge =
+        Some(JudgePolicy { limit, cold_start, without_traffic, ..JudgePolicy::default() });
     Some(vec![web])
 }
 
@@ -328,6 +330,43 @@ story!(without_traffic_nothing_is_known_and_policy_decides, |controller, _machin
     assert_eq!(back.outcome, Outcome::RolledBack, "{back:?}");
     let halted = change(&controller, Intent::Deploy, judged("4", WithoutTraffic::Pause)).await;
     assert_eq!(halted.outcome, Outcome::Undecided, "{halted:?}");
+});
+
+story!(what_was_rolled_back_is_not_tried_again_unless_somebody_says_so, |controller, machine, _home| {
+    machine.state().requests = 4000;
+    change(&controller, Intent::Up, judged("1", WithoutTraffic::Keep)).await;
+    machine.state().fails_every = Some((model::ReleaseId(2), 20));
+    let bad = change(&controller, Intent::Up, judged("2", WithoutTraffic::Keep)).await;
+    assert_eq!(bad.outcome, Outcome::RolledBack, "{bad:?}");
+    let stack = StackName::new("shop").expect("valid");
+    let marked = || async { controller.stack(&stack).await.expect("known").rolled_back };
+    assert_eq!(marked().await, Some(model::ReleaseId(2)));
+    for intent in [Intent::Up, Intent::Deploy] {
+        let wish = request(intent, judged("2", WithoutTraffic::Keep));
+        let again =
+            change(&controller, intent, wish.declared.map(|s| s.services.into_values().collect())).await;
+        assert_eq!(again.outcome, Outcome::Failed, "{again:?}");
+        let text = "this is r2 again, which was rolled back: service web: ";
+        assert!(again.reason.starts_with(text), "{}", again.reason);
+        assert_eq!(again.report.expect("told").kind, model::ErrorKind::RolledBack);
+        assert_eq!(serving(&machine), [of("web", "1")]);
+    }
+    let preview = controller.preview(request(Intent::Up, judged("2", WithoutTraffic::Keep))).await;
+    let warnings = preview.expect("a preview").warnings;
+    assert!(warnings[0].contains("`juchu deploy --again`"), "{warnings:?}");
+    let other = controller.preview(request(Intent::Up, judged("3", WithoutTraffic::Keep))).await;
+    assert!(other.expect("a preview").warnings.is_empty());
+
+    machine.state().fails_every = None;
+    let wish = ChangeRequest { again: true, ..request(Intent::Up, judged("2", WithoutTraffic::Keep)) };
+    let accepted = controller.submit(wish).await.expect("accepted");
+    let kept = conclusion(&controller, accepted.change).await;
+    assert_eq!(kept.outcome, Outcome::Kept, "{kept:?}");
+    assert_eq!(marked().await, None);
+    // What was kept since may be gone back to and come again.
+    change(&controller, Intent::Up, judged("4", WithoutTraffic::Keep)).await;
+    let once_more = change(&controller, Intent::Up, judged("2", WithoutTraffic::Keep)).await;
+    assert_eq!(once_more.outcome, Outcome::Kept, "{once_more:?}");
 });
 
 story!(rollback_goes_back_at_once_and_forward_again, |controller, machine, _home| {

@@ -8,7 +8,7 @@ mod replay;
 mod traffic;
 
 use replay::{Ending, Scenario, learned, rollout};
-use signals::release::{Decision, Judge, Judgement, Second, Settings, Test};
+use signals::release::{Arm, Decision, Judge, Judgement, Second, Settings, Test};
 use traffic::{Fault, Noise, Traffic};
 
 fn endings(scenario: &Scenario, seeds: std::ops::Range<u64>) -> Vec<Ending> {
@@ -58,7 +58,8 @@ fn bad_releases_are_taken_back_for_what_is_bad() {
 
 #[test]
 fn what_clumps_and_wanders_is_learned() {
-    let (calm, harsh) = (learned(20.0, Noise::NONE, 1), learned(20.0, Noise::HARSH, 1));
+    let day = |noise| learned(20.0, noise, 1440, 1).dispersion();
+    let (calm, harsh) = (day(Noise::NONE), day(Noise::HARSH));
     assert!(calm.errors < 1.3 && calm.level < 1.3 && calm.tail < 1.3, "{calm:?}");
     // Clumps of 1 and two more in the mean: 11/3 of the variance of single ones.
     assert!((3.0..4.5).contains(&harsh.errors), "{harsh:?}");
@@ -103,4 +104,35 @@ fn time_that_stands_still_or_jumps_is_no_evidence() {
     // A day without a look is a few seconds at most.
     judge.observe(&empty(86_400_000));
     assert!(judge.elapsed_ms() <= 15_000, "{}", judge.elapsed_ms());
+}
+
+#[test]
+fn what_people_ask_and_what_is_asked_by_ourselves_are_not_held_against_each_other() {
+    // People ask little, mostly the old release, and what takes long and fails; we ask both alike.
+    let end = |failing: u64| {
+        let mut judge = Judge::new(Settings::default());
+        let arm = |requests: u64, failed: u64, ln: u64| Arm {
+            instances: 1,
+            requests,
+            failed,
+            ln: requests * ln,
+            ln_squares: requests * (ln * ln + 20_000),
+            ..Arm::default()
+        };
+        let mut look = 0;
+        while judge.decision() == Decision::GoOn {
+            look += 1;
+            let at = model::Timestamp(look * 1000);
+            // Whoever answers, one of people's requests of ten fails.
+            let (few, many) = (u64::from(look % 10 == 0), u64::from(look % 2 == 0));
+            let people = Second { at, new: arm(few, 0, 3_400), old: arm(8, many, 3_400), is_own: false };
+            let bad = if look % 3 == 0 { failing } else { 0 };
+            let own = Second { at, new: arm(20, bad, 1_800), old: arm(20, 0, 1_800), is_own: true };
+            judge.observe(&people);
+            judge.observe(&own);
+        }
+        judge.decision()
+    };
+    assert!(matches!(end(0), Decision::Keep(_)), "{:?}", end(0));
+    assert_eq!(end(4), Decision::GoBack(Test::Errors));
 }

@@ -89,7 +89,14 @@ mod tests {
     }
 
     fn change(intent: Intent) -> Event {
-        Event::ChangeAccepted { intent, stack: None, services: vec![], why: String::new(), from: None }
+        Event::ChangeAccepted {
+            intent,
+            stack: None,
+            services: vec![],
+            why: String::new(),
+            from: None,
+            again: false,
+        }
     }
 
     fn fold(events: &[Event]) -> StackState {
@@ -102,7 +109,13 @@ mod tests {
         let bundle = Digest::of(b"bundle");
         vec![
             change(Intent::Up),
-            Event::ReleaseMade { release: ReleaseId(7), change: 1, bundle, differences: vec![] },
+            Event::ReleaseMade {
+                release: ReleaseId(7),
+                change: 1,
+                bundle,
+                differences: vec![],
+                made_of: None,
+            },
             Event::PlanAccepted { plan: 40, parent: 39, steps: vec![] },
             change(Intent::Down { volumes: false }),
             Event::Concluded {

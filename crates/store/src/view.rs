@@ -1,6 +1,6 @@
 //! What follows from the journal for one stack: a fold over its events, without I/O.
 
-use crate::record::v1::{Event, Intent, Outcome, Seen};
+use crate::record::v1::{Event, Intent, Outcome, Seen, Verdict};
 use model::image::BuiltImage;
 use model::{Digest, InstanceId, ReleaseId, ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,8 @@ pub struct Pending {
     /// The stack whose release is promoted.
     pub from: Option<StackName>,
     pub at: Timestamp,
+    /// Even if its release is one again that was rolled back.
+    pub again: bool,
     /// The release made for it, once there is one.
     pub release: Option<ReleaseId>,
     /// The release that was in force when it was accepted.
@@ -85,9 +87,20 @@ pub struct ReleaseResult {
     pub reason: String,
     /// Services that differ from the release before.
     pub changed: BTreeSet<ServiceName>,
+    /// Equal for releases that are made of the same.
+    pub made_of: Option<Digest>,
+    /// Nobody asked it enough to judge it.
+    pub is_undecided: bool,
     /// Entry of the journal by which it was in force last.
     pub in_force: Option<u64>,
     pub collected: bool,
+}
+
+impl ReleaseResult {
+    /// It was rolled back, and not for want of traffic.
+    pub fn was_found_bad(&self) -> bool {
+        self.outcome == Some(Outcome::RolledBack) && !self.is_undecided
+    }
 }
 
 impl StackView {
@@ -128,10 +141,23 @@ impl StackView {
         self.results.get(&release).is_some_and(|r| r.outcome == Some(Outcome::Kept))
     }
 
+    /// The release made of the same that was rolled back, unless one of them was kept since.
+    pub fn rolled_back_as(&self, made_of: &Digest) -> Option<(ReleaseId, &ReleaseResult)> {
+        let (id, result) = self.results.iter().rev().find(|(_, r)| r.made_of.as_ref() == Some(made_of))?;
+        result.was_found_bad().then_some((*id, result))
+    }
+
+    /// The newest release, if it was rolled back.
+    pub fn newest_rolled_back(&self) -> Option<ReleaseId> {
+        let newest = ReleaseId(self.newest);
+        let result = self.results.get(&newest).filter(|_| self.active != Some(newest))?;
+        result.was_found_bad().then_some(newest)
+    }
+
     /// Folds one event in. `None` means the stack is gone.
     pub fn apply(mut self, seq: u64, at: Timestamp, actor: &str, event: &Event) -> Option<Self> {
         match event {
-            Event::ChangeAccepted { intent, stack, services, why, from } => {
+            Event::ChangeAccepted { intent, stack, services, why, from, again } => {
                 self.hold_or_release(*intent, services);
                 self.pending = Some(Pending {
                     change: seq,
@@ -142,6 +168,7 @@ impl StackView {
                     why: why.clone(),
                     from: from.clone(),
                     at,
+                    again: *again,
                     release: None,
                     before: self.active,
                     going_back: None,
@@ -150,11 +177,11 @@ impl StackView {
             Event::ImageBuilt { service, inputs, image } => {
                 self.images.insert(service.clone(), (inputs.clone(), image.clone()));
             }
-            Event::ReleaseMade { release, change, bundle, differences } => {
+            Event::ReleaseMade { release, change, bundle, differences, made_of } => {
                 self.newest = self.newest.max(release.0);
                 self.releases.insert(*release, bundle.clone());
                 let changed = differences.iter().filter_map(|d| d.service.clone()).collect();
-                self.remember(*release, *change, at, changed);
+                self.remember(*release, *change, at, changed, made_of.clone());
                 self.forget_old_releases();
             }
             Event::ReleaseActivated { release, change, .. } => {
@@ -186,8 +213,12 @@ impl StackView {
             Event::InstanceSeen { instance, .. } => {
                 self.healthy.remove(instance);
             }
+            Event::Judged { release, verdict, .. } => {
+                if let Some(result) = self.results.get_mut(release) {
+                    result.is_undecided |= *verdict == Verdict::Undecided;
+                }
+            }
             Event::StepDone { .. }
-            | Event::Judged { .. }
             | Event::DaemonStarted { .. }
             | Event::Incident { .. }
             | Event::RangeChanged { .. } => {}
@@ -216,7 +247,14 @@ impl StackView {
         }
     }
 
-    fn remember(&mut self, release: ReleaseId, change: u64, made: Timestamp, changed: BTreeSet<ServiceName>) {
+    fn remember(
+        &mut self,
+        release: ReleaseId,
+        change: u64,
+        made: Timestamp,
+        changed: BTreeSet<ServiceName>,
+        made_of: Option<Digest>,
+    ) {
         let pending = self.pending.as_mut().filter(|p| p.change == change);
         let (intent, actor, why) = match pending {
             Some(pending) => {
@@ -234,6 +272,8 @@ impl StackView {
             outcome: None,
             reason: String::new(),
             changed,
+            made_of,
+            is_undecided: false,
             in_force: None,
             collected: false,
         };

@@ -167,6 +167,7 @@ static JUDGE: Object = lenient(&[
     on("limit", Duration),
     on("cold_start", Duration),
     on("without_traffic", Word(&["keep", "wait", "rollback", "pause"])),
+    on("ask", ONE_OR_MORE),
 ]);
 
 static BUILD: Object = strict(&[

@@ -1,11 +1,17 @@
 //! How a new release takes over: `deploy.update_config`, `deploy.rollback_config` and
 //! `x-juchu.rollout`.
 
-use super::{count, duration};
+use super::{count, duration, port_number};
 use crate::diagnostics::Sink;
 use crate::tree::Node;
 use model::Percent;
-use model::service::{FailureAction, JudgePolicy, RolloutPolicy, UpdateConfig, UpdateOrder, WithoutTraffic};
+use model::service::{
+    Asked, FailureAction, JudgePolicy, RolloutPolicy, UpdateConfig, UpdateOrder, WithoutTraffic,
+};
+
+/// Addresses that may be asked in turn, and characters of a path.
+const ASKED_MOST: usize = 20;
+const PATH_MOST: usize = 2_000;
 
 /// `deploy.update_config`.
 pub(super) fn update(node: &Node, sink: &mut Sink) -> UpdateConfig {
@@ -66,12 +72,12 @@ pub(super) fn policy(node: &Node, sink: &mut Sink) -> RolloutPolicy {
         min_healthy: duration(node, "min_healthy"),
         warm: duration(node, "warm"),
         drain: duration(node, "drain"),
-        judge: node.get("judge").and_then(judge),
+        judge: node.get("judge").and_then(|node| judge(node, sink)),
     }
 }
 
 /// `true`, `false`, or what is different from the usual.
-fn judge(node: &Node) -> Option<JudgePolicy> {
+fn judge(node: &Node, sink: &mut Sink) -> Option<JudgePolicy> {
     if let Some(is_on) = node.as_bool() {
         return Some(JudgePolicy { off: !is_on, ..JudgePolicy::default() });
     }
@@ -86,5 +92,29 @@ fn judge(node: &Node) -> Option<JudgePolicy> {
         limit: duration(node, "limit"),
         cold_start: duration(node, "cold_start"),
         without_traffic,
+        ask: asked(node, sink),
     })
+}
+
+/// What is asked where people ask too little: `8080/cart`, or several of them.
+fn asked(node: &Node, sink: &mut Sink) -> Vec<Asked> {
+    let Some(ask) = node.get("ask") else { return Vec::new() };
+    let all: Vec<&Node> = if ask.as_text().is_some() { vec![ask] } else { ask.items().iter().collect() };
+    if all.len() > ASKED_MOST {
+        let message = format!("`ask` has {} addresses and may have {ASKED_MOST}", all.len());
+        sink.error_hint(ask.pos, message, "keep those that tell most of the service");
+    }
+    all.into_iter().filter_map(|node| one_asked(node, sink)).collect()
+}
+
+fn one_asked(node: &Node, sink: &mut Sink) -> Option<Asked> {
+    let text = node.as_text()?.trim();
+    let (port, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    if path.is_empty() || path.len() > PATH_MOST || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("`{text}` is no address that both releases can be asked for");
+        sink.error_hint(node.pos, message, "write the port and the path, `8080/cart`");
+        return None;
+    }
+    let port = port_number(&Node::text(node.pos, port), sink)?;
+    Some(Asked { port, path: path.to_owned() })
 }

@@ -226,12 +226,14 @@ pub fn troubled_entries() -> Vec<Entry> {
         services: services.iter().copied().map(service).collect(),
         why: String::new(),
         from: from.map(stack),
+        again: false,
     };
     let made = |release, change| Event::ReleaseMade {
         release: ReleaseId(release),
         change,
         bundle: Digest::of(b"bundle"),
         differences: vec![difference(Some("web"), "replicas", Some("1"), Some("2"))],
+        made_of: None,
     };
     let back = |change, cause: &str| Event::GoingBack {
         release: Some(ReleaseId(4)),

@@ -74,8 +74,16 @@ async fn submit(
         _ => return Err(Report::usage("a change needs a stack").into()),
     };
     let actor = caller.actor().to_owned();
-    let request =
-        ChangeRequest { stack, intent, declared: None, services, actor, why: String::new(), from: None };
+    let request = ChangeRequest {
+        stack,
+        intent,
+        declared: None,
+        services,
+        actor,
+        why: String::new(),
+        from: None,
+        again: false,
+    };
     app.control.submit(request).await?;
     Ok(subject.address())
 }

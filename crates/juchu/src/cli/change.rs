@@ -37,6 +37,7 @@ impl Wanted<'_> {
             actor: String::new(),
             why: self.args.why.clone(),
             from: None,
+            again: false,
         }
     }
 }
@@ -63,7 +64,7 @@ pub async fn deploy(screen: &Screen, home: &Home, args: Deploy, stack: StackArgs
     let intent = if args.no_build { Intent::Up } else { Intent::Deploy };
     let (name, services, directory) = (declared.stack.name.clone(), declared.services, declared.directory);
     let wanted = Wanted { stack: name, services, intent, declared: Some(declared.stack), args: &args.change };
-    let request = wanted.request();
+    let request = ChangeRequest { again: args.again, ..wanted.request() };
     let asked = Asked::of(&request, &stack, directory.as_deref());
     to_the_end(screen, home, &client, request, &asked, args.change.json).await
 }

@@ -255,6 +255,7 @@ mod tests {
             actor: String::new(),
             why: String::new(),
             from: None,
+            again: false,
         };
         Asked::of(&request, args, None)
     }

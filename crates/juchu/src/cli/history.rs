@@ -7,7 +7,7 @@ use super::table::{Cell, Column, Table};
 use super::{reach, target};
 use crate::home::Home;
 use console::client::Client;
-use console::story::{Alarm, Change, Incident, Story, incident_word, place_of};
+use console::story::{Alarm, Change, Incident, Judged, Story, incident_word, place_of};
 use console::text::{beyond, cut};
 use console::when::Clock;
 use console::words::{by, figures_text};
@@ -16,7 +16,7 @@ use run::control::{ServiceStatus, State};
 use serde::Serialize;
 use std::fmt::Write;
 use store::HistoryQuery;
-use store::record::v1::{self, Difference};
+use store::record::v1::{self, Difference, ServiceFigures};
 
 /// A change is about four entries, with what happened to instances between them.
 const ENTRIES_PER_CHANGE: usize = 8;
@@ -184,6 +184,23 @@ fn value(text: &str) -> String {
     cut(&safe(text).replace('\n', "⏎"), VALUE_MAX).into_owned()
 }
 
+/// A verdict with its numbers, and by what it was made.
+fn judged_text(judged: &Judged, clock: &Clock) -> String {
+    let word = match judged.verdict {
+        v1::Verdict::Kept => "good enough",
+        v1::Verdict::Worse => "worse",
+        v1::Verdict::Undecided => "undecided",
+    };
+    let mut text = format!("    judged {word} at {}: {}\n", clock.short(judged.at), safe(&judged.text));
+    if let Some(evidence) = &judged.evidence {
+        let _ = writeln!(text, "      evidence against it: {}", safe(evidence));
+    }
+    if let Some(basis) = &judged.basis {
+        let _ = writeln!(text, "      {}", safe(basis));
+    }
+    text
+}
+
 /// What `why --json` prints.
 #[derive(Serialize)]
 struct Told<'a> {
@@ -316,9 +333,13 @@ impl<'a> Told<'a> {
             let _ = writeln!(text, "    back to {to} from {} on{cause}", clock.short(back.at));
         }
         let figures = change.ending.iter().flat_map(|ending| &ending.figures);
+        let verdicts = || change.verdicts.iter().filter(|judged| judged.service == self.service.name);
         for figures in figures.filter(|figures| figures.service == self.service.name) {
-            let _ = writeln!(text, "    {}", figures_text(figures));
+            // What follows says more of it.
+            let judged = figures.judged.clone().filter(|_| verdicts().next().is_none());
+            let _ = writeln!(text, "    {}", figures_text(&ServiceFigures { judged, ..figures.clone() }));
         }
+        verdicts().for_each(|judged| text += &judged_text(judged, clock));
         text
     }
 

@@ -47,10 +47,20 @@ pub async fn ps(screen: &Screen, home: &Home, args: Ps, stack: StackArgs) -> Out
     screen.note(headline(&status, screen.err));
     screen.print(&services_text(&status.services, &screen.clock, screen.width, screen.out))?;
     screen.print(&addresses(&status.addresses, ""))?;
+    if let Some(line) = rolled_back(&status, screen.err) {
+        screen.note(line);
+    }
     for line in certificates(&status, &screen.clock, screen.err) {
         screen.note(line);
     }
     Ok(())
+}
+
+/// That the newest release is not in force, and will not be by itself.
+fn rolled_back(status: &StackStatus, paint: Paint) -> Option<String> {
+    let release = status.rolled_back?;
+    let mark = paint.on(Hue::Warn, "▲");
+    Some(format!("{mark} {release} was rolled back and is not tried again without a change or `--again`"))
 }
 
 /// Which addresses have no certificate that could be shown, or soon will not, and why.

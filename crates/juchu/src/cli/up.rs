@@ -44,7 +44,7 @@ pub async fn up(screen: &Screen, home: &Home, args: Up, stack: StackArgs) -> Out
         declared: Some(declared.stack),
         args: &args.change,
     };
-    let request = wanted.request();
+    let request = ChangeRequest { again: args.again, ..wanted.request() };
     let wish = Wish::of(&request, &stack, declared.directory.as_deref());
     let front = Front {
         screen,
@@ -201,6 +201,7 @@ impl Front<'_> {
             actor: String::new(),
             why: String::new(),
             from: None,
+            again: false,
         };
         match (self.client.submit(&request).await, pending) {
             (Ok(accepted), _) => return Ok(Some(accepted.change)),

@@ -17,6 +17,7 @@ mod slow {
     mod guestbook;
     mod images;
     mod incidents;
+    mod judged;
     mod kept;
     mod keys;
     mod lacks;

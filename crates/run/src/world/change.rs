@@ -61,6 +61,7 @@ impl World {
             services: request.services,
             why: request.why,
             from: request.from,
+            again: request.again,
         };
         events.push((accepted, blobs));
         let written = self.record(&request.stack, &request.actor, events).await?;
@@ -274,12 +275,26 @@ impl World {
                 if let Err(report) = self.address_again(name, &mut made.release) {
                     return self.fail(name, report, None).await;
                 }
+                if let Some(report) = self.rolled_back_before(name, &made) {
+                    return self.fail(name, report, None).await;
+                }
                 if let Err(report) = self.activate(name, change, made).await {
                     self.fail(name, report, None).await;
                 }
             }
             Err(report) => self.fail(name, report, None).await,
         }
+    }
+
+    /// What was rolled back is not tried again unless something differs, or somebody says so.
+    fn rolled_back_before(&self, name: &StackName, made: &Made) -> Option<Report> {
+        let state = self.stacks.get(name)?;
+        let is_forced = state.view.pending.as_ref().is_some_and(|pending| pending.again);
+        let is_in_force = state.active.as_deref().is_some_and(|active| making::same(active, &made.release));
+        if is_forced || is_in_force {
+            return None;
+        }
+        releases::rolled_back_as(&state.view, &made.made_of)
     }
 
     fn address_again(&self, name: &StackName, release: &mut Release) -> Result<(), Report> {
@@ -297,6 +312,7 @@ impl World {
             .into_iter()
             .map(|(service, inputs, image)| (Event::ImageBuilt { service, inputs, image }, Vec::new()))
             .collect();
+        let made_of = Some(made.made_of);
         let before = state.active.clone();
         let same = before.as_ref().filter(|b| making::same(b, &made.release)).cloned();
         let (release, reason) = match &same {
@@ -308,7 +324,7 @@ impl World {
             let bundle = serde_json::to_vec(&*release).expect("plain data always serialises");
             let digest = Digest::of(&bundle);
             events.push((
-                Event::ReleaseMade { release: release.id, change, bundle: digest, differences },
+                Event::ReleaseMade { release: release.id, change, bundle: digest, differences, made_of },
                 vec![bundle],
             ));
         }

@@ -6,6 +6,7 @@
 //! ```
 //! One task owns the world; builds, steps and health checks run beside it and report back.
 
+mod asked;
 pub mod change;
 mod clock;
 mod conclude;
@@ -23,6 +24,7 @@ use crate::control::{ChangeRequest, StackStatus};
 use crate::engine::{Engine, EngineError};
 use crate::health::HealthReport;
 use crate::making::Made;
+use crate::noise::Noise;
 use crate::ports::{Images, Machine, Router};
 use crate::story::Stories;
 use model::instance::{NetworkSpec, Observed};
@@ -81,6 +83,7 @@ pub struct Snapshot {
 
 pub(crate) struct World {
     pub parts: Arc<Parts>,
+    pub noise: Arc<Noise>,
     pub stories: Arc<Stories>,
     /// Weak, so that the loop ends when nobody outside can reach it any more.
     pub messages: mpsc::WeakSender<Message>,

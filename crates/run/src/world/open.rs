@@ -5,6 +5,7 @@ use super::stack::StackState;
 use super::{Message, Parts, Snapshot, World};
 use crate::control::{Address, ServiceStatus, StackStatus, State};
 use crate::health::HealthReport;
+use crate::noise::Noise;
 use crate::status::service_status;
 use crate::story::Stories;
 use model::route::RouteTable;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 impl World {
     pub fn open(
         parts: Arc<Parts>,
+        noise: Arc<Noise>,
         stories: Arc<Stories>,
         messages: mpsc::WeakSender<Message>,
         published: watch::Sender<Arc<Snapshot>>,
@@ -26,6 +28,7 @@ impl World {
         let now = parts.machine.now();
         let mut world = Self {
             parts,
+            noise,
             stories,
             messages,
             published,
@@ -115,6 +118,7 @@ impl World {
             state: services.iter().map(|s| s.state).max().unwrap_or(State::Starting),
             directory: release.map(|r| r.stack.directory.display().to_string()).unwrap_or_default(),
             release: release.map(|r| r.id),
+            rolled_back: state.view.newest_rolled_back(),
             services,
             addresses: self
                 .addresses_of(name)

@@ -141,6 +141,8 @@ mod tests {
                 outcome: Some(if id == 3 { Outcome::RolledBack } else { Outcome::Kept }),
                 reason: String::new(),
                 changed: BTreeSet::new(),
+                made_of: None,
+                is_undecided: false,
                 in_force: Some(id),
                 collected: false,
             };

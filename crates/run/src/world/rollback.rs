@@ -57,10 +57,10 @@ impl World {
         let release = goal(active.as_deref(), target, services, ReleaseId(newest + 1), self.now());
         if release.id != known {
             let differences = making::differences(active.as_deref(), &release);
-            let bundle = serde_json::to_vec(&release).expect("plain data always serialises");
-            let bundle_digest = Digest::of(&bundle);
-            let made = Event::ReleaseMade { release: release.id, change, bundle: bundle_digest, differences };
-            events.push((made, vec![bundle]));
+            let written = serde_json::to_vec(&release).expect("plain data always serialises");
+            let bundle = Digest::of(&written);
+            let made = Event::ReleaseMade { release: release.id, change, bundle, differences, made_of: None };
+            events.push((made, vec![written]));
         }
         making::tell_differences(&self.stories, change, active.as_deref(), &release);
         events.push((Event::ReleaseActivated { release: Some(release.id), change, reason }, Vec::new()));
@@ -84,6 +84,7 @@ impl World {
             actor: BY_ITSELF.to_owned(),
             why: format!("service {}: {}", failure.service, failure.reason),
             from: None,
+            again: false,
         };
         match self.submit(request).await {
             Ok(_) => true,

@@ -1,14 +1,19 @@
 //! One service of a new release beside that of the release before: what both do is metered and judged.
 
-use model::flow::{Counts, Latency, LatencyBucket};
+use super::asked::{Asker, EACH_S, Places};
+use model::flow::Latency;
 use model::service::{JudgePolicy, RolloutPolicy, WithoutTraffic};
 use model::{InstanceId, Service, Timestamp};
 use plan::serving::Arms;
-use signals::release::{Decision, Judge, Judgement, Meter, Second, Seen, Settings, Slow, overdue_ms, slow};
+use signals::release::{
+    Arm, Decision, Judge, Judgement, Learner, Meter, Second, Seen, Settings, Slow, add_latency, overdue_ms,
+    slow,
+};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Looks that are written down; a judgement that takes longer than that has its limit before.
-const SECONDS_MOST: usize = 2_000;
+const SECONDS_MOST: usize = 4_000;
 /// Part of the time of a canary that counts for an outage only.
 const COLD_PART: u64 = 3;
 /// Thousandths in a percent.
@@ -20,6 +25,12 @@ pub(crate) struct Trial {
     new: Meter,
     old: Meter,
     slow: Option<Slow>,
+    /// Asks both itself where people ask too little, and what came of that.
+    asker: Option<Asker>,
+    own: [Meter; 2],
+    /// It has asked: what a request of people's costs is no longer known.
+    has_asked: bool,
+    last: Option<Timestamp>,
     seconds: Vec<Second>,
     without_traffic: WithoutTraffic,
     /// Its shares grow; those of a canary are as declared, and end by the clock.
@@ -27,19 +38,24 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    pub fn of(service: &Service, arms: Arms) -> Self {
+    pub fn of(service: &Service, arms: Arms, noise: &Learner, asker: Option<Asker>) -> Self {
         let rollout = &service.policy.rollout;
         let settings = match rollout.trial() {
             Some(judge) => of_trial(judge, service.replicas),
             None => of_canary(rollout),
         };
+        // Nothing is slow until it is known what the old release takes.
+        let meter = || Meter::new(u64::MAX, overdue_ms(None));
         Self {
-            judge: Judge::new(settings),
+            judge: Judge::new(settings.with_noise_of(noise)),
             arms,
-            // Nothing is slow until it is known what the old release takes.
-            new: Meter::new(u64::MAX, overdue_ms(None)),
-            old: Meter::new(u64::MAX, overdue_ms(None)),
+            new: meter(),
+            old: meter(),
             slow: None,
+            asker,
+            own: [meter(), meter()],
+            has_asked: false,
+            last: None,
             seconds: Vec::new(),
             without_traffic: rollout.trial().map(|judge| judge.without_traffic).unwrap_or_default(),
             grows: rollout.trial().is_some(),
@@ -66,13 +82,57 @@ impl Trial {
         };
         let (new, old) = (of(&self.arms.new), of(&self.arms.old));
         self.learn_what_is_slow(&old);
-        let second = Second { at, new: self.new.look(at, new), old: self.old.look(at, old) };
+        let (new, old) = (self.new.look(at, new), self.old.look(at, old));
+        let mut people = Second { at, new, old, is_own: false };
+        let own = self.ask(&people);
+        if self.has_asked {
+            (people.new.cpu_us, people.old.cpu_us) = (0, 0);
+        }
+        let mut decision = self.judged(people);
+        if let Some(own) = own.filter(|_| decision == Decision::GoOn) {
+            decision = self.judged(own);
+        }
+        match decision {
+            Decision::Keep(_) | Decision::Undecided if !self.grows => Decision::GoOn,
+            decision => decision,
+        }
+    }
+
+    fn judged(&mut self, second: Second) -> Decision {
         if self.seconds.len() < SECONDS_MOST {
             self.seconds.push(second);
         }
-        match self.judge.observe(&second) {
-            Decision::Keep(_) | Decision::Undecided if !self.grows => Decision::GoOn,
-            decision => decision,
+        self.judge.observe(&second)
+    }
+
+    /// Has both asked while people ask them too little; what was asked since the last look.
+    fn ask(&mut self, people: &Second) -> Option<Second> {
+        let asker = self.asker.as_ref()?;
+        let step_ms = self.last.replace(people.at).map(|last| people.at.since(last).0)?;
+        let enough = EACH_S.saturating_mul(step_ms) / 1000;
+        asker.set_needed(people.new.due() + people.old.due() < enough);
+        let mut counts = asker.counts();
+        let mut of = |ids: &[InstanceId]| -> BTreeMap<String, Seen> {
+            let seen = |counts| Seen { counts, ..Seen::default() };
+            // From nothing on: what nobody was asked yet is known, too.
+            ids.iter().map(|id| (id.to_string(), seen(counts.remove(id).unwrap_or_default()))).collect()
+        };
+        let (new, old) = (of(&self.arms.new), of(&self.arms.old));
+        let [new, old] = [(0, new), (1, old)].map(|(arm, seen)| self.own[arm].look(people.at, seen));
+        self.has_asked |= new.due() + old.due() > 0;
+        // Memory is that of the instances, whoever asks.
+        let with_memory =
+            |arm, of: &Arm| Arm { instances: of.instances, memory_bytes: of.memory_bytes, ..arm };
+        let (new, old) = (with_memory(new, &people.new), with_memory(old, &people.old));
+        (new.due() + old.due() > 0).then_some(Second { at: people.at, new, old, is_own: true })
+    }
+
+    pub fn set_places(&self, place: impl Fn(&InstanceId) -> Option<IpAddr>) {
+        let of = |ids: &[InstanceId]| -> Places {
+            ids.iter().filter_map(|id| Some((id.clone(), place(id)?))).collect()
+        };
+        if let Some(asker) = &self.asker {
+            asker.set_places([of(&self.arms.new), of(&self.arms.old)]);
         }
     }
 
@@ -90,8 +150,12 @@ impl Trial {
         old.values().for_each(|seen| add_latency(&mut all, &seen.counts.latency));
         self.slow = slow(&all, self.judge.settings().tolerances.level);
         if let Some(slow) = self.slow {
-            self.new.set_limits(slow.new_us, overdue_ms(self.slow));
-            self.old.set_limits(slow.old_us, overdue_ms(self.slow));
+            let [own_new, own_old] = &mut self.own;
+            for (meters, slow_us) in
+                [([&mut self.new, own_new], slow.new_us), ([&mut self.old, own_old], slow.old_us)]
+            {
+                meters.into_iter().for_each(|meter| meter.set_limits(slow_us, overdue_ms(self.slow)));
+            }
         }
     }
 
@@ -131,27 +195,6 @@ fn of_canary(rollout: &RolloutPolicy) -> Settings {
     settings
 }
 
-/// What one instance did by all backends it is behind.
-pub fn add(all: &mut Counts, one: &Counts) {
-    all.connections += one.connections;
-    all.active += one.active;
-    all.requests += one.requests;
-    all.errors += one.errors;
-    for (class, more) in all.classes.iter_mut().zip(one.classes) {
-        *class += more;
-    }
-    add_latency(&mut all.latency, &one.latency);
-}
-
-fn add_latency(all: &mut Latency, one: &Latency) {
-    all.sum_us += one.sum_us;
-    all.ln += one.ln;
-    all.ln_squares += one.ln_squares;
-    let mut buckets: BTreeMap<u64, u64> = all.buckets.iter().map(|b| (b.le_us, b.count)).collect();
-    one.buckets.iter().for_each(|b| *buckets.entry(b.le_us).or_default() += b.count);
-    all.buckets = buckets.into_iter().map(|(le_us, count)| LatencyBucket { le_us, count }).collect();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,18 +212,5 @@ mod tests {
             RolloutPolicy { canary: Some(Percent::parse("10%").expect("valid")), ..Default::default() };
         let settings = of_canary(&canary).checked();
         assert_eq!((settings.share_at(0), settings.cold_ms), (100, 10_000));
-    }
-
-    #[test]
-    fn an_instance_behind_two_ports_is_one() {
-        let bucket = |le_us, count| LatencyBucket { le_us, count };
-        let latency = |buckets| Latency { buckets, ln: 5, ..Latency::default() };
-        let one = Counts { requests: 3, latency: latency(vec![bucket(20, 3)]), ..Counts::default() };
-        let other =
-            Counts { requests: 2, latency: latency(vec![bucket(16, 1), bucket(20, 1)]), ..Counts::default() };
-        let mut all = one;
-        add(&mut all, &other);
-        assert_eq!((all.requests, all.latency.ln), (5, 10));
-        assert_eq!(all.latency.buckets, [bucket(16, 1), bucket(20, 4)]);
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Nothing of it outlives the daemon but what was decided: a daemon that begins anew judges anew.
 
-use super::trial::{Trial, add};
+use super::asked::Asker;
+use super::trial::Trial;
 use super::{Message, World, earliest, tell};
 use crate::engine::Engine;
 use crate::ports::Router;
 use model::service::WithoutTraffic;
 use model::{Digest, InstanceId, ServiceName, StackName, Timestamp};
 use plan::serving::Arms;
-use signals::release::{Decision, Judgement, Seen};
+use signals::release::{Decision, Judgement, Learner, Seen, add};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::record::v1::{Event, Verdict};
@@ -51,14 +53,27 @@ impl Trials {
     }
 
     /// Follows who serves beside whom.
-    fn follow(&mut self, service: &model::Service, arms: Arms) {
+    fn follow(
+        &mut self,
+        service: &model::Service,
+        arms: Arms,
+        noise: impl FnOnce() -> Learner,
+        engine: &Arc<dyn Engine>,
+        place: impl Fn(&InstanceId) -> Option<IpAddr>,
+    ) {
         if self.told.contains_key(&service.name) {
             return;
         }
         match self.open.get_mut(&service.name) {
-            Some(trial) => trial.arms = arms,
+            Some(trial) => {
+                trial.arms = arms;
+                trial.set_places(place);
+            }
             None => {
-                let trial = Trial::of(service, arms);
+                let ask = service.policy.rollout.trial().map(|judge| judge.ask.clone()).unwrap_or_default();
+                let asker = (!ask.is_empty()).then(|| Asker::start(Arc::clone(engine), ask));
+                let trial = Trial::of(service, arms, &noise(), asker);
+                trial.set_places(place);
                 self.standings.insert(service.name.clone(), plan::Trial { share: trial.share(), over: None });
                 self.open.insert(service.name.clone(), trial);
             }
@@ -124,7 +139,16 @@ impl World {
             .collect();
         let Some(state) = self.stacks.get_mut(name) else { return Vec::new() };
         let beside = found.iter().map(|(service, _)| service.name.clone()).collect();
-        found.into_iter().for_each(|(service, arms)| state.trials.follow(&service, arms));
+        let place = |id: &InstanceId| {
+            let network = |id: &InstanceId| {
+                self.observed.iter().find(|one| one.spec.id == *id).map(|one| &one.spec.network)
+            };
+            network(id)?.address(network)
+        };
+        for (service, arms) in found {
+            let noise = || self.noise.of(name, &service.name);
+            state.trials.follow(&service, arms, noise, &self.parts.engine, place);
+        }
         let (trials, ready) = (&mut state.trials, &state.ready);
         trials.leave(&beside, |id| ready.contains_key(id))
     }
@@ -177,7 +201,8 @@ impl World {
         let instance = trial.arms.new.first().cloned();
         let text = judgement.sentence();
         let evidence = judgement.evidence();
-        let told = told(verdict, trial.without_traffic(), &text, evidence.as_deref());
+        let basis = judgement.basis();
+        let told = told(verdict, trial.without_traffic(), &text, evidence.as_deref(), &basis);
         state.trials.told.insert(service.clone(), told.clone());
         match (verdict, trial.without_traffic()) {
             (Verdict::Worse, _) | (Verdict::Undecided, WithoutTraffic::Rollback | WithoutTraffic::Pause) => {
@@ -192,7 +217,8 @@ impl World {
         let written = serde_json::to_vec(&judgement).expect("plain data always serialises");
         let judgement = Digest::of(&written);
         let service = service.clone();
-        let event = Event::Judged { release, change, service, verdict, text, evidence, judgement };
+        let basis = Some(basis);
+        let event = Event::Judged { release, change, service, verdict, text, evidence, basis, judgement };
         if let Err(report) = self.record(name, store::BY_ITSELF, vec![(event, vec![written])]).await {
             self.cannot_write(name, report);
         }
@@ -208,14 +234,14 @@ fn verdict(judgement: &Judgement) -> Verdict {
 }
 
 /// `it was shown …; errors 1.2 : 1 (333 : 1 needed)`
-fn told(verdict: Verdict, policy: WithoutTraffic, text: &str, evidence: Option<&str>) -> String {
+fn told(verdict: Verdict, policy: WithoutTraffic, text: &str, evidence: Option<&str>, basis: &str) -> String {
     let evidence = evidence.map(|evidence| format!("; evidence against it: {evidence}")).unwrap_or_default();
     match (verdict, policy) {
         (Verdict::Undecided, WithoutTraffic::Keep | WithoutTraffic::Wait) => {
             format!("undecided, {text}; it is kept, as `without_traffic` says")
         }
         (Verdict::Undecided, _) => format!("undecided, {text}"),
-        _ => format!("{text}{evidence}"),
+        _ => format!("{text}{evidence}; judged {basis}"),
     }
 }
 

@@ -8,21 +8,24 @@ mod replay;
 mod traffic;
 
 use replay::{Ending, Scenario, learned, rollout};
-use signals::release::{Decision, Judge, Settings};
+use signals::release::{Decision, Judge, Settings, WINDOWS_NEEDED};
 use std::time::Instant;
 use traffic::{Fault, Noise, Traffic};
 
 const SEED: u64 = 20_261_123;
-/// Rollouts of one service, of which a day was learned before.
+/// Rollouts of one service, of which as many minutes were learned before.
 const ROLLOUTS_OF_ONE: u64 = 50;
+const A_DAY: u64 = 1440;
+/// The least that is gone by.
+const ENOUGH: u64 = WINDOWS_NEEDED as u64 + 10;
 
 fn main() {
     let rollouts = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2_000);
     let only = std::env::args().nth(2);
-    for (name, scenario, is_known) in scenarios() {
+    for (name, scenario, known) in scenarios() {
         if only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
             let begun = Instant::now();
-            println!("{name}\t{}", summary(&scenario, &replay(&scenario, is_known, rollouts)));
+            println!("{name}\t{}", summary(&scenario, &replay(&scenario, known, rollouts)));
             eprintln!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
         }
     }
@@ -31,8 +34,8 @@ fn main() {
     }
 }
 
-/// Each with whether the service is known beforehand.
-fn scenarios() -> Vec<(&'static str, Scenario, bool)> {
+/// Each with how many minutes of the service were seen beforehand.
+fn scenarios() -> Vec<(&'static str, Scenario, u64)> {
     let half = || Settings::default().with_share(500);
     let errors = |errors| Fault { errors, latency: 1.0 };
     let latency = |latency| Fault { latency, ..Fault::NONE };
@@ -50,16 +53,18 @@ fn scenarios() -> Vec<(&'static str, Scenario, bool)> {
         ("harsh, errors 0.1 → 5 %", of(Noise::HARSH, errors(0.05), half())),
         ("harsh, latency +50 %", of(Noise::HARSH, latency(1.5), half())),
     ];
-    let unknown = ("equal, harsh, unknown", of(Noise::HARSH, Fault::NONE, Settings::default()), false);
-    known.into_iter().map(|(name, scenario)| (name, scenario, true)).chain([unknown]).collect()
+    let equal = || of(Noise::HARSH, Fault::NONE, Settings::default());
+    let others = [("equal, harsh, hardly known", equal(), ENOUGH), ("equal, harsh, unknown", equal(), 0)];
+    known.into_iter().map(|(name, scenario)| (name, scenario, A_DAY)).chain(others).collect()
 }
 
-fn replay(scenario: &Scenario, is_known: bool, rollouts: u64) -> Vec<Ending> {
+fn replay(scenario: &Scenario, known: u64, rollouts: u64) -> Vec<Ending> {
     let mut settings = scenario.settings.clone();
     let mut endings = Vec::new();
     for number in 0..rollouts {
-        if is_known && number % ROLLOUTS_OF_ONE == 0 {
-            settings.dispersion = learned(scenario.rate, scenario.noise, SEED ^ (number << 32));
+        if number % ROLLOUTS_OF_ONE == 0 {
+            let learner = learned(scenario.rate, scenario.noise, known, SEED ^ (number << 32));
+            settings = scenario.settings.clone().with_noise_of(&learner);
         }
         endings.push(rollout(scenario, &settings, SEED + number * 7919));
     }

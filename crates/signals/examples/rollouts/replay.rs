@@ -1,10 +1,10 @@
 //! One rollout after another: what is learned before, what is decided and when.
 
 use crate::traffic::{Fault, Noise, Traffic};
-use signals::release::{Arm, Decision, Dispersion, Judge, Learner, Settings, WINDOW_S};
+use signals::release::{Arm, Decision, Judge, Learner, Settings, WINDOW_S};
 
-/// Minutes of two equal replicas that a service has been watched for before.
-const MINUTES_BEFORE: u64 = 1440;
+/// Minutes after which another replica is compared with the others, as in a daemon.
+const TURN: u64 = 60;
 
 pub struct Scenario {
     pub rate: f64,
@@ -20,20 +20,23 @@ pub struct Ending {
     pub failed: u64,
 }
 
-/// What a day of two equal replicas teaches.
-pub fn learned(rate: f64, noise: Noise, seed: u64) -> Dispersion {
+/// What so many minutes of two equal replicas teach.
+pub fn learned(rate: f64, noise: Noise, minutes: u64, seed: u64) -> Learner {
     let mut learner = Learner::default();
     let noise = Noise { cold_start: false, ..noise };
     let mut traffic = Traffic::new(rate, noise, Fault::NONE, seed).of_equals();
-    for _ in 0..MINUTES_BEFORE {
+    for minute in 0..minutes {
         let (mut one, mut other) = (Arm::default(), Arm::default());
         for _ in 0..WINDOW_S {
             let second = traffic.next(500, 1000);
             (one, other) = (one.followed_by(&second.new), other.followed_by(&second.old));
         }
+        if minute % TURN == TURN - 1 {
+            learner.change_pair();
+        }
         learner.observe(&one, &other);
     }
-    learner.dispersion()
+    learner
 }
 
 pub fn rollout(scenario: &Scenario, settings: &Settings, seed: u64) -> Ending {

@@ -120,7 +120,7 @@ impl Traffic {
             replica.serve(arm, limit, age, load, self.noise.clump, &mut self.lots);
         }
         self.now_ms += after_ms;
-        Second { at: Timestamp(self.now_ms as i64), new, old }
+        Second { at: Timestamp(self.now_ms as i64), new, old, is_own: false }
     }
 }
 

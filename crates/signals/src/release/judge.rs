@@ -20,14 +20,14 @@ pub struct Judge {
     settings: Settings,
     last: Option<Timestamp>,
     elapsed_ms: u64,
-    /// Seconds in which one of the arms had no request, until both have.
-    waiting: (Arm, Arm),
+    /// People's requests, and our own: what asks for other things is not held against each other.
+    people: Stratum,
+    own: Stratum,
     /// All that was seen, and that of it which was not cold.
     all: (Arm, Arm),
     judged: (Arm, Arm),
     tests: Tests,
     proofs: Proofs,
-    spread: Spread,
     greatest: Vec<(Test, f64)>,
     decision: Decision,
 }
@@ -50,6 +50,14 @@ struct Proofs {
     tail: Split,
     level: Level,
     least: Split,
+}
+
+/// Requests that both arms are asked alike.
+#[derive(Debug, Clone, Default)]
+struct Stratum {
+    /// Seconds in which one of the arms had no request, until both have.
+    waiting: (Arm, Arm),
+    spread: Spread,
 }
 
 /// Variance of ln of the time to answer within seconds and arms.
@@ -81,12 +89,12 @@ impl Judge {
             settings,
             last: None,
             elapsed_ms: 0,
-            waiting: Default::default(),
+            people: Stratum::default(),
+            own: Stratum::default(),
             all: Default::default(),
             judged: Default::default(),
             tests,
             proofs,
-            spread: Spread::default(),
             greatest: Test::ALL.iter().map(|test| (*test, f64::NEG_INFINITY)).collect(),
             decision: Decision::GoOn,
         }
@@ -135,17 +143,22 @@ impl Judge {
         let was_cold = self.is_cold();
         self.pass_time(second.at);
         self.all = (self.all.0.followed_by(&second.new), self.all.1.followed_by(&second.old));
-        self.waiting = (self.waiting.0.followed_by(&second.new), self.waiting.1.followed_by(&second.old));
+        let stratum = if second.is_own { &mut self.own } else { &mut self.people };
+        let waiting = &mut stratum.waiting;
+        *waiting = (waiting.0.followed_by(&second.new), waiting.1.followed_by(&second.old));
+        let both = (waiting.0.due() > 0 && waiting.1.due() > 0).then(|| std::mem::take(waiting));
         if !was_cold {
             self.judged = (self.judged.0.followed_by(&second.new), self.judged.1.followed_by(&second.old));
-            self.tests.saturation.observe(&second.new, &second.old);
+            if !second.is_own {
+                self.tests.saturation.observe(&second.new, &second.old);
+            }
         }
-        if self.waiting.0.due() > 0 && self.waiting.1.due() > 0 {
-            let (new, old) = std::mem::take(&mut self.waiting);
-            self.compare(&new, &old, was_cold);
+        if let Some((new, old)) = both {
+            self.compare(&new, &old, was_cold, second.is_own);
         } else if was_cold && !self.is_cold() {
             // What came before is not compared with what comes now.
-            self.waiting = Default::default();
+            self.people.waiting = Default::default();
+            self.own.waiting = Default::default();
         }
         self.note_greatest();
         self.decision = self.decide();
@@ -159,7 +172,7 @@ impl Judge {
         self.last = Some(now);
     }
 
-    fn compare(&mut self, new: &Arm, old: &Arm, is_cold: bool) {
+    fn compare(&mut self, new: &Arm, old: &Arm, is_cold: bool, is_own: bool) {
         let (share, limits) = (share(new, old), self.settings.tolerances);
         let (bad, old_bad, old_good) = (new.bad() as f64, old.bad() as f64, old.good() as f64);
         self.tests.outage.observe(share, bad, old_bad + virtual_events(old_good, limits.outage));
@@ -175,7 +188,7 @@ impl Judge {
         // them is greater if the new one loses some.
         let answered = |arm: &Arm| (arm.due() - arm.overdue) as f64;
         self.tests.count.observe(1.0 - share, answered(old), answered(new));
-        self.compare_levels(new, old);
+        self.compare_levels(new, old, is_own);
     }
 
     fn compare_tails(&mut self, new: &Arm, old: &Arm) {
@@ -187,13 +200,14 @@ impl Judge {
         self.proofs.tail.observe(share, slow, beyond(self.settings.enough.tail));
     }
 
-    fn compare_levels(&mut self, new: &Arm, old: &Arm) {
+    fn compare_levels(&mut self, new: &Arm, old: &Arm, is_own: bool) {
         let (Some(level), Some(beside)) = (new.level(), old.level()) else { return };
         // The variance is that of the seconds before, so that it does not know the outcome.
-        let before = self.spread.variance();
-        self.spread.observe(new);
-        self.spread.observe(old);
-        let Some(variance) = before.or_else(|| self.spread.variance()) else { return };
+        let spread = if is_own { &mut self.own.spread } else { &mut self.people.spread };
+        let before = spread.variance();
+        spread.observe(new);
+        spread.observe(old);
+        let Some(variance) = before.or_else(|| spread.variance()) else { return };
         let parts = 1.0 / new.requests as f64 + 1.0 / old.requests as f64;
         let variance = self.settings.dispersion.level * variance * parts;
         self.tests.level.observe(level - beside, variance);

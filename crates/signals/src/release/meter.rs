@@ -2,7 +2,7 @@
 
 use super::second::Arm;
 use model::Timestamp;
-use model::flow::Counts;
+use model::flow::{Counts, Latency, LatencyBucket};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Looks whose begun requests are remembered to tell which are overdue.
@@ -53,7 +53,9 @@ impl Meter {
         for (instance, now) in seen {
             all.memory_bytes = all.memory_bytes.saturating_add(now.memory_bytes);
             match self.instances.get_mut(&instance) {
-                Some(followed) => add(&mut all, &followed.advance(at, now, (self.slow_us, self.overdue_ms))),
+                Some(followed) => {
+                    add_arm(&mut all, &followed.advance(at, now, (self.slow_us, self.overdue_ms)))
+                }
                 None => {
                     let inherited = now.counts.active;
                     let followed = Followed { last: now, inherited, ..Followed::default() };
@@ -65,7 +67,7 @@ impl Meter {
     }
 }
 
-fn add(all: &mut Arm, one: &Arm) {
+fn add_arm(all: &mut Arm, one: &Arm) {
     let (instances, memory_bytes) = (all.instances, all.memory_bytes);
     *all = Arm { instances, memory_bytes, ..all.followed_by(one) };
 }
@@ -128,10 +130,30 @@ fn slower(counts: &Counts, slow_us: u64) -> u64 {
     counts.latency.buckets.iter().filter(|bucket| bucket.le_us > slow_us).map(|bucket| bucket.count).sum()
 }
 
+/// What one instance did by all backends it is behind.
+pub fn add(all: &mut Counts, one: &Counts) {
+    all.connections += one.connections;
+    all.active += one.active;
+    all.requests += one.requests;
+    all.errors += one.errors;
+    for (class, more) in all.classes.iter_mut().zip(one.classes) {
+        *class += more;
+    }
+    add_latency(&mut all.latency, &one.latency);
+}
+
+pub fn add_latency(all: &mut Latency, one: &Latency) {
+    all.sum_us += one.sum_us;
+    all.ln += one.ln;
+    all.ln_squares += one.ln_squares;
+    let mut buckets: BTreeMap<u64, u64> = all.buckets.iter().map(|b| (b.le_us, b.count)).collect();
+    one.buckets.iter().for_each(|b| *buckets.entry(b.le_us).or_default() += b.count);
+    all.buckets = buckets.into_iter().map(|(le_us, count)| LatencyBucket { le_us, count }).collect();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::flow::{Latency, LatencyBucket};
 
     fn counts(requests: u64, errors: u64, active: u64) -> Counts {
         let buckets = vec![
@@ -186,5 +208,18 @@ mod tests {
             })
             .collect();
         assert_eq!(overdue, [0, 0, 0, 3, 3, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_instance_behind_two_ports_is_one() {
+        let bucket = |le_us, count| LatencyBucket { le_us, count };
+        let latency = |buckets| Latency { buckets, ln: 5, ..Latency::default() };
+        let one = Counts { requests: 3, latency: latency(vec![bucket(20, 3)]), ..Counts::default() };
+        let other =
+            Counts { requests: 2, latency: latency(vec![bucket(16, 1), bucket(20, 1)]), ..Counts::default() };
+        let mut all = one;
+        add(&mut all, &other);
+        assert_eq!((all.requests, all.latency.ln), (5, 10));
+        assert_eq!(all.latency.buckets, [bucket(16, 1), bucket(20, 4)]);
     }
 }

@@ -15,13 +15,15 @@ mod slow;
 pub mod split;
 mod text;
 mod verdict;
+mod watch;
 
-pub use dispersion::{Dispersion, Learner, WINDOW_S, tolerance};
+pub use dispersion::{Dispersion, Learned, Learner, WINDOW_S, WINDOWS_NEEDED};
 pub use judge::Judge;
 pub use level::Level;
-pub use meter::{Meter, Seen};
+pub use meter::{Meter, Seen, add, add_latency};
 pub use second::{Arm, LN_UNIT, Second};
 pub use settings::{Chances, Enough, LONGEST_MS, Settings, Stage, Tolerances, WHOLE};
 pub use slow::{overdue_ms, slow};
 pub use split::Split;
 pub use verdict::{Decision, FORM, Finding, Ground, Judgement, Slow, Test};
+pub use watch::{LOOK_S, Watch};

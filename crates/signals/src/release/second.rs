@@ -34,6 +34,9 @@ pub struct Second {
     pub at: Timestamp,
     pub new: Arm,
     pub old: Arm,
+    /// Not people's requests, but our own to both alike.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_own: bool,
 }
 
 impl Arm {
@@ -125,9 +128,12 @@ mod tests {
     #[test]
     fn a_second_is_written_as_a_few_numbers() {
         let new = Arm { instances: 1, requests: 50, failed: 2, ln: 500, ..Arm::default() };
-        let second = Second { at: Timestamp(1000), new, old: Arm::default() };
+        let second = Second { at: Timestamp(1000), new, ..Second::default() };
         let text = r#"{"at":1000,"new":[1,50,2,0,0,500,0,0,0],"old":[0,0,0,0,0,0,0,0,0]}"#;
         assert_eq!(serde_json::to_string(&second).expect("it can be written"), text);
         assert_eq!(serde_json::from_str::<Second>(text).expect("it can be read"), second);
+        let own = Second { is_own: true, ..second };
+        let text = serde_json::to_string(&own).expect("it can be written");
+        assert_eq!(serde_json::from_str::<Second>(&text).expect("it can be read"), own);
     }
 }

@@ -1,6 +1,6 @@
 //! What a judgement is asked for: how often it may be wrong, what is tolerated, how long it takes.
 
-use super::dispersion::Dispersion;
+use super::dispersion::{Dispersion, Learned, Learner};
 use serde::{Deserialize, Serialize};
 
 /// Shares are counted in thousandths.
@@ -11,6 +11,9 @@ pub const LONGEST_MS: u64 = 1_200_000;
 /// How often both are looked at: more often at first, when all that counts is an outage.
 const LOOK_MS: u64 = 1_000;
 const LOOK_COLD_MS: u64 = 250;
+
+/// No lasting differences between replicas excuse a release that takes so much longer.
+const MOST_TOLERANCE: f64 = 0.5;
 
 /// A share of what is new and from when on the new release has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +73,9 @@ pub struct Settings {
     pub tolerances: Tolerances,
     pub enough: Enough,
     pub dispersion: Dispersion,
+    /// From what the dispersion was learned; none: it is the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
 }
 
 impl Default for Settings {
@@ -100,11 +106,22 @@ impl Default for Settings {
             },
             enough: Enough { doubt: 0.05, errors: 0.005, tail: 0.02, level: 0.14, least: 0.05 },
             dispersion: Dispersion::default(),
+            learned: None,
         }
     }
 }
 
 impl Settings {
+    /// With the noise of the release before, where enough of it is known.
+    pub fn with_noise_of(mut self, learner: &Learner) -> Self {
+        if let Some((dispersion, learned)) = learner.noise() {
+            self.dispersion = dispersion;
+            self.learned = Some(learned);
+            self.tolerances.level = learner.tolerance(self.tolerances.level).min(MOST_TOLERANCE);
+        }
+        self
+    }
+
     /// With no share above `most`, which is what the new instances can carry.
     pub fn with_most(mut self, most: u16) -> Self {
         self.stages.iter_mut().for_each(|stage| stage.share = stage.share.min(most));
@@ -148,6 +165,14 @@ impl Settings {
         chance(&mut all.least, defaults.least);
         // What is not found must not be what is kept.
         all.level = all.level.max(self.tolerances.level + 0.05);
+        let noise = &mut self.dispersion;
+        for (varies, usual) in [
+            (&mut noise.errors, usual.dispersion.errors),
+            (&mut noise.tail, usual.dispersion.tail),
+            (&mut noise.level, usual.dispersion.level),
+        ] {
+            *varies = if varies.is_finite() && *varies >= 1.0 { *varies } else { usual };
+        }
         self.limit_ms = self.limit_ms.min(LONGEST_MS);
         self.stages.retain(|stage| stage.share > 0 && stage.share < WHOLE);
         if self.stages.is_empty() {
@@ -193,6 +218,7 @@ mod tests {
         settings.chances.errors = f64::NAN;
         settings.tolerances.level = -1.0;
         settings.enough.doubt = 7.0;
+        settings.dispersion.tail = f64::NAN;
         let usual = Settings { limit_ms: LONGEST_MS, ..Settings::default() };
         assert_eq!(settings.checked(), usual.checked());
         for share in [0, WHOLE] {

@@ -1,5 +1,6 @@
 //! A judgement in sentences.
 
+use super::dispersion::{Learned, WINDOWS_NEEDED};
 use super::second::Arm;
 use super::verdict::{Decision, Finding, Ground, Judgement, Test};
 
@@ -59,6 +60,33 @@ impl Judgement {
             ),
             Test::Cpu => format!("each request takes {} more processor time", more(cpu(new), cpu(old))),
             Test::Memory => format!("its instances take {} more memory", more(memory(new), memory(old))),
+        }
+    }
+
+    /// By what it was judged: which noise, and whose requests.
+    pub fn basis(&self) -> String {
+        let own = self.seconds.iter().filter(|second| second.is_own);
+        match own.map(|second| second.new.due() + second.old.due()).sum() {
+            0 => self.noise(),
+            own => {
+                format!("{}, with {} of Juchu's own, as people asked too little", self.noise(), requests(own))
+            }
+        }
+    }
+
+    fn noise(&self) -> String {
+        match self.settings.learned {
+            Some(Learned { minutes, is_beside: true }) => {
+                format!("by the noise learned from {minutes} min of its replicas")
+            }
+            Some(Learned { minutes, is_beside: false }) => {
+                format!(
+                    "by the noise learned from {minutes} min of one instance, for times to answer the usual one"
+                )
+            }
+            None => {
+                format!("by the usual noise, as less than {WINDOWS_NEEDED:.0} min with requests are known")
+            }
         }
     }
 

@@ -33,6 +33,7 @@ fn draft(thread: usize, round: u64) -> Draft {
             services: vec![],
             why: format!("round {round}"),
             from: None,
+            again: false,
         },
         blobs: vec![blob],
     }

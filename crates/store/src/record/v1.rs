@@ -28,6 +28,9 @@ pub enum Event {
         /// The stack whose release is promoted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<StackName>,
+        /// Even if it is a release again that was rolled back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// `inputs` is what the image was a function of, so that an unchanged service is not rebuilt.
     ImageBuilt {
@@ -42,6 +45,9 @@ pub enum Event {
         /// The release itself (a blob).
         bundle: Digest,
         differences: Vec<Difference>,
+        /// Equal for releases that are made of the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_of: Option<Digest>,
     },
     /// From now on this release is what the stack is steered to; `None` before the first.
     ReleaseActivated {
@@ -105,6 +111,9 @@ pub enum Event {
         /// The test that found most, beside what it needs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         evidence: Option<String>,
+        /// By which noise it was judged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        basis: Option<String>,
         /// Settings and every look, from which the verdict follows (a blob).
         judgement: Digest,
     },

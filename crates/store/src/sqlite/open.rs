@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The form of the file, in SQLite's `user_version`.
 pub const FORM: u32 = 1;
 /// The form of what is derived from the journal; another number makes it be derived again.
-pub const VIEW_FORM: i64 = 2;
+pub const VIEW_FORM: i64 = 3;
 /// `JUCH`, in SQLite's `application_id`, so that `file` and people know what it is.
 const APPLICATION_ID: i32 = 0x4a55_4348;
 const SCHEMA: &str = include_str!("schema-v1.sql");

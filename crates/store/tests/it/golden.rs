@@ -20,6 +20,7 @@ fn events() -> Vec<Event> {
             services: vec![service("web"), service("db")],
             why: "a first try".into(),
             from: None,
+            again: false,
         },
         Event::ImageBuilt { service: service("web"), inputs: Digest::of(b"inputs"), image: image("native") },
         Event::ReleaseMade {
@@ -27,6 +28,7 @@ fn events() -> Vec<Event> {
             change: 1,
             bundle: Digest::of(b"bundle"),
             differences: vec![difference(Some("web"), "image"), difference(None, "networks")],
+            made_of: None,
         },
         activated(1, 1),
         Event::ReleaseActivated { release: None, change: 1, reason: String::new() },
@@ -94,6 +96,7 @@ fn later() -> Vec<Event> {
             services: vec![],
             why: String::new(),
             from: Some(stack_name("staging")),
+            again: false,
         },
         Event::GoingBack { release: None, change: 1, cause: "web crashes".into(), instance: None },
         Event::GoingBack {
@@ -149,6 +152,31 @@ fn later() -> Vec<Event> {
             why: "agreed".into(),
         },
         Event::RangeChanged { service: None, signal: "cpu".into(), text: "off".into(), why: String::new() },
+        Event::ChangeAccepted {
+            intent: Intent::Deploy,
+            stack: None,
+            services: vec![service("web")],
+            why: String::new(),
+            from: None,
+            again: true,
+        },
+        Event::ReleaseMade {
+            release: ReleaseId(3),
+            change: 43,
+            bundle: Digest::of(b"bundle"),
+            differences: vec![],
+            made_of: Some(Digest::of(b"made of")),
+        },
+        Event::Judged {
+            release: ReleaseId(3),
+            change: 43,
+            service: service("web"),
+            verdict: Verdict::Worse,
+            text: "5 % failed".into(),
+            evidence: None,
+            basis: Some("by the usual noise".into()),
+            judgement: Digest::of(b"judgement"),
+        },
     ]
 }
 
@@ -160,6 +188,7 @@ fn judged(verdict: Verdict, text: &str, evidence: Option<&str>) -> Event {
         verdict,
         text: text.into(),
         evidence: evidence.map(Into::into),
+        basis: None,
         judgement: Digest::of(b"judgement"),
     }
 }

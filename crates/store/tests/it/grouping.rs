@@ -113,8 +113,14 @@ fn what_is_too_large_is_refused_before_it_is_queued() {
     let many = vec![draft("shop"); store::sqlite::DRAFTS_MAX + 1];
     let mut long = draft("shop");
     let why = "x".repeat(store::sqlite::EVENT_BYTES_MAX);
-    long.event =
-        store::Event::ChangeAccepted { intent: Intent::Up, stack: None, services: vec![], why, from: None };
+    long.event = store::Event::ChangeAccepted {
+        intent: Intent::Up,
+        stack: None,
+        services: vec![],
+        why,
+        from: None,
+        again: false,
+    };
     for drafts in [vec![large], many, vec![draft("shop"), long]] {
         let error = journal.ledger.append(Timestamp(0), drafts).expect_err("too large");
         assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");

@@ -13,6 +13,7 @@ fn sample() -> Journal {
         change: 1,
         bundle: Digest::of(b""),
         differences: names.iter().map(|n| difference(*n, "image")).collect(),
+        made_of: None,
     };
     journal.append("shop", change(Intent::Up, &[])); // 1: all of shop
     journal.append("shop", change(Intent::Stop, &["web", "db"])); // 2: two services

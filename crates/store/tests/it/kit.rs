@@ -56,6 +56,7 @@ impl Journal {
             services: vec![],
             why: String::new(),
             from: None,
+            again: false,
         };
         let change = self.append_with(stack, accepted, vec![declared]).seq;
         let made = Event::ReleaseMade {
@@ -63,6 +64,7 @@ impl Journal {
             change,
             bundle: Digest::of(&bundle),
             differences: vec![],
+            made_of: None,
         };
         self.append_with(stack, made, vec![bundle.clone(), config]);
         self.append(stack, activated(release, change));
@@ -86,7 +88,7 @@ pub fn service(name: &str) -> ServiceName {
 
 pub fn change(intent: Intent, services: &[&str]) -> Event {
     let services = services.iter().map(|s| service(s)).collect();
-    Event::ChangeAccepted { intent, stack: None, services, why: String::new(), from: None }
+    Event::ChangeAccepted { intent, stack: None, services, why: String::new(), from: None, again: false }
 }
 
 pub fn activated(release: u64, change: u64) -> Event {

@@ -44,6 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
                 change,
                 bundle: Digest::of(b"bundle"),
                 differences: vec![difference(n, "replicas")],
+                made_of: None,
             }
         }),
         (number.clone(), number.clone()).prop_map(|(release, change)| activated(release, change)),

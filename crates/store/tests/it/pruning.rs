@@ -51,6 +51,7 @@ fn the_stack_of_a_pending_change_is_needed() {
         services: vec![],
         why: String::new(),
         from: None,
+        again: false,
     };
     journal.append_with("shop", accepted, vec![declared]);
     journal.ledger.prune(0).expect("prune");
@@ -79,6 +80,7 @@ fn content_shared_with_a_younger_release_stays() {
         change: 1,
         bundle: Digest::of(format!("bundle {release} {}", Digest::of(b"the same for both")).as_bytes()),
         differences: vec![],
+        made_of: None,
     };
     let bundle = |release: u64| format!("bundle {release} {}", Digest::of(&shared)).into_bytes();
     for release in 1..=RELEASES_HELD as u64 + 1 {

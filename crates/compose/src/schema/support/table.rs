@@ -532,7 +532,7 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     (
         "services.x-juchu.rollout",
         Honoured(
-            "how a [release](../concepts/releases.md) takes over: `canary` (share such as `10%`) for `canary_time` (30 s), `probes` (successes in a row, 1), `min_healthy` (500 ms), `progress_deadline` (as `ready_timeout`), `drain` (30 s), `warm` (5 min), `judge` ([compare](../concepts/judging.md) it with the release before while both serve: `true`, `false`, or `limit` (10 min), `cold_start` (30 s), `without_traffic`: `keep`, `wait`, `rollback` or `pause`)",
+            "how a [release](../concepts/releases.md) takes over: `canary` (share such as `10%`) for `canary_time` (30 s), `probes` (successes in a row, 1), `min_healthy` (500 ms), `progress_deadline` (as `ready_timeout`), `drain` (30 s), `warm` (5 min), `judge` ([compare](../concepts/judging.md) it with the release before while both serve: `true`, `false`, or `limit` (10 min), `cold_start` (30 s), `without_traffic`: `keep`, `wait`, `rollback` or `pause`, `ask`: addresses such as `8080/cart` that both releases are asked where people ask too little)",
         ),
     ),
     (

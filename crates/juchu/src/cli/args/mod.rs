@@ -213,6 +213,9 @@ pub struct Up {
     /// Build every image anew, as `deploy` does.
     #[arg(long)]
     pub build: bool,
+    /// Try what was rolled back again, although nothing of it has changed.
+    #[arg(long)]
+    pub again: bool,
     /// Follow the files as `develop.watch` declares, beside the logs.
     #[arg(short = 'w', long, conflicts_with = "detach")]
     pub watch: bool,
@@ -263,6 +266,9 @@ pub struct Deploy {
     /// Build nothing that is unchanged, as `up` does: for changes of the environment or a config.
     #[arg(long)]
     pub no_build: bool,
+    /// Try what was rolled back again, although nothing of it has changed.
+    #[arg(long)]
+    pub again: bool,
     #[command(flatten)]
     pub change: ChangeArgs,
     #[command(flatten)]

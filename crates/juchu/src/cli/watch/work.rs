@@ -121,8 +121,16 @@ impl Work {
         let declared = (intent == Intent::Deploy).then(|| self.stack.clone());
         let why = format!("watch: {} changed", self.names(&paths));
         let stack: StackName = self.stack.name.clone();
-        let request =
-            ChangeRequest { stack, intent, declared, services, actor: String::new(), why, from: None };
+        let request = ChangeRequest {
+            stack,
+            intent,
+            declared,
+            services,
+            actor: String::new(),
+            why,
+            from: None,
+            again: false,
+        };
         let (client, pending) = (self.client.clone(), Rc::clone(&self.pending));
         self.under_way = Some(Box::pin(async move {
             let conclusion = carry_out(&client, &request, &pending).await;
