@@ -7,13 +7,14 @@ use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 11] = [
     ("panel", "/"),
     ("node", "/nodes/vm-1?range=24h"),
     ("stack", "/stacks/guestbook"),
     ("service", "/stacks/guestbook/services/web?range=6h"),
     ("instance", "/stacks/guestbook/services/web/instances/web1x7k2"),
     ("route", "/stacks/guestbook/services/web/routes/1?range=7d"),
+    ("map", "/map?minutes=60"),
     ("logs", "/logs?q=level%3E%3Dwarn&service=web"),
     ("logs-refused", "/logs?q=a+("),
     ("visitors", "/visitors?days=30"),

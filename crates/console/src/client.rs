@@ -152,11 +152,16 @@ impl Client {
         self.lines(&format!("/stacks/{stack}/logs{}", parameters(&LogParams::new(services, query)))).await
     }
 
-    /// The newest rows that match, of all that are kept.
+    /// Who calls whom.
+    pub async fn map(&self, minutes: u32) -> Result<CallMap, ClientError> {
+        self.get(&format!("/map?minutes={minutes}")).await
+    }
+
     pub async fn visits(&self, days: u32) -> Result<VisitReport, ClientError> {
         self.get(&format!("/visits?days={days}")).await
     }
 
+    /// The newest rows that match, of all that are kept.
     pub async fn search_rows(&self, question: &RowQuestion) -> Result<RowAnswer, ClientError> {
         self.post("/rows/search", question).await
     }

@@ -12,6 +12,7 @@ pub mod api;
 pub mod client;
 mod serve;
 
+pub mod calls;
 pub mod measured;
 pub mod story;
 pub mod text;

@@ -347,6 +347,29 @@ async fn visitors_are_shown_by_the_day_and_by_page() {
 }
 
 #[tokio::test]
+async fn the_map_shows_who_calls_whom_as_a_drawing_and_a_table() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let page = site.get("/map?minutes=60", &cookie).await;
+    assert_eq!(page.status, 200);
+    for expected in [
+        "2.0\u{a0}% of what outside asks of guestbook/web fails.",
+        "aria-current=\"true\">1 hour",
+        "this host calls guestbook/web",
+        "href=\"/stacks/guestbook/services/db\"",
+        ">152/s ✗ 2.0\u{a0}%</text>",
+        ">8 open</text>",
+        "</svg>some fail</span>",
+    ] {
+        assert!(page.body.contains(expected), "{expected} is not in {}", page.body);
+    }
+    let answer = site.get("/api/v1/map?minutes=60", &cookie).await;
+    let map: console::calls::CallMap = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((map.minutes, map.calls.len()), (60, 8));
+    assert_eq!(site.get("/api/v1/map?minutes=x", &cookie).await.status, 400);
+}
+
+#[tokio::test]
 async fn pages_are_compressed_for_browsers_that_take_it() {
     let site = Site::start(FakeControl::guestbook()).await;
     let cookie = site.sign_in().await;

@@ -69,15 +69,32 @@ impl Shard {
     }
     /// One finished HTTP request with its status and duration.
     pub fn request(&self, status: u16, micros: u64) {
+        self.take(&Sample::new(status, micros));
+    }
+    pub fn take(&self, sample: &Sample) {
         add(&self.requests, 1);
-        if let Some(class) = self.classes.get((status / 100).wrapping_sub(1) as usize) {
+        if let Some(class) = self.classes.get(sample.class) {
             add(class, 1);
         }
-        add(&self.latency_sum_us, micros);
-        let ln = ln(micros);
-        add(&self.latency_ln, ln);
-        add(&self.latency_ln_squares, ln * ln);
-        add(&self.latency[bucket(micros)], 1);
+        add(&self.latency_sum_us, sample.micros);
+        add(&self.latency_ln, sample.ln);
+        add(&self.latency_ln_squares, sample.ln * sample.ln);
+        add(&self.latency[sample.bucket], 1);
+    }
+}
+
+/// One finished request, made ready to be counted in several places.
+pub struct Sample {
+    class: usize,
+    micros: u64,
+    ln: u64,
+    bucket: usize,
+}
+
+impl Sample {
+    pub fn new(status: u16, micros: u64) -> Self {
+        let class = (status / 100).wrapping_sub(1) as usize;
+        Self { class, micros, ln: ln(micros), bucket: bucket(micros) }
     }
 }
 
@@ -175,7 +192,7 @@ impl Counters {
     }
 }
 
-fn read(shards: &[&Shard]) -> Counts {
+pub fn read(shards: &[&Shard]) -> Counts {
     let sum = |pick: fn(&Shard) -> &AtomicU64| shards.iter().map(|s| pick(s).load(Relaxed)).sum::<u64>();
     Counts {
         connections: sum(|s| &s.connections),

@@ -102,6 +102,8 @@ pub const MAX_CERTIFICATES: usize = 4096;
 pub const MAX_CERTIFICATE_BYTES: usize = 256 * 1024;
 /// Pending connections of one listener.
 pub const BACKLOG: i32 = 4096;
+/// Pairs of a caller and a backend that are counted apart; the rest is counted together.
+pub const MAX_PAIRS: usize = 1024;
 /// Listeners, backends and zones of one table.
 pub const MAX_TABLE_ENTRIES: usize = 4096;
 /// Rules of one table.

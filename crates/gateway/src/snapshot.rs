@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub zones: HashMap<IpAddr, Arc<Zone>>,
     /// By the address they ask from.
     pub askers: HashMap<IpAddr, Arc<Asker>>,
+    /// Numbers of services by the addresses they connect from.
+    pub callers: HashMap<IpAddr, u32>,
     /// Endpoints by number that are to have nothing more to do, and until when.
     pub draining: HashMap<u64, Drain>,
 }
@@ -61,6 +63,8 @@ pub struct Route {
 
 pub struct Backend {
     pub id: String,
+    /// For as long as the tables have it; 0: it is in none.
+    pub number: u32,
     /// Those that take new work.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// The share of each endpoint, when they are not all as usual.
@@ -197,7 +201,7 @@ impl Backend {
         let same = endpoints.iter().all(|(_, weight)| *weight == DEFAULT_WEIGHT);
         let weights = (!same).then(|| endpoints.iter().map(|(_, weight)| *weight).collect());
         let endpoints = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
-        Self { id, endpoints, weights, hold, without_endpoint, policy, budget, line }
+        Self { id, number: 0, endpoints, weights, hold, without_endpoint, policy, budget, line }
     }
 
     /// The less loaded of two chosen at random, or one by its weight; those that failed lately

@@ -36,24 +36,28 @@ pub struct Ends<'a> {
 pub struct Meter<'a> {
     listener: &'a Shard,
     endpoint: &'a Shard,
+    /// Of the caller.
+    call: Option<&'a Shard>,
     /// Bytes to the client, and from it.
     pub out: Cell<u64>,
     pub back: Cell<u64>,
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(listener: &'a Shard, endpoint: &'a Shard) -> Self {
-        Self { listener, endpoint, out: Cell::new(0), back: Cell::new(0) }
+    pub fn new(listener: &'a Shard, endpoint: &'a Shard, call: Option<&'a Shard>) -> Self {
+        Self { listener, endpoint, call, out: Cell::new(0), back: Cell::new(0) }
     }
     pub fn sent(&self, bytes: u64) {
         self.out.set(self.out.get() + bytes);
         self.listener.sent(bytes);
         self.endpoint.sent(bytes);
+        self.call.inspect(|call| call.sent(bytes));
     }
     pub fn received(&self, bytes: u64) {
         self.back.set(self.back.get() + bytes);
         self.listener.received(bytes);
         self.endpoint.received(bytes);
+        self.call.inspect(|call| call.received(bytes));
     }
 }
 
@@ -63,24 +67,33 @@ pub async fn serve(mut client: Client) {
     let route = client.route.clone();
     let listener = route.counters.shard(thread);
     listener.begin();
+    let call = client.called(&route.backend);
+    let call = call.as_deref();
+    call.inspect(|call| {
+        call.connection();
+        call.begin();
+    });
     match reach(&mut client).await {
         Some((mut upstream, work)) => {
             client.watch.join(work.endpoint.number);
-            let meter = Meter::new(listener, work.shard());
+            let meter = Meter::new(listener, work.shard(), call);
             let Client { stream, buf, watch, .. } = &mut client;
             relay(watch, Ends { client: stream, client_buf: buf, upstream: &mut upstream }, &meter).await;
             if client.watch.is_cut() {
                 listener.error();
+                call.inspect(|call| call.error());
                 let instance = &work.endpoint.instance;
                 client.worker.say(&format!("a session with {instance} was cut: its time to finish was over"));
             }
         }
         None => {
             listener.error();
+            call.inspect(|call| call.error());
             client.stream.reset_on_close();
         }
     }
     listener.end();
+    call.inspect(|call| call.end());
 }
 
 /// Connects to an instance, waiting for one if the backend says so.

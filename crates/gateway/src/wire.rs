@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 pub use model::flow::{
-    BackendStatus, Counts, EndpointStatus, Explanation, Latency, LatencyBucket, ListenerStatus, MirrorStatus,
-    NameCounts, PredecessorStatus, Question, QueueStatus, RuleStatus, Status,
+    BackendStatus, CallStatus, Caller, Counts, EndpointStatus, Explanation, Latency, LatencyBucket,
+    ListenerStatus, MirrorStatus, NameCounts, PredecessorStatus, Question, QueueStatus, RuleStatus, Status,
 };
 
 /// Version of the form of requests and replies.

@@ -2,6 +2,7 @@
 //! connections. It shares with the others one pointer to the table and nothing it writes.
 
 use crate::buffer::{self, Buf};
+use crate::calls::{Calling, Calls, OfThread};
 use crate::detect;
 use crate::drain::{self, Drain};
 use crate::hold::Held;
@@ -51,6 +52,7 @@ pub struct Shared {
     pub tls: Terminator,
     pub threads: usize,
     pub outside: Outside,
+    pub calls: Calls,
     /// Connections of each thread.
     open: Vec<Arc<AtomicU64>>,
 }
@@ -66,6 +68,7 @@ impl Shared {
             log,
             threads,
             outside,
+            calls: Calls::default(),
             open: (0..threads).map(|_| Arc::default()).collect(),
         }
     }
@@ -134,6 +137,7 @@ pub struct Worker {
     pub held: Rc<Held>,
     pub random: Random,
     pub log: ThreadLog,
+    pub calls: OfThread,
     /// TLS handshakes under way.
     pub handshakes: Cell<usize>,
     /// The time the whole gateway has to finish.
@@ -195,6 +199,7 @@ fn run(
         held: Rc::default(),
         random: Random::new(),
         log: shared.log.of_thread(),
+        calls: OfThread::default(),
         handshakes: Cell::new(0),
         retiring: Cell::new(None),
         planned: Cell::new(false),
@@ -224,6 +229,7 @@ async fn obey(worker: &Rc<Worker>, mut received: mpsc::Receiver<Command>) {
                 worker.sweep_upstreams();
                 worker.drain();
                 worker.held.table_arrived();
+                worker.calls.follow(&worker.shared.calls);
                 // Nobody waits any more when the control thread has given up on us.
                 let _ = done.send(());
             }
@@ -385,6 +391,7 @@ impl Acceptor {
             peer: Peer::new(peer),
             buf: Buf::default(),
             grpc_status: Cell::default(),
+            calling: Calling::default(),
             stream: ClientStream::Plain(stream),
             worker,
         };

@@ -3,6 +3,7 @@
 use crate::route::BindFailure;
 use crate::service::{Protocol, Transport};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleStatus>,
     pub backends: Vec<BackendStatus>,
+    /// Who calls whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallStatus>,
     /// Addresses that could not be bound and are tried again.
     pub failed: Vec<BindFailure>,
     pub names: NameCounts,
@@ -29,6 +33,44 @@ pub struct Status {
     /// Gateways that handed over and still finish what they have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub predecessors: Vec<PredecessorStatus>,
+}
+
+/// What one caller had of one backend. Of HTTP `connections` and `active` stay 0; an error is also an
+/// answer of 500 and above.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallStatus {
+    pub caller: Caller,
+    /// Empty where there were too many pairs to tell them apart.
+    pub backend: String,
+    pub counts: Counts,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caller {
+    /// `stack/service`
+    Service(String),
+    /// Another machine, by a published port.
+    Outside,
+    /// A program of this machine that is no service.
+    Host,
+    /// An address on a stack's network that no instance has.
+    Unknown,
+    /// More callers than are told apart.
+    Others,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Service(name) => name,
+            Self::Outside => "outside",
+            Self::Host => "this host",
+            Self::Unknown => "unknown",
+            Self::Others => "others",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,9 @@ pub struct RouteTable {
     /// Those whose names mean more than their network's zone says, by the address they ask from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub askers: BTreeMap<IpAddr, Asker>,
+    /// Whose addresses they are that connections come from: `stack/service`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: BTreeMap<IpAddr, String>,
 }
 
 /// `stack/service:port`, with `/udp` behind it for datagrams.
@@ -168,6 +171,7 @@ impl RouteTable {
             zones: Vec::new(),
             datagrams: Vec::new(),
             askers: BTreeMap::new(),
+            callers: BTreeMap::new(),
         }
     }
 }

@@ -39,6 +39,7 @@ pub fn table(stacks: &[Routed<'_>], unbound: &BTreeSet<IpAddr>, revision: u64) -
             }
         }
         table.askers.extend(names::askers(stack));
+        table.callers.extend(names::callers(stack));
     }
     // Behind all that is published, so that what is listened on already is found.
     for stack in stacks {

@@ -375,6 +375,7 @@ impl Router for FakeMachine {
             backends,
             failed: Vec::new(),
             names: Default::default(),
+            calls: Vec::new(),
             log_dropped: 0,
             predecessors: Vec::new(),
         })

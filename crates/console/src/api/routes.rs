@@ -4,6 +4,7 @@ use super::reply::{Failure, within};
 use super::stream::{ndjson, snapshots};
 use super::v1::*;
 use crate::caller::Caller;
+use crate::calls::{MINUTES, MINUTES_MAX};
 use crate::serve::App;
 use crate::visits::DAYS_MAX;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -50,6 +51,7 @@ pub fn routes() -> Router<App> {
         .route("/stacks/{name}/logs", get(logs))
         .route("/stacks/{name}/services/{service}/enter", post(enter))
         .route("/visits", get(visits))
+        .route("/map", get(map))
         .route("/rows/search", post(search_rows))
         .route("/rows/count", post(count_rows))
         .route("/rows/follow", post(follow_rows))
@@ -139,6 +141,15 @@ async fn visits(
     let Query(VisitParams { days }) = params.map_err(bad_request)?;
     let days = days.unwrap_or(1).clamp(1, DAYS_MAX);
     crate::web::visitors::report(&app, days).await.map(Json).map_err(Failure::from)
+}
+
+async fn map(
+    AppState(app): AppState<App>,
+    params: Result<Query<MapParams>, QueryRejection>,
+) -> Answer<CallMap> {
+    let Query(MapParams { minutes }) = params.map_err(bad_request)?;
+    let minutes = minutes.unwrap_or(MINUTES).clamp(1, MINUTES_MAX);
+    within(ANSWER, crate::calls::map(&app.shelf, minutes, crate::when::now())).await.map(Json)
 }
 
 async fn upgrade_gateway(AppState(control): Plane) -> Answer<GatewayUpgrade> {

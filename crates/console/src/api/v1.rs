@@ -3,6 +3,7 @@
 //! Answers are those of [`run::control`], as JSON; streams are NDJSON, status snapshots are
 //! server-sent events. `docs/reference/api.md` describes each address.
 
+pub use crate::calls::{Call, CallMap};
 pub use crate::tokens::{May, NewToken, TokenStatus};
 pub use crate::visits::{VisitDay, VisitReport, VisitedPage};
 pub use run::control::{
@@ -53,6 +54,14 @@ pub struct VisitParams {
     /// Today and so many days before but one; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
+}
+
+/// Parameters of `GET map`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapParams {
+    /// How long it looks back; 5 when absent, at most 360.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u32>,
 }
 
 pub const HISTORY_LIMIT_MAX: usize = 10_000;

@@ -31,6 +31,21 @@ fn counts(seconds: u64, per_second: u64) -> Counts {
     }
 }
 
+/// The guestbook is asked from outside and keeps what it is told in its database and its cache.
+fn calls(seconds: u64) -> Vec<CallStatus> {
+    let call = |caller: Caller, backend: &str, counts: Counts| CallStatus {
+        caller,
+        backend: backend.to_owned(),
+        counts: Counts { connections: 0, active: 0, ..counts },
+    };
+    let web = || Caller::Service("guestbook/web".to_owned());
+    let sessions = Counts { connections: seconds, active: 4, ..Counts::default() };
+    vec![
+        CallStatus { counts: sessions, ..call(web(), "guestbook/db:5432", Counts::default()) },
+        call(Caller::Outside, "guestbook/web:8000", counts(seconds, 150)),
+    ]
+}
+
 /// Counted so many seconds after the gateway started.
 pub fn guestbook(seconds: u64) -> Status {
     let endpoint = |instance: &str, at: &str, standing, per_second| EndpointStatus {
@@ -84,6 +99,7 @@ pub fn guestbook(seconds: u64) -> Status {
                 ],
             },
         ],
+        calls: calls(seconds),
         failed: Vec::new(),
         names: NameCounts::default(),
         log_dropped: 0,

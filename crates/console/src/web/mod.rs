@@ -5,9 +5,11 @@ mod assets;
 mod chart;
 mod charts;
 mod enter;
+mod graph;
 mod layout;
 mod live;
 mod logs;
+mod map;
 pub mod packed;
 mod pages;
 mod panel;
@@ -49,6 +51,7 @@ pub fn pages() -> Router<App> {
     shown
         .route("/logs", get(logs::page))
         .route("/tail", get(logs::tail))
+        .route("/map", get(map::page))
         .route("/visitors", get(visitors::page))
         .route("/stacks/{stack}/{action}", post(actions::on_stack))
         .route("/stacks/{stack}/services/{service}/{action}", post(actions::on_service))

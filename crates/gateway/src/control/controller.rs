@@ -1,6 +1,7 @@
 //! Puts tables in force: sockets bound, snapshot built and published, threads told, disk written.
 
 use super::bind;
+use super::callers::Callers;
 use super::datagrams::BoundDatagrams;
 use super::endpoints::Endpoints;
 use super::keep::{self, Kept, KeptPort};
@@ -49,6 +50,7 @@ pub struct Controller {
     /// With copies of their sockets.
     pub(super) zones: HashMap<IpAddr, (UdpSocket, TcpListener)>,
     pub(super) endpoints: Endpoints,
+    pub(super) callers: Callers,
     /// Counts of the rules in force, by their ids.
     pub(super) rules: HashMap<String, Arc<Lazy>>,
     pub(super) failed: Vec<BindFailure>,
@@ -75,6 +77,7 @@ impl Controller {
             names,
             relay,
             table: RouteTable::empty(),
+            callers: Callers::default(),
             rules: HashMap::new(),
             bound: HashMap::new(),
             datagrams: HashMap::new(),
@@ -306,7 +309,9 @@ impl Controller {
         let routes = streams.chain(datagrams).collect();
         let zones = table.zones.iter().map(|named| (named.listen, Arc::new(zone(named)))).collect();
         let backends = backends.iter().map(|(id, backend)| ((*id).to_owned(), backend.clone())).collect();
-        Snapshot { routes, backends, zones, askers: askers(table), draining: self.endpoints.draining() }
+        let callers = self.callers.update(table, self.endpoints.numbers(), &self.shared.calls);
+        let draining = self.endpoints.draining();
+        Snapshot { routes, backends, zones, askers: askers(table), callers, draining }
     }
 
     /// A rule that stays goes on being counted where it was.

@@ -37,6 +37,9 @@ pub struct Endpoints {
     /// Those that wait for an instance with room, by backend.
     lines: HashMap<String, Arc<Line<Seat>>>,
     next_number: u64,
+    /// Of the backends of the table.
+    numbers: HashMap<String, u32>,
+    last_backend: u32,
 }
 
 impl Endpoints {
@@ -49,6 +52,8 @@ impl Endpoints {
             policies: HashMap::new(),
             lines: HashMap::new(),
             next_number: 0,
+            numbers: HashMap::new(),
+            last_backend: 0,
         }
     }
 
@@ -76,6 +81,13 @@ impl Endpoints {
         self.without_endpoint.retain(|backend, _| table.backends.contains_key(backend));
         self.policies.retain(|backend, _| table.backends.contains_key(backend));
         self.lines.retain(|backend, _| table.backends.contains_key(backend));
+        self.numbers.retain(|backend, _| table.backends.contains_key(backend));
+        for backend in table.backends.keys() {
+            if !self.numbers.contains_key(backend) {
+                self.last_backend += 1;
+                self.numbers.insert(backend.clone(), self.last_backend);
+            }
+        }
     }
 
     fn unknown(&mut self, declared: &Declared) -> Known {
@@ -101,8 +113,9 @@ impl Endpoints {
             declared.endpoints.iter().filter_map(|e| self.present.get(&key(id, e))).for_each(|known| {
                 known.endpoint.places.declare(limit);
             });
+            let number = self.numbers.get(id).copied().unwrap_or_default();
             let backend = Backend::with(id.clone(), endpoints, hold, without_endpoint, policy, budget, line);
-            backends.insert(id.as_str(), Arc::new(backend));
+            backends.insert(id.as_str(), Arc::new(Backend { number, ..backend }));
         }
         backends
     }
@@ -148,6 +161,11 @@ impl Endpoints {
 
     pub fn policy_of(&self, backend: &str) -> Option<&Policy> {
         self.policies.get(backend).map(|(_, policy, _)| &**policy)
+    }
+
+    /// Numbers of the table's backends, by their ids.
+    pub fn numbers(&self) -> &HashMap<String, u32> {
+        &self.numbers
     }
 
     fn all(&self) -> impl Iterator<Item = &Known> {

@@ -2,6 +2,7 @@
 //! the conversation with the daemon.
 
 pub mod bind;
+mod callers;
 pub mod controller;
 mod datagrams;
 mod endpoints;

@@ -29,6 +29,7 @@ impl Controller {
             },
             rules: self.rule_status(),
             backends: self.table.backends.keys().map(|id| self.backend_status(id)).collect(),
+            calls: self.callers.status(self.endpoints.numbers(), &self.shared.calls),
             failed: self.failed.clone(),
             names: self.names.counts(),
             log_dropped: self.shared.log.dropped(),

@@ -66,6 +66,7 @@ pub fn check(table: &RouteTable) -> Result<(), Refusal> {
         ("listeners", table.listeners.len()),
         ("listeners for UDP", table.datagrams.len()),
         ("askers", table.askers.len()),
+        ("callers", table.callers.len()),
         ("backends", table.backends.len()),
         ("endpoints", endpoints),
         ("zones", table.zones.len()),

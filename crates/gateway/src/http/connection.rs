@@ -5,6 +5,7 @@ use super::field;
 use super::lead;
 use super::request::{self, Context, Refusal};
 use crate::buffer::{Buf, Head};
+use crate::calls::Calling;
 use crate::http2;
 use crate::log::Access;
 use crate::options::{Limits, MAX_HEAD_BYTES, MAX_LINGER_BYTES};
@@ -34,6 +35,7 @@ pub struct Client {
     pub peer: Peer,
     /// How the call that is answered at the moment ended, if it is one by gRPC.
     pub grpc_status: Cell<Option<u32>>,
+    pub calling: Calling,
 }
 
 impl Client {

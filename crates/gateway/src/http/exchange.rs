@@ -14,6 +14,7 @@ use super::response::Response;
 use super::transfer::{Ends, Fault, Rules, Transfer};
 use super::websocket;
 use crate::buffer::{Buf, Head, Scratch};
+use crate::counters::Sample;
 use crate::files;
 use crate::hold::{self, NoPlace, Woken};
 use crate::http2::upstream::Http2Upstream;
@@ -70,6 +71,8 @@ enum Attempt {
 
 /// So many requests without an answer are not just slow ones.
 const SILENT_REQUESTS: u64 = 3;
+/// Nobody's fault.
+pub const CLIENT_GONE: &str = "the client went away";
 /// Seconds after which a client may try again when no instance was ready.
 const RETRY_AFTER_S: u64 = 1;
 const NO_INSTANCE: Refusal = Refusal { status: 503, reason: "no instance is ready" };
@@ -243,7 +246,7 @@ fn not_served(client: &Client, outcome: Attempt, waited: Result<Woken, NoPlace>)
     let refusal = match waited {
         Ok(Woken::TryAgain) => return None,
         Ok(Woken::ClientGone) => {
-            let fault = Some("the client went away");
+            let fault = Some(CLIENT_GONE);
             return Some(Attempt::Done { next: Next::Abort, status: 0, bytes_in, bytes_out: 0, fault });
         }
         Ok(Woken::TimeOver) => HELD_TOO_LONG,
@@ -284,7 +287,7 @@ fn not_seated(request: &Request, no_seat: NoSeat) -> Attempt {
             Attempt::Failed { refusal, again: false, may_wait: false, body_unread, bytes_in: 0 }
         }
         NoSeat::ClientGone => {
-            let fault = Some("the client went away");
+            let fault = Some(CLIENT_GONE);
             Attempt::Done { next: Next::Abort, status: 0, bytes_in: 0, bytes_out: 0, fault }
         }
     }
@@ -604,7 +607,7 @@ fn complete(
 
 fn failed(client: &Client, work: &Work, fault: Fault, summary: Summary) -> Attempt {
     let (status, reason) = match fault {
-        Fault::ClientGone => return summary.done(Next::Abort, Some("the client went away")),
+        Fault::ClientGone => return summary.done(Next::Abort, Some(CLIENT_GONE)),
         Fault::ClientSlow => (408, "the request body came too slowly"),
         Fault::ClientBad(reason) => (400, reason),
         Fault::UpstreamGone => (502, "the instance closed the connection without an answer"),
@@ -656,7 +659,8 @@ async fn relay(
     summary: Summary,
 ) -> Attempt {
     let route = client.route.clone();
-    let meter = tcp::Meter::new(route.counters.shard(client.worker.index), work.shard());
+    // Calls are counted when they have ended.
+    let meter = tcp::Meter::new(route.counters.shard(client.worker.index), work.shard(), None);
     let stall = client.worker.shared.limits.write_stall;
     let mask = (client.worker.random.next() as u32).to_be_bytes();
     let Client { stream, buf, watch, .. } = &mut *client;
@@ -723,8 +727,9 @@ pub fn note(
     let thread = client.worker.index;
     let rule = request.rule.as_deref();
     let ours = rule.map(|rule| rule.counters.shard(thread));
+    let sample = Sample::new(status, micros);
     for shard in [Some(client.route.counters.shard(thread)), ours].into_iter().flatten() {
-        shard.request(status, micros);
+        shard.take(&sample);
         if fault.is_some() {
             shard.error();
         }
@@ -734,7 +739,18 @@ pub fn note(
         shard.sent(bytes_out);
     }
     if let Some(endpoint) = endpoint {
-        endpoint.counters.shard(thread).request(status, micros);
+        endpoint.counters.shard(thread).take(&sample);
+    }
+    if rule.is_none_or(|rule| matches!(rule.action, Action::Forward { .. })) {
+        client.count(&client.backend, |shard| {
+            shard.take(&sample);
+            shard.received(bytes_in);
+            shard.sent(bytes_out);
+            let is_fault = fault.is_some_and(|fault| fault != CLIENT_GONE);
+            if is_fault || status >= 500 || client.grpc_status.get().is_some_and(grpc::is_failure) {
+                shard.error();
+            }
+        });
     }
     client.worker.log.access(&Access {
         revision: client.route.revision,

@@ -6,6 +6,7 @@ use super::connection::Client;
 use super::exchange;
 use super::request::Request;
 use crate::buffer::{Buf, Head};
+use crate::calls::Calling;
 use crate::policy::Policy;
 use crate::policy::mirror::{MAX_COPIES, MAX_COPY_BYTES, Mirror};
 use crate::rules::Rules;
@@ -77,6 +78,7 @@ pub fn draw(client: &Client, request: &Request, head: &[u8]) -> Option<Copy> {
         generation: client.generation,
         peer: client.peer.clone(),
         grpc_status: Cell::default(),
+        calling: Calling::default(),
         worker,
     };
     Some(Copy {

@@ -4,6 +4,7 @@
 use super::io::Io;
 use super::stream::Http2Stream;
 use crate::buffer::Buf;
+use crate::calls::{Calling, Who};
 use crate::http;
 use crate::http::connection::Client;
 use crate::options::{
@@ -31,12 +32,13 @@ use tokio::task::spawn_local;
 
 /// Serves streams until the connection ends; `client.buf` holds what was already read of it.
 pub async fn serve(client: Client) {
+    let who = client.who();
     let Client { worker, stream, buf, watch, listener, route, generation, peer, .. } = client;
     let Ok(local) = stream.local_addr() else { return };
     let secured = stream.is_secured();
     let flooded = Rc::new(Cell::new(false));
     let io = Io::new(stream, buf, worker.clone(), flooded.clone());
-    let origin = Origin { listener, route, generation, peer, ends: (local, secured) };
+    let origin = Origin { listener, route, generation, peer, who, ends: (local, secured) };
     let talk = Talk { worker, watch, origin, flooded, crew: Rc::default(), is_ending: false };
     // Boxed so that other connections do not carry the room this needs.
     Box::pin(talk.run(io)).await;
@@ -48,6 +50,7 @@ struct Origin {
     route: Arc<Route>,
     generation: u64,
     peer: Peer,
+    who: Who,
     /// The address the client connected to, and whether nobody in between can read it.
     ends: (SocketAddr, bool),
 }
@@ -200,7 +203,7 @@ impl Talk {
             return;
         }
         self.crew.joined();
-        let Origin { listener, route, generation, peer, ends } = &self.origin;
+        let Origin { listener, route, generation, peer, who, ends } = &self.origin;
         let (stream, judged) = Http2Stream::new(request, respond, *ends, self.crew.clone(), &worker.random);
         let mut client = Client {
             watch: worker.registry.register_stream(*listener),
@@ -211,6 +214,7 @@ impl Talk {
             peer: peer.clone(),
             buf: Buf::default(),
             grpc_status: Cell::default(),
+            calling: Calling::of(*who),
             stream: ClientStream::Http2(Box::new(stream)),
             worker,
         };

@@ -333,7 +333,9 @@ pub struct Raw {
 
 impl Raw {
     pub fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("someone listens");
+        Self::over(TcpStream::connect(address).expect("someone listens"))
+    }
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("an option");
         stream.set_nodelay(true).expect("an option");
         Self { stream, rest: Vec::new() }

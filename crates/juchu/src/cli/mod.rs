@@ -29,6 +29,7 @@ mod incidents;
 mod logs;
 mod logs_search;
 mod machine;
+mod map;
 mod notify;
 mod plan;
 mod probe;
@@ -187,6 +188,7 @@ async fn ask(
         Command::Incident(args) => incidents::incident(screen, home, args).await,
         Command::Notify(args) => notify::notify(screen, home, args).await,
         Command::Probe(args) => probe::probe(screen, args).await,
+        Command::Map(args) => map::map(screen, home, args).await,
         Command::Visitors(args) => visitors::visitors(screen, home, args).await,
         Command::Route(args) => route::route(screen, home, args).await,
         Command::Logs(args) => {

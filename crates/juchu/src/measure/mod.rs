@@ -4,6 +4,7 @@
 //! third keeps the store; a task asks the control plane and the gateway, others read the metrics that
 //! services show. None waits for another.
 
+mod calls;
 mod charts;
 mod declared;
 mod instances;

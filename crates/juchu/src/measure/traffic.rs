@@ -1,5 +1,6 @@
 //! What the gateway counted and the control plane knows, asked once a second.
 
+use super::calls::Pairs;
 use super::declared::Open;
 use super::instances::Seen;
 use super::sending::Sending;
@@ -50,6 +51,7 @@ pub async fn follow(
     let mut known: Vec<StackStatus> = Vec::new();
     let mut asked_at: Option<i64> = None;
     let mut last = i64::MIN;
+    let mut pairs = Pairs::default();
     loop {
         let second = (now_ms() / pulse::TICK_MS + 1) * pulse::TICK_MS;
         sleep(Duration::from_millis((second - now_ms()).max(0) as u64)).await;
@@ -82,6 +84,7 @@ pub async fn follow(
             sink.gauge("up", &[], if status.is_some() { 1.0 } else { 0.0 });
             if let Some(status) = &status {
                 put(status, sink);
+                pairs.put(status, sink);
             }
         });
     }
@@ -125,7 +128,7 @@ fn put(status: &Status, sink: &mut dyn Sink) {
 }
 
 /// `shop/web:8000` and `shop/web#1` are the service `web` of the stack `shop`.
-fn owner(name: &str) -> (&str, &str) {
+pub fn owner(name: &str) -> (&str, &str) {
     let (stack, rest) = name.split_once('/').unwrap_or(("", name));
     (stack, rest.split([':', '#']).next().unwrap_or(rest))
 }
@@ -198,7 +201,7 @@ fn counts(names: &Names, labels: &[(&str, &str)], counts: &Counts, sink: &mut dy
         all[count] = ("code", class);
         sink.counter(names.requests, all, value as f64);
     }
-    for (edge, value) in cumulated(&counts.latency) {
+    for (edge, value) in cumulated(&counts.latency, &EDGES) {
         all[count] = ("le", edge);
         sink.counter(names.bucket, all, value as f64);
     }
@@ -208,14 +211,17 @@ fn counts(names: &Names, labels: &[(&str, &str)], counts: &Counts, sink: &mut dy
 
 /// Of the gateway's many fine buckets a few, each with all below it. A fine one that crosses an edge
 /// counts above it: at most a fifth of the edge too slow.
-fn cumulated(latency: &Latency) -> impl Iterator<Item = (&'static str, u64)> {
+pub fn cumulated(
+    latency: &Latency,
+    edges: &'static [(u64, &'static str)],
+) -> impl Iterator<Item = (&'static str, u64)> {
     let mut buckets = latency.buckets.iter().peekable();
     let mut sum = 0;
-    EDGES.into_iter().map(move |(edge, text)| {
-        while let Some(bucket) = buckets.next_if(|bucket| bucket.le_us <= edge) {
+    edges.iter().map(move |(edge, text)| {
+        while let Some(bucket) = buckets.next_if(|bucket| bucket.le_us <= *edge) {
             sum += bucket.count;
         }
-        (text, sum)
+        (*text, sum)
     })
 }
 
@@ -230,7 +236,7 @@ mod tests {
         let bucket = |le_us, count| LatencyBucket { le_us, count };
         let buckets = vec![bucket(900, 1), bucket(1_000, 2), bucket(1_200, 4), bucket(90_000_000, 8)];
         let sums: Vec<u64> =
-            cumulated(&Latency { buckets, ..Latency::default() }).map(|(_, sum)| sum).collect();
+            cumulated(&Latency { buckets, ..Latency::default() }, &EDGES).map(|(_, sum)| sum).collect();
         assert_eq!((sums[0], sums[1], sums[13], sums[14]), (3, 7, 7, 15));
     }
 

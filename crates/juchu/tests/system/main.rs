@@ -10,6 +10,7 @@ mod slow {
     mod bad_input;
     mod build_limits;
     mod build_worker;
+    mod calls;
     mod compile;
     mod cutover;
     mod death;

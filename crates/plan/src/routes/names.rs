@@ -108,6 +108,18 @@ pub(super) fn askers(stack: &Routed<'_>) -> BTreeMap<IpAddr, Asker> {
     all
 }
 
+/// Whose address is whose, before it runs, so that its first connection is known.
+pub(super) fn callers<'a>(stack: &'a Routed<'_>) -> impl Iterator<Item = (IpAddr, String)> + 'a {
+    stack.instances.iter().flat_map(|instance| {
+        let spec = &instance.observed.spec;
+        let links = match &spec.network {
+            InstanceNetwork::Links { links, .. } => links.as_slice(),
+            _ => &[],
+        };
+        links.iter().map(|link| (link.address, format!("{}/{}", spec.stack, spec.service)))
+    })
+}
+
 /// As the release in force declares them, else the one before.
 fn links_of(stack: &Routed<'_>, instance: &InstanceView) -> BTreeMap<String, String> {
     let releases = std::iter::once(stack.release).chain(stack.fallback.map(|f| f.release));

@@ -2,6 +2,7 @@
 
 use super::Output;
 use clap::{Args, Subcommand};
+use console::calls::MINUTES_MAX;
 use model::DurationMs;
 
 #[derive(Debug, Args)]
@@ -35,6 +36,28 @@ pub struct Visitors {
     pub all: bool,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Map {
+    /// Only what these services call or are called for: `web` or `shop/web`; all when absent.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// How long to look back, from `1m` to `6h`.
+    #[arg(short, long, value_name = "TIME", default_value = "5m", value_parser = minutes)]
+    pub range: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Whole minutes.
+fn minutes(text: &str) -> Result<u32, String> {
+    let DurationMs(ms) = DurationMs::parse(text).map_err(|error| error.to_string())?;
+    let minutes = u32::try_from(ms.div_ceil(60_000)).unwrap_or(u32::MAX);
+    match minutes {
+        1..=MINUTES_MAX => Ok(minutes),
+        _ => Err("a map looks back from 1m to 6h".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

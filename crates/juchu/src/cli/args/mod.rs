@@ -14,7 +14,7 @@ pub use images::{
     Build, Image, ImageCommand, ImageDiff, ImageExport, ImageGc, ImageInspect, ImageKeygen, ImageLs,
     ImagePull, ImagePush, ImageSbom, ImageSign, ImageVerify, PushCompression, SbomFormat,
 };
-pub use measurements::{Probe, Query, Token, TokenCommand, TokenCreate, TokenRm, Visitors};
+pub use measurements::{Map, Probe, Query, Token, TokenCommand, TokenCreate, TokenRm, Visitors};
 pub use ranges::{
     Incident, IncidentAck, IncidentCommand, IncidentSilence, Incidents, LevelArg, Notify, NotifyAdd,
     NotifyCommand, NotifyName, Range, RangeAccept, RangeCommand, RangeLs, RangeSet, RangeShow, ReceiverKind,
@@ -147,6 +147,8 @@ pub enum Command {
     /// Server and network have 400 ms each. Exit code 0 within that, 3 over it, 4 without an answer or
     /// with one that is a failure.
     Probe(Probe),
+    /// Who calls whom: requests, failures and times between services, as they pass through the gateway.
+    Map(Map),
     /// Who visits what: visitors and pages by the day, and how long the pages take.
     ///
     /// Counted by the gateway from what is asked from outside, without cookies, bots apart. Days are in
