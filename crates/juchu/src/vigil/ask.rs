@@ -175,7 +175,7 @@ pub fn apply(input: &mut Input, declared: &Declared, source: BoundsSource) {
     }
 }
 
-fn answers(
+pub fn answers(
     metrics: &Metrics,
     query: &Query,
     now_ms: i64,

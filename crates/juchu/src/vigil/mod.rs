@@ -5,6 +5,7 @@
 
 mod answer;
 mod ask;
+mod calls;
 mod catalogue;
 mod keep;
 mod live;
@@ -13,6 +14,7 @@ mod tell;
 
 use alerts::{Alerts, Receivers};
 use ask::Asker;
+use calls::Observed;
 use juchu::home::Home;
 use keep::Keep;
 use live::Live;
@@ -31,6 +33,8 @@ use tokio::time::{MissedTickBehavior, interval};
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two evaluations of what is measured.
 const MEASURED_EACH: u64 = 10;
+/// Looks between two times that it is asked who calls whom.
+const CALLS_EACH: u64 = 60;
 /// Looks between two times that what was learned is written.
 const WRITTEN_EACH: u64 = 1800;
 /// Looks before the first one that counts: what runs has to be found again.
@@ -72,7 +76,7 @@ impl Vigil {
         let receivers = Mutex::new(receivers);
         let control = Arc::downgrade(control);
         let vigil = Arc::new(Self { state, keep, alerts, receivers, control, machine });
-        tokio::spawn(watch(Arc::downgrade(&vigil), Asker::new(metrics)));
+        tokio::spawn(watch(Arc::downgrade(&vigil), Asker::new(Arc::clone(&metrics)), Observed::new(metrics)));
         Ok(vigil)
     }
 
@@ -135,8 +139,9 @@ impl Vigil {
 }
 
 /// Goes on until nobody holds it any more.
-async fn watch(vigil: Weak<Vigil>, asker: Asker) {
+async fn watch(vigil: Weak<Vigil>, asker: Asker, observed: Observed) {
     let mut asker = Some(asker);
+    let observed = Arc::new(observed);
     let mut live = Live::default();
     let mut changes = Changes::default();
     let mut looks = interval(LOOK);
@@ -150,6 +155,14 @@ async fn watch(vigil: Weak<Vigil>, asker: Asker) {
         }
         let Ok(mut watched) = control.watched().await else { continue };
         changes.mark(control.as_ref(), &mut watched).await;
+        if look % CALLS_EACH == FIRST_LOOKS {
+            let observed = Arc::clone(&observed);
+            let asked = tokio::task::spawn_blocking(move || observed.ask(now_ms())).await;
+            // Without an answer, who called before still counts.
+            if let Some(called) = asked.ok().filter(|called| !called.is_empty()) {
+                vigil.state().called(called);
+            }
+        }
         let overrides = vigil.state().overrides.clone();
         let measured = match look % MEASURED_EACH {
             0 => ask(&mut asker, &watched, overrides).await,

@@ -48,6 +48,8 @@ pub struct State {
     off: BTreeSet<Subject>,
     known: BTreeSet<Subject>,
     calls: Calls,
+    /// Caller and called, as seen at the gateway.
+    called: BTreeSet<(Subject, Subject)>,
 }
 
 impl State {
@@ -70,12 +72,16 @@ impl State {
             off: BTreeSet::new(),
             known: BTreeSet::new(),
             calls: Calls::default(),
+            called: BTreeSet::new(),
         }
     }
 
     /// What services are there, who calls whom, what began anew.
     pub fn see(&mut self, now_ms: i64, watched: &[Watched]) {
         self.calls = calls(watched);
+        for (caller, called) in &self.called {
+            self.calls.add(caller.clone(), called.clone());
+        }
         self.off.clear();
         self.known.clear();
         for service in watched {
@@ -96,6 +102,11 @@ impl State {
         }
         self.changed_ms.retain(|_, at| now_ms - *at < AFTER_CHANGE_MS);
         self.starts.retain(|subject, _| self.known.contains(subject));
+    }
+
+    /// Who called whom lately, beside what is declared.
+    pub fn called(&mut self, called: BTreeSet<(Subject, Subject)>) {
+        self.called = called;
     }
 
     /// Holds values against ranges. Signals of this part that have no value now are told so.
