@@ -211,7 +211,7 @@ pub fn install(names: &[&str]) -> Outcome {
 }
 
 /// The directory into which a package was unpacked; it holds `content`.
-fn unpack(name: &str, content: &str) -> Result<PathBuf, Failure> {
+pub fn unpack(name: &str, content: &str) -> Result<PathBuf, Failure> {
     let directory = workspace::root().join("target/xtask").join(name);
     if directory.join(content).exists() {
         return Ok(directory);

@@ -12,6 +12,7 @@ mod home;
 mod image;
 mod journal;
 mod judge;
+mod monitor;
 mod panel;
 mod plan;
 mod program;
@@ -94,6 +95,7 @@ pub const BENCHES: &[Bench] = &[
     image::BENCH,
     image::REPRODUCIBLE,
     pull::BENCH,
+    monitor::BENCH,
     panel::BENCH,
     ranges::BENCH,
     judge::BENCH,

@@ -125,7 +125,7 @@ fn idle(home: &Home, place: &Path) -> Result<Vec<Measured>, Failure> {
 }
 
 /// Seconds of processor time that these processes have used.
-fn processor_time(pids: &[u32]) -> Result<f64, Failure> {
+pub fn processor_time(pids: &[u32]) -> Result<f64, Failure> {
     let mut total = 0.0;
     for pid in pids {
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -138,7 +138,7 @@ fn processor_time(pids: &[u32]) -> Result<f64, Failure> {
 }
 
 /// A field of a file of `/proc`, in KiB.
-fn memory(pid: u32, file: &str, field: &str) -> Result<u64, Failure> {
+pub fn memory(pid: u32, file: &str, field: &str) -> Result<u64, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)).ok_or("the field is not there")?;
     Ok(line.split_whitespace().next().ok_or("the field is empty")?.parse()?)
