@@ -61,6 +61,20 @@ pub fn arms(stack: &Routed<'_>, service: &Service) -> Option<Arms> {
     (!arms.new.is_empty() && !arms.old.is_empty()).then_some(arms)
 }
 
+/// The new instances of `service` that have taken the place of the old ones without having served
+/// beside them, where they are to be judged all the same.
+pub fn alone(stack: &Routed<'_>, service: &Service) -> Option<Vec<InstanceId>> {
+    let takeover = Takeover::new(stack.release, stack.fallback, stack.direction, service, stack.now);
+    let is_judged = service.policy.rollout.trial().is_some() && stack.direction == Direction::Forward;
+    if !is_judged || !takeover.is_under_way() {
+        return None;
+    }
+    let places = places(&takeover, &usable(stack, service));
+    let is_whole = places.new.len() >= service.replicas.max(1) as usize;
+    let is_alone = places.canaries.is_empty() && places.old.is_empty();
+    (is_whole && is_alone).then(|| places.new.iter().map(|i| i.observed.spec.id.clone()).collect())
+}
+
 /// The instances of `service` that get what is new.
 pub fn serving<'a>(stack: &Routed<'a>, service: &Service) -> Vec<Serving<'a>> {
     let usable = usable(stack, service);

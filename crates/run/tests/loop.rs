@@ -332,6 +332,65 @@ story!(without_traffic_nothing_is_known_and_policy_decides, |controller, _machin
     assert_eq!(halted.outcome, Outcome::Undecided, "{halted:?}");
 });
 
+/// What a daemon has written down of ten minutes of `shop/web` and ended.
+fn write_past(home: &Path) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let minute = |back: u64| {
+        let requests = 6000u64;
+        let arm = [1, requests, 6, 0, 0, requests * 1772, requests * (1772 * 1772 + 4000), 0, 0];
+        serde_json::json!([now.as_millis() as u64 - back * 60_000, arm])
+    };
+    let minutes: Vec<_> = (0..10).rev().map(minute).collect();
+    let known =
+        serde_json::json!({"at": now.as_millis() as u64, "learner": {}, "past": {"minutes": minutes}});
+    let content = serde_json::json!({"form": 1, "services": {"shop/web": known}});
+    std::fs::write(home.join("noise.json"), content.to_string()).expect("written");
+}
+
+/// The same where only one can hold the volume.
+fn judged_alone(tag: &str, without_traffic: WithoutTraffic) -> Option<Vec<Service>> {
+    judged(tag, without_traffic).map(|services| services.into_iter().map(with_volume).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_cannot_serve_beside_is_held_against_what_was_before() {
+    let home = tempfile::tempdir().expect("a directory");
+    write_past(home.path());
+    let machine = FakeMachine::new();
+    let controller = open(home.path(), &machine).await;
+    machine.state().requests = 4000;
+    change(&controller, Intent::Up, judged_alone("1", WithoutTraffic::Keep)).await;
+    let kept = change(&controller, Intent::Deploy, judged_alone("2", WithoutTraffic::Keep)).await;
+    assert_eq!(kept.outcome, Outcome::Kept, "{kept:?}");
+    let told = kept.figures[0].judged.clone().unwrap_or_default();
+    assert!(told.starts_with("it was not found to be far worse in"), "{told}");
+    assert!(told.contains("judged by what was before, as both cannot serve beside each other"), "{told}");
+
+    machine.state().fails_every = Some((model::ReleaseId(3), 2));
+    let bad = change(&controller, Intent::Deploy, judged_alone("3", WithoutTraffic::Keep)).await;
+    assert_eq!(bad.outcome, Outcome::RolledBack, "{bad:?}");
+    assert!(bad.reason.contains("50 % of") && bad.reason.contains("at most 0.10 % before"), "{}", bad.reason);
+    let again = async {
+        while serving(&machine) != [of("web", "2")] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = "the one before serves again";
+    tokio::time::timeout(Duration::from_secs(10), again).await.expect(told);
+    assert!(!machine.state().two_writers);
+}
+
+story!(where_nothing_is_known_of_before_policy_decides, |controller, machine, _home| {
+    machine.state().requests = 4000;
+    change(&controller, Intent::Up, judged_alone("1", WithoutTraffic::Keep)).await;
+    let kept = change(&controller, Intent::Deploy, judged_alone("2", WithoutTraffic::Keep)).await;
+    assert_eq!(kept.outcome, Outcome::Kept, "{kept:?}");
+    let told = kept.figures[0].judged.clone().unwrap_or_default();
+    assert!(told.starts_with("undecided, too little is known of the release before"), "{told}");
+    let back = change(&controller, Intent::Deploy, judged_alone("3", WithoutTraffic::Rollback)).await;
+    assert_eq!(back.outcome, Outcome::RolledBack, "{back:?}");
+});
+
 story!(what_was_rolled_back_is_not_tried_again_unless_somebody_says_so, |controller, machine, _home| {
     machine.state().requests = 4000;
     change(&controller, Intent::Up, judged("1", WithoutTraffic::Keep)).await;

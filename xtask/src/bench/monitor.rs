@@ -117,8 +117,11 @@ fn run(options: &Options) -> Result<Vec<Measured>, Failure> {
     let begun = Instant::now();
     look_at(&peers, WATCHED)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let shares: Vec<f64> =
-        times(&groups)?.iter().zip(&before).map(|(after, before)| (after - before) / seconds * 100.0).collect();
+    let shares: Vec<f64> = times(&groups)?
+        .iter()
+        .zip(&before)
+        .map(|(after, before)| (after - before) / seconds * 100.0)
+        .collect();
     let resident = groups
         .iter()
         .map(|(_, pids)| pids.iter().map(|pid| memory(*pid, "status", "VmRSS:")).sum::<Result<u64, _>>())
@@ -136,7 +139,10 @@ fn run(options: &Options) -> Result<Vec<Measured>, Failure> {
     }
     eprint!("{}", table.to_text());
     let beside = |figures: [String; 3]| {
-        format!("{} with {} series; prometheus {}, victoria-metrics {}", figures[0], series[0], figures[1], figures[2])
+        format!(
+            "{} with {} series; prometheus {}, victoria-metrics {}",
+            figures[0], series[0], figures[1], figures[2]
+        )
     };
     Ok(vec![
         Measured {
@@ -196,7 +202,9 @@ fn peer(
     let port = free_port()?;
     let store = start(programs, &directory, port)?;
     let peer = Peer { name, port, measured: [store, own?], _target: target? };
-    time_until(name, || page(port, "/api/v1/query?query=count(up==1)").is_some_and(|said| said.contains("\"2\"")))?;
+    time_until(name, || {
+        page(port, "/api/v1/query?query=count(up==1)").is_some_and(|said| said.contains("\"2\""))
+    })?;
     Ok(peer)
 }
 
@@ -265,8 +273,7 @@ fn look_at(peers: &[Peer], how_long: Duration) -> Result<(), Failure> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         for peer in peers {
             for panel in PANELS {
-                let path =
-                    format!("/api/v1/query_range?query={panel}&start={}&end={now}&step=15", now - 900);
+                let path = format!("/api/v1/query_range?query={panel}&start={}&end={now}&step=15", now - 900);
                 page(peer.port, &path).ok_or_else(|| format!("{} does not answer {path}", peer.name))?;
             }
         }

@@ -3,7 +3,7 @@
 use super::Name;
 use model::{ServiceName, StackName, Timestamp};
 use serde::{Deserialize, Serialize};
-use signals::release::Learner;
+use signals::release::{Learner, Past};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -22,6 +22,8 @@ pub struct Kept {
     /// When it was last seen running.
     pub at: Timestamp,
     pub learner: Learner,
+    #[serde(default)]
+    pub past: Past,
 }
 
 #[derive(Default, Serialize, Deserialize)]

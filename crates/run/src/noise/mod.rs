@@ -12,7 +12,7 @@ use crate::world::Snapshot;
 use keep::{Keep, Kept};
 use model::flow::Status;
 use model::{DurationMs, ServiceName, StackName, Timestamp};
-use signals::release::{LOOK_S, Learner, Seen, Watch, add};
+use signals::release::{LOOK_S, Learner, Seen, Usual, Watch, add};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ impl Noise {
     pub fn open(home: &Path) -> Arc<Self> {
         let keep = Keep::new(home);
         let known = keep.read().into_iter().map(|(name, kept)| {
-            let watch = Watch::of(kept.learner);
+            let watch = Watch::of(kept.learner, kept.past);
             (name, Known { watch, at: kept.at })
         });
         Arc::new(Self { known: Mutex::new(known.collect()), keep })
@@ -59,6 +59,11 @@ impl Noise {
     pub fn of(&self, stack: &StackName, service: &ServiceName) -> Learner {
         let known = self.known();
         known.get(&(stack.clone(), service.clone())).map(|k| k.watch.learner().clone()).unwrap_or_default()
+    }
+
+    /// What was usual of a service before now.
+    pub fn usual(&self, stack: &StackName, service: &ServiceName, now: Timestamp) -> Option<Usual> {
+        self.known().get(&(stack.clone(), service.clone()))?.watch.past().usual(now)
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Name, Known>> {
@@ -86,7 +91,7 @@ impl Noise {
             }
             let one = known.entry(name.clone()).or_default();
             one.at = now;
-            has_learned |= one.watch.look(line, seen);
+            has_learned |= one.watch.look(line, now, seen);
             quiet.insert(name);
         }
         known.iter_mut().filter(|(name, _)| !quiet.contains(*name)).for_each(|(_, one)| one.watch.pause());
@@ -100,7 +105,10 @@ impl Noise {
             .known()
             .iter()
             .filter(|(_, one)| one.watch.learner().windows() > 0.0)
-            .map(|(name, one)| (name.clone(), Kept { at: one.at, learner: one.watch.learner().clone() }))
+            .map(|(name, one)| {
+                let (learner, past) = (one.watch.learner().clone(), one.watch.past().clone());
+                (name.clone(), Kept { at: one.at, learner, past })
+            })
             .collect();
         if let Err(error) = self.keep.write(kept) {
             crate::world::tell(&format!("what was learned of releases is not written down: {error}"));
@@ -215,6 +223,7 @@ mod tests {
             listeners: Vec::new(),
             rules: Vec::new(),
             backends: vec![backend],
+            calls: Vec::new(),
             failed: Vec::new(),
             names: Default::default(),
             log_dropped: 0,
@@ -244,6 +253,10 @@ mod tests {
         let again = Noise::open(home.path());
         let (stack, service) = name("shop");
         assert_eq!(again.of(&stack, &service), noise.of(&stack, &service));
+        let now = Timestamp(30 * 60_000);
+        let usual = again.usual(&stack, &service, now).expect("half an hour is known");
+        assert_eq!(Some(usual), noise.usual(&stack, &service, now));
+        assert_eq!((usual.minutes, usual.days), (30, 0));
         assert_eq!(again.of(&stack, &ServiceName::new("db").expect("valid")).windows(), 0.0);
     }
 

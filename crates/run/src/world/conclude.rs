@@ -347,7 +347,11 @@ fn standing(state: &StackState) -> Standing {
         _ => true,
     };
     let in_flight = state.in_flight.values().any(awaited);
-    if unsettled || steps || in_flight { Standing::UnderWay } else { Standing::Settled }
+    if unsettled || steps || in_flight || state.trials.is_open_after() {
+        Standing::UnderWay
+    } else {
+        Standing::Settled
+    }
 }
 
 /// What follows from a service that was found worse than that of the release before.

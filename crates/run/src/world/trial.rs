@@ -3,11 +3,11 @@
 use super::asked::{Asker, EACH_S, Places};
 use model::flow::Latency;
 use model::service::{JudgePolicy, RolloutPolicy, WithoutTraffic};
-use model::{InstanceId, Service, Timestamp};
+use model::{DurationMs, InstanceId, Service, Timestamp};
 use plan::serving::Arms;
 use signals::release::{
-    Arm, Decision, Judge, Judgement, Learner, Meter, Second, Seen, Settings, Slow, add_latency, overdue_ms,
-    slow,
+    After, Arm, Decision, Judge, Judgement, Learner, Meter, Second, Seen, Settings, Slow, Usual, add_latency,
+    overdue_ms, slow,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,11 +16,21 @@ use std::net::IpAddr;
 const SECONDS_MOST: usize = 4_000;
 /// Part of the time of a canary that counts for an outage only.
 const COLD_PART: u64 = 3;
+/// How long one that has all the traffic is held against what was before, unless declared.
+const AFTER_LIMIT_MS: u64 = 120_000;
+/// When nobody has decided for so long beyond that, the change ends without a verdict.
+const AFTER_GRACE: DurationMs = DurationMs::from_secs(60);
 /// Thousandths in a percent.
 const THOUSANDTHS: u16 = 10;
 
+/// Beside the release before, or held against what that did.
+enum Judging {
+    Beside(Box<Judge>),
+    After(Box<After>),
+}
+
 pub(crate) struct Trial {
-    judge: Judge,
+    judge: Judging,
     pub arms: Arms,
     new: Meter,
     old: Meter,
@@ -30,6 +40,9 @@ pub(crate) struct Trial {
     own: [Meter; 2],
     /// It has asked: what a request of people's costs is no longer known.
     has_asked: bool,
+    /// Until when the change waits for its end, and that this is over.
+    pub waited_until: Option<Timestamp>,
+    pub is_overdue: bool,
     last: Option<Timestamp>,
     seconds: Vec<Second>,
     without_traffic: WithoutTraffic,
@@ -47,7 +60,7 @@ impl Trial {
         // Nothing is slow until it is known what the old release takes.
         let meter = || Meter::new(u64::MAX, overdue_ms(None));
         Self {
-            judge: Judge::new(settings.with_noise_of(noise)),
+            judge: Judging::Beside(Box::new(Judge::new(settings.with_noise_of(noise)))),
             arms,
             new: meter(),
             old: meter(),
@@ -55,6 +68,8 @@ impl Trial {
             asker,
             own: [meter(), meter()],
             has_asked: false,
+            waited_until: None,
+            is_overdue: false,
             last: None,
             seconds: Vec::new(),
             without_traffic: rollout.trial().map(|judge| judge.without_traffic).unwrap_or_default(),
@@ -62,13 +77,43 @@ impl Trial {
         }
     }
 
+    /// Of instances that the old ones had to make room for.
+    pub fn after(
+        service: &Service,
+        new: Vec<InstanceId>,
+        now: Timestamp,
+        noise: &Learner,
+        usual: Option<Usual>,
+    ) -> Self {
+        let mut trial = Self::of(service, Arms { new, old: Vec::new() }, noise, None);
+        let mut settings = match service.policy.rollout.trial() {
+            Some(judge) => of_trial(judge, service.replicas),
+            None => Settings::default(),
+        };
+        let declared = service.policy.rollout.trial().and_then(|judge| judge.limit);
+        settings.limit_ms = declared.map_or(AFTER_LIMIT_MS, |limit| limit.0);
+        trial.waited_until = Some(now.plus(DurationMs(settings.limit_ms)).plus(AFTER_GRACE));
+        trial.judge = Judging::After(Box::new(After::new(settings.with_noise_of(noise), usual)));
+        trial
+    }
+
+    pub fn is_after(&self) -> bool {
+        matches!(self.judge, Judging::After(_))
+    }
+
     /// Percent of what is new that the new release shall have.
     pub fn share(&self) -> u32 {
-        u32::from(self.judge.share() / THOUSANDTHS)
+        match &self.judge {
+            Judging::Beside(judge) => u32::from(judge.share() / THOUSANDTHS),
+            Judging::After(_) => 100,
+        }
     }
 
     pub fn look_ms(&self) -> u64 {
-        self.judge.look_ms()
+        match &self.judge {
+            Judging::Beside(judge) => judge.look_ms(),
+            Judging::After(after) => after.look_ms(),
+        }
     }
 
     pub fn without_traffic(&self) -> WithoutTraffic {
@@ -102,7 +147,10 @@ impl Trial {
         if self.seconds.len() < SECONDS_MOST {
             self.seconds.push(second);
         }
-        self.judge.observe(&second)
+        match &mut self.judge {
+            Judging::Beside(judge) => judge.observe(&second),
+            Judging::After(after) => after.observe(&second),
+        }
     }
 
     /// Has both asked while people ask them too little; what was asked since the last look.
@@ -138,17 +186,22 @@ impl Trial {
 
     /// Ends it now; says whether that is how it ends.
     pub fn close(&mut self) -> bool {
-        !self.grows && self.judge.close() != Decision::GoOn
+        match &mut self.judge {
+            Judging::Beside(judge) => !self.grows && judge.close() != Decision::GoOn,
+            Judging::After(_) => false,
+        }
     }
 
     /// By the old release's own answers, until something is compared with them.
     fn learn_what_is_slow(&mut self, old: &BTreeMap<String, Seen>) {
-        if self.slow.is_some() || !self.judge.is_cold() {
+        let Judging::Beside(judge) = &self.judge else { return };
+        if self.slow.is_some() || !judge.is_cold() {
             return;
         }
+        let tolerance = judge.settings().tolerances.level;
         let mut all = Latency::default();
         old.values().for_each(|seen| add_latency(&mut all, &seen.counts.latency));
-        self.slow = slow(&all, self.judge.settings().tolerances.level);
+        self.slow = slow(&all, tolerance);
         if let Some(slow) = self.slow {
             let [own_new, own_old] = &mut self.own;
             for (meters, slow_us) in
@@ -160,7 +213,10 @@ impl Trial {
     }
 
     pub fn judgement(&self) -> Judgement {
-        Judgement::of(&self.judge, self.slow, self.seconds.clone())
+        match &self.judge {
+            Judging::Beside(judge) => Judgement::of(judge, self.slow, self.seconds.clone()),
+            Judging::After(after) => after.judgement(self.slow, self.seconds.clone()),
+        }
     }
 }
 
@@ -198,7 +254,7 @@ fn of_canary(rollout: &RolloutPolicy) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{DurationMs, Percent};
+    use model::Percent;
 
     #[test]
     fn settings_follow_from_what_is_declared() {

@@ -10,7 +10,7 @@ use crate::ports::Router;
 use model::service::WithoutTraffic;
 use model::{Digest, InstanceId, ServiceName, StackName, Timestamp};
 use plan::serving::Arms;
-use signals::release::{Decision, Judgement, Learner, Seen, add};
+use signals::release::{Decision, Judgement, Learner, Seen, Usual, add};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -80,6 +80,36 @@ impl Trials {
         }
     }
 
+    /// Whether somebody who has all the traffic is still judged.
+    pub fn is_open_after(&self) -> bool {
+        self.open.values().any(|trial| trial.is_after() && !trial.is_overdue)
+    }
+
+    /// Judges the instances of a service that has all the traffic, unless it was judged beside others.
+    fn follow_alone(
+        &mut self,
+        service: &model::Service,
+        new: Vec<InstanceId>,
+        now: Timestamp,
+        known: impl FnOnce() -> (Learner, Option<Usual>),
+    ) {
+        if self.told.contains_key(&service.name) {
+            return;
+        }
+        match self.open.get_mut(&service.name) {
+            Some(trial) if trial.is_after() => {
+                trial.arms.new = new;
+                trial.is_overdue |= trial.waited_until.is_some_and(|until| now >= until);
+            }
+            // It serves beside others, which are away for the moment.
+            Some(_) => {}
+            None => {
+                let (noise, usual) = known();
+                self.open.insert(service.name.clone(), Trial::after(service, new, now, &noise, usual));
+            }
+        }
+    }
+
     /// Of those that no longer serve beside others: the ones whose time was over.
     fn leave(
         &mut self,
@@ -87,7 +117,8 @@ impl Trials {
         ready: impl Fn(&InstanceId) -> bool,
     ) -> Vec<ServiceName> {
         let mut over = Vec::new();
-        for (service, trial) in self.open.iter_mut().filter(|(service, _)| !beside.contains(*service)) {
+        let others = self.open.iter_mut().filter(|(service, _)| !beside.contains(*service));
+        for (service, trial) in others.filter(|(_, trial)| !trial.is_after()) {
             // Else it is away for the moment, or failed.
             if !trial.arms.new.is_empty() && trial.arms.new.iter().all(&ready) && trial.close() {
                 over.push(service.clone());
@@ -137,6 +168,13 @@ impl World {
         let found: Vec<_> = services
             .filter_map(|service| Some((service.clone(), plan::serving::arms(&routed, service)?)))
             .collect();
+        let alone: Vec<_> = routed
+            .release
+            .stack
+            .services
+            .values()
+            .filter_map(|service| Some((service.clone(), plan::serving::alone(&routed, service)?)))
+            .collect();
         let Some(state) = self.stacks.get_mut(name) else { return Vec::new() };
         let beside = found.iter().map(|(service, _)| service.name.clone()).collect();
         let place = |id: &InstanceId| {
@@ -148,6 +186,11 @@ impl World {
         for (service, arms) in found {
             let noise = || self.noise.of(name, &service.name);
             state.trials.follow(&service, arms, noise, &self.parts.engine, place);
+        }
+        let clock = self.parts.machine.now();
+        for (service, new) in alone {
+            let known = || (self.noise.of(name, &service.name), self.noise.usual(name, &service.name, clock));
+            state.trials.follow_alone(&service, new, now, known);
         }
         let (trials, ready) = (&mut state.trials, &state.ready);
         trials.leave(&beside, |id| ready.contains_key(id))
@@ -177,8 +220,10 @@ impl World {
             let trials = &mut state.trials;
             for (service, trial) in trials.open.iter_mut().filter(|(_, trial)| !trial.arms.new.is_empty()) {
                 let decision = trial.observe(look.at, &look.seen);
-                let standing = plan::Trial { share: trial.share(), over: None };
-                trials.standings.insert(service.clone(), standing);
+                if !trial.is_after() {
+                    let standing = plan::Trial { share: trial.share(), over: None };
+                    trials.standings.insert(service.clone(), standing);
+                }
                 next = earliest(next, Some(look.at.plus(model::DurationMs(trial.look_ms()))));
                 if decision != Decision::GoOn {
                     ended.push((name.clone(), service.clone()));

@@ -62,7 +62,7 @@ struct Stratum {
 
 /// Variance of ln of the time to answer within seconds and arms.
 #[derive(Debug, Clone, Default)]
-struct Spread {
+pub(super) struct Spread {
     squares: f64,
     freedom: f64,
 }
@@ -290,12 +290,12 @@ impl Proofs {
 }
 
 impl Spread {
-    fn observe(&mut self, arm: &Arm) {
+    pub fn observe(&mut self, arm: &Arm) {
         self.squares += arm.spread();
         self.freedom += arm.requests.saturating_sub(1) as f64;
     }
 
-    fn variance(&self) -> Option<f64> {
+    pub fn variance(&self) -> Option<f64> {
         (self.freedom >= 1.0).then(|| (self.squares / self.freedom).max(LEAST_DEVIATION.powi(2)))
     }
 }

@@ -10,6 +10,9 @@ const MOST_ODDS: f64 = 1e9;
 impl Judgement {
     /// One sentence: what was found, with its numbers.
     pub fn sentence(&self) -> String {
+        if self.is_after {
+            return self.sentence_after();
+        }
         match self.decision {
             Decision::GoBack(test) => self.finding_of(test),
             Decision::Keep(Ground::Shown) => {
@@ -25,6 +28,34 @@ impl Judgement {
                 span(self.took_ms)
             ),
             Decision::GoOn => format!("it is being judged for {}", span(self.took_ms)),
+        }
+    }
+
+    /// Where nothing served beside it.
+    fn sentence_after(&self) -> String {
+        let (new, took) = (&self.new, span(self.took_ms));
+        let Some(usual) = self.usual else {
+            return "too little is known of the release before to judge it".to_owned();
+        };
+        let failed = format!(
+            "{} of {} failed, at most {:.2} % before",
+            percent(new.bad(), new.due()),
+            requests(new.due()),
+            usual.failing * 100.0
+        );
+        let takes = format!(
+            "typically {} to answer, at most {} before",
+            time(new.typical_us()),
+            time(Some(usual.level.exp()))
+        );
+        match self.decision {
+            Decision::GoBack(Test::Level) => format!("it takes {takes}"),
+            Decision::GoBack(_) => failed,
+            Decision::Keep(_) => format!("it was not found to be far worse in {took}: {failed}; {takes}"),
+            Decision::Undecided => {
+                format!("too little traffic to judge it: {} in {took}", requests(new.due()))
+            }
+            Decision::GoOn => format!("it is being judged for {took}"),
         }
     }
 
@@ -65,12 +96,30 @@ impl Judgement {
 
     /// By what it was judged: which noise, and whose requests.
     pub fn basis(&self) -> String {
+        if self.is_after {
+            return self.basis_after();
+        }
         let own = self.seconds.iter().filter(|second| second.is_own);
         match own.map(|second| second.new.due() + second.old.due()).sum() {
             0 => self.noise(),
             own => {
                 format!("{}, with {} of Juchu's own, as people asked too little", self.noise(), requests(own))
             }
+        }
+    }
+
+    fn basis_after(&self) -> String {
+        let before = "by what was before, as both cannot serve beside each other";
+        let days = |days: u32| if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+        match self.usual {
+            None => before.to_owned(),
+            Some(usual) => format!(
+                "{before}: the worst of {} min before and of the same hour of {}, {} in all; {}",
+                usual.minutes,
+                days(usual.days),
+                requests(usual.requests),
+                self.noise()
+            ),
         }
     }
 

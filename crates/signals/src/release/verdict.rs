@@ -1,6 +1,8 @@
 //! How a judgement ends, with every number it can be made again from.
 
+use super::after::After;
 use super::judge::Judge;
+use super::past::Usual;
 use super::second::{Arm, Second};
 use super::settings::{Chances, Settings};
 use serde::{Deserialize, Serialize};
@@ -108,6 +110,11 @@ pub struct Judgement {
     pub new: Arm,
     pub old: Arm,
     pub seconds: Vec<Second>,
+    /// Held against what was before, which is none where too little was known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_after: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<Usual>,
 }
 
 impl Judgement {
@@ -127,11 +134,23 @@ impl Judgement {
             new,
             old,
             seconds,
+            is_after: false,
+            usual: None,
         }
     }
 
     /// The same from its seconds and settings alone.
     pub fn again(&self) -> Self {
+        if self.is_after {
+            let mut after = After::new(self.settings.clone(), self.usual);
+            self.seconds.iter().for_each(|second| {
+                after.observe(second);
+            });
+            if self.decision != Decision::GoOn {
+                after.close();
+            }
+            return after.judgement(self.slow, self.seconds.clone());
+        }
         let mut judge = Judge::new(self.settings.clone());
         self.seconds.iter().for_each(|second| {
             judge.observe(second);

@@ -6,6 +6,7 @@
 
 use super::dispersion::{Learner, WINDOW_S};
 use super::meter::{Meter, Seen, add_latency};
+use super::past::Past;
 use super::second::Arm;
 use super::slow::{overdue_ms, slow};
 use model::Timestamp;
@@ -23,6 +24,7 @@ const TURN: u64 = 60;
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     learner: Learner,
+    past: Past,
     meters: BTreeMap<String, Meter>,
     last: Option<Timestamp>,
     /// What each did, look by look.
@@ -34,17 +36,23 @@ pub struct Watch {
 
 impl Watch {
     /// Goes on with what was learned before, unless that cannot be.
-    pub fn of(learner: Learner) -> Self {
+    pub fn of(learner: Learner, past: Past) -> Self {
         let learner = if learner.is_sound() { learner } else { Learner::default() };
-        Self { learner, ..Self::default() }
+        Self { learner, past, ..Self::default() }
+    }
+
+    /// What it did lately, and at which hour.
+    pub fn past(&self) -> &Past {
+        &self.past
     }
 
     pub fn learner(&self) -> &Learner {
         &self.learner
     }
 
-    /// Takes what all its instances have done; says whether something was learned.
-    pub fn look(&mut self, at: Timestamp, seen: BTreeMap<String, Seen>) -> bool {
+    /// Takes what all its instances have done; says whether something was learned. `at` is on a line
+    /// of time that does not jump, `now` is what the clock says.
+    pub fn look(&mut self, at: Timestamp, now: Timestamp, seen: BTreeMap<String, Seen>) -> bool {
         let is_same = seen.keys().eq(self.meters.keys());
         if !is_same {
             self.begin(&seen);
@@ -63,7 +71,7 @@ impl Watch {
             // What was done in between is of no known time.
             false => self.window.clear(),
         }
-        self.window.len() == LOOKS && self.learn()
+        self.window.len() == LOOKS && self.learn(now)
     }
 
     /// Nobody is to be learned from now: a change goes on, or nothing runs.
@@ -85,8 +93,9 @@ impl Watch {
         self.meters = seen.keys().map(|id| (id.clone(), meter.clone())).collect();
     }
 
-    fn learn(&mut self) -> bool {
+    fn learn(&mut self, now: Timestamp) -> bool {
         let window = std::mem::take(&mut self.window);
+        self.past.note(now, &sum(window.iter().flat_map(BTreeMap::values)));
         let before = self.learner.windows();
         match self.meters.len() {
             0 => {}
@@ -147,7 +156,7 @@ mod tests {
             };
             let seen = |requests| Seen { counts: counts(requests), ..Seen::default() };
             let all = instances.iter().map(|(id, requests)| ((*id).to_owned(), seen(*requests))).collect();
-            self.watch.look(Timestamp(self.now), all)
+            self.watch.look(Timestamp(self.now), Timestamp(self.now), all)
         }
 
         fn minutes(&mut self, minutes: u64, instances: &[(&str, u64)]) -> f64 {
@@ -196,7 +205,7 @@ mod tests {
     fn what_cannot_be_is_not_gone_on_with() {
         let read = |text: &str| serde_json::from_str::<Learner>(text).expect("the form is right");
         let bad = read(r#"{"windows":-5.0}"#);
-        assert_eq!(Watch::of(bad).learner(), &Learner::default());
-        assert_eq!(Watch::of(read("{}")).learner().windows(), 0.0);
+        assert_eq!(Watch::of(bad, Past::default()).learner(), &Learner::default());
+        assert_eq!(Watch::of(read("{}"), Past::default()).learner().windows(), 0.0);
     }
 }
