@@ -7,7 +7,7 @@ use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-const PAGES: [(&str, &str); 11] = [
+const PAGES: [(&str, &str); 13] = [
     ("panel", "/"),
     ("node", "/nodes/vm-1?range=24h"),
     ("stack", "/stacks/guestbook"),
@@ -17,6 +17,8 @@ const PAGES: [(&str, &str); 11] = [
     ("map", "/map?minutes=60"),
     ("logs", "/logs?q=level%3E%3Dwarn&service=web"),
     ("logs-refused", "/logs?q=a+("),
+    ("traces", "/traces?service=web"),
+    ("trace", "/traces/4bf92f3577b34da6a3ce929d0e0e4736"),
     ("visitors", "/visitors?days=30"),
     ("not-found", "/stacks/nothing"),
 ];

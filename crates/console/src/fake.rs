@@ -7,6 +7,7 @@ pub mod rows;
 
 pub use releases::*;
 
+pub mod traces;
 pub mod traffic;
 pub mod visits;
 
@@ -149,6 +150,10 @@ impl Control for FakeControl {
         held.asked.push(request);
         let nothing = Preview { differences: vec![], steps: vec![], warnings: vec![] };
         Ok(held.preview.clone().unwrap_or(nothing))
+    }
+
+    fn traces(&self) -> Option<std::sync::Arc<dyn run::traces::Traces>> {
+        Some(std::sync::Arc::new(traces::FakeTraces))
     }
 
     fn rows(&self) -> Option<std::sync::Arc<dyn run::rows::Rows>> {

@@ -16,6 +16,7 @@ pub mod calls;
 pub mod measured;
 pub mod story;
 pub mod text;
+pub mod traces;
 pub mod traffic;
 pub mod visits;
 pub mod when;

@@ -50,6 +50,37 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
+/// The identifier of the trace that a row says it belongs to, in lower case: 32 hexadecimal digits behind a
+/// name such as `trace_id`, `traceId`, `trace.id` or `trace`, or within a `traceparent`.
+pub fn trace_of(text: &str) -> Option<String> {
+    const DIGITS: usize = 32;
+    const NEAR: usize = 8;
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at + DIGITS <= bytes.len() {
+        let run = bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        if run != DIGITS {
+            at += run.max(1);
+            continue;
+        }
+        let before = &bytes[..at];
+        let near = before.iter().rev().take_while(|byte| !byte.is_ascii_alphabetic()).count();
+        // `traceparent` has its version in between.
+        let name_end = before.len() - near;
+        let name = &before[name_end.saturating_sub(11)..name_end];
+        let name = name.to_ascii_lowercase();
+        let is_named = [&b"trace_id"[..], b"traceid", b"trace.id", b"trace-id", b"trace", b"traceparent"]
+            .iter()
+            .any(|known| name.ends_with(known));
+        let id = &text[at..at + DIGITS];
+        if is_named && near <= NEAR && id.bytes().any(|byte| byte != b'0') {
+            return Some(id.to_ascii_lowercase());
+        }
+        at += DIGITS;
+    }
+    None
+}
+
 /// Controls, and the characters that turn the direction of what follows.
 fn is_control(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -80,6 +111,24 @@ fn is_colour(sequence: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn traces_are_found_by_their_names() {
+        const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (text, expect) in [
+            (format!(r#"{{"level":"info","trace_id":"{ID}","span_id":"00f067aa0ba902b7"}}"#), true),
+            (format!("took 3 ms traceId={}", ID.to_uppercase()), true),
+            (format!("trace.id: {ID}"), true),
+            (format!("traceparent: 00-{ID}-00f067aa0ba902b7-01"), true),
+            (format!("md5 {ID}"), false),
+            (format!("trace_id={ID}0"), false),
+            (format!("trace_id={}", "0".repeat(32)), false),
+            (format!("trace and then ü nothing for a while {ID}"), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(trace_of(&text), expect.then(|| ID.to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn colours_stay_where_they_may() {

@@ -370,6 +370,30 @@ async fn the_map_shows_who_calls_whom_as_a_drawing_and_a_table() {
 }
 
 #[tokio::test]
+async fn traces_are_searched_for_and_shown_as_a_waterfall() {
+    let site = Site::start(FakeControl::guestbook()).await;
+    let cookie = site.sign_in().await;
+    let page = site.get("/traces?service=guestbook/web&min=200ms&errors=1", &cookie).await;
+    assert_eq!(page.status, 200);
+    let link = format!("href=\"/traces/{}\"", console::fake::traces::ID);
+    assert!(page.body.contains(&link) && page.body.contains("</svg>failed</span>"), "{}", page.body);
+    assert!(!page.body.contains("POST /api/orders"), "{}", page.body);
+    assert_eq!(site.get("/traces?min=soon", &cookie).await.status, 400);
+    let page = site.get(&format!("/traces/{}", console::fake::traces::ID), &cookie).await;
+    for expected in [
+        "GET /checkout of web",
+        "connection refused by the database",
+        "<dt>juchu.caller</dt><dd>outside</dd>",
+        "<dt>after 208 ms</dt><dd>first byte</dd>",
+        "href=\"/stacks/guestbook/services/db\"",
+        "href=\"/logs?q=4bf92f3577b34da6a3ce929d0e0e4736\"",
+    ] {
+        assert!(page.body.contains(expected), "{expected} is not in {}", page.body);
+    }
+    assert_eq!(site.get("/traces/none", &cookie).await.status, 404);
+}
+
+#[tokio::test]
 async fn pages_are_compressed_for_browsers_that_take_it() {
     let site = Site::start(FakeControl::guestbook()).await;
     let cookie = site.sign_in().await;

@@ -2,8 +2,8 @@
 
 use crate::options::MAX_CONTROL_LINE;
 use crate::wire::{
-    CONTROL_VERSION, CertificatesReport, Explanation, Question, Refusal, Reply, ReplyLine, Request,
-    RequestLine, Status,
+    CONTROL_VERSION, CertificatesReport, Explanation, PassedSpan, Question, Refusal, Reply, ReplyLine,
+    Request, RequestLine, Status,
 };
 use model::route::{ApplyReport, RouteTable};
 use std::io;
@@ -71,6 +71,14 @@ impl GatewayClient {
     pub async fn status(&mut self) -> Result<Status, ClientError> {
         match self.ask(Request::Status, ANSWER_LIMIT).await? {
             Reply::Status(status) => Ok(*status),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// The oldest spans that wait; they wait no longer.
+    pub async fn spans(&mut self) -> Result<Vec<PassedSpan>, ClientError> {
+        match self.ask(Request::Spans, ANSWER_LIMIT).await? {
+            Reply::Spans(spans) => Ok(spans),
             _ => Err(ClientError::Unexpected),
         }
     }

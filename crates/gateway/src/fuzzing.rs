@@ -109,6 +109,7 @@ pub(crate) fn rewritten(head: &[u8], public: bool) -> Result<(request::Request, 
         rules: &Rules::default(),
         has_default: true,
         trace: trace::Settings::default(),
+        share: 1 << 16,
     };
     let mut out = Vec::new();
     request::rewrite(head, &context, &mut out).map(|request| (request, out))

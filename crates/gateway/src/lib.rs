@@ -4,7 +4,8 @@
 //! socket, keeps the last good one on disk, and goes on serving it while the daemon is away.
 //! Reading order: the words (`options`, `wire`), the table in force (`snapshot`), a thread of the
 //! data plane (`worker`) with what it speaks (`tls`, `detect`, `tcp`, `http`, `http2`), what waits and
-//! what ends (`hold`, `seat`, `drain`), who calls whom (`calls`), names, the control, and how a newer program takes over
+//! what ends (`hold`, `seat`, `drain`), who calls whom (`calls`), what is
+//! recorded of traces (`spans`), names, the control, and how a newer program takes over
 //! (`handover`).
 
 pub mod client;
@@ -35,6 +36,7 @@ mod quick;
 mod rules;
 mod seat;
 mod snapshot;
+mod spans;
 mod stream;
 mod tcp;
 mod tls;

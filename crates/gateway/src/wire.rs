@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use model::flow::{
     BackendStatus, CallStatus, Caller, Counts, EndpointStatus, Explanation, Latency, LatencyBucket,
-    ListenerStatus, MirrorStatus, NameCounts, PredecessorStatus, Question, QueueStatus, RuleStatus, Status,
+    ListenerStatus, MirrorStatus, NameCounts, PassedSpan, PredecessorStatus, Question, QueueStatus,
+    RuleStatus, SpanCounts, Status,
 };
 
 /// Version of the form of requests and replies.
@@ -26,6 +27,8 @@ pub enum Request {
         table: RouteTable,
     },
     Status,
+    /// Takes the oldest spans that wait; asked again until there are none.
+    Spans,
     /// Where a request would go, and why.
     Explain {
         question: Question,
@@ -129,6 +132,7 @@ pub struct ReplyLine {
 pub enum Reply {
     Applied(ApplyReport),
     Status(Box<Status>),
+    Spans(Vec<PassedSpan>),
     Explained(Box<Explanation>),
     Certificates(CertificatesReport),
     Drained {

@@ -10,11 +10,12 @@ use crate::http;
 use crate::http::connection::Client;
 use crate::http::pool::Pool;
 use crate::http2::pool::Http2Pool;
-use crate::log::{Log, ThreadLog};
+use crate::log::{self, Log, ThreadLog};
 use crate::options::Limits;
 use crate::outside::Outside;
 use crate::proxy::{self, Peer};
 use crate::snapshot::{ListenerId, Random, Route, Snapshot};
+use crate::spans::Spans;
 use crate::stream::{self, ClientStream};
 use crate::tcp;
 use crate::tls::{self, Terminator};
@@ -53,6 +54,7 @@ pub struct Shared {
     pub threads: usize,
     pub outside: Outside,
     pub calls: Calls,
+    pub spans: Spans,
     /// Connections of each thread.
     open: Vec<Arc<AtomicU64>>,
 }
@@ -69,6 +71,7 @@ impl Shared {
             threads,
             outside,
             calls: Calls::default(),
+            spans: Spans::default(),
             open: (0..threads).map(|_| Arc::default()).collect(),
         }
     }
@@ -273,6 +276,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.registry.sweep();
         worker.drain();
         worker.sweep_upstreams();
+        worker.shared.spans.tick(log::now_ms() / 1000);
         worker.log.flush();
     }
 }
@@ -392,6 +396,7 @@ impl Acceptor {
             buf: Buf::default(),
             grpc_status: Cell::default(),
             calling: Calling::default(),
+            head_at: Cell::default(),
             stream: ClientStream::Plain(stream),
             worker,
         };

@@ -64,6 +64,7 @@ async fn run(options: DaemonOptions) -> Result<(), Report> {
         let senders = attached.clone();
         let serve = move |listener| tokio::spawn(console::serve_senders(listener, senders.clone()));
         measuring.open_declared(&home, Arc::new(serve));
+        controller.set_lacks(Arc::new(measuring.lacks(&home)));
     }
     let access = Access::new(Sources { now: crate::machine::now, random });
     let (ending, ended) = tokio::sync::watch::channel(false);

@@ -234,6 +234,10 @@ impl Router for GatewayProcess {
         self.client_of_running().await?.status().await.map_err(|error| report(&error))
     }
 
+    async fn spans(&self) -> Result<Vec<flow::PassedSpan>, Report> {
+        self.client_of_running().await?.spans().await.map_err(|error| report(&error))
+    }
+
     async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report> {
         self.client_of_running().await?.explain(question).await.map_err(|error| match error {
             // Said by one that does not know the question, too.

@@ -28,11 +28,59 @@ pub struct Status {
     /// Addresses that could not be bound and are tried again.
     pub failed: Vec<BindFailure>,
     pub names: NameCounts,
+    /// Spans of requests, recorded for whoever takes them.
+    #[serde(default)]
+    pub spans: SpanCounts,
     /// Lines of the access log that found its queue full.
     pub log_dropped: u64,
     /// Gateways that handed over and still finish what they have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub predecessors: Vec<PredecessorStatus>,
+}
+
+/// Since the gateway started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpanCounts {
+    pub recorded: u64,
+    /// Not taken yet.
+    pub waiting: u64,
+    /// Nobody took them in time.
+    pub lost: u64,
+}
+
+/// One request that passed the gateway, as a span. Identifiers are hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedSpan {
+    pub trace: String,
+    pub span: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    pub start_ns: u64,
+    pub duration_us: u64,
+    /// Until the answer's head was on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_us: Option<u64>,
+    pub caller: Caller,
+    pub backend: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    pub method: String,
+    pub host: String,
+    /// Without the query, which may hold secrets.
+    pub path: String,
+    /// Of HTTP.
+    pub version: String,
+    pub secured: bool,
+    pub status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u32>,
+    pub failed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
 /// What one caller had of one backend. Of HTTP `connections` and `active` stay 0; an error is also an

@@ -96,6 +96,10 @@ pub trait Control: Send + Sync {
     async fn upgrade_gateway(&self) -> Result<GatewayUpgrade, Report>;
     /// What passes through the gateway, as counted since it started.
     async fn traffic(&self) -> Result<flow::Status, Report>;
+    /// The oldest spans of requests that wait in the gateway; they wait no longer.
+    async fn passed_spans(&self) -> Result<Vec<flow::PassedSpan>, Report> {
+        Ok(Vec::new())
+    }
     /// Where a request would go, and why; none is sent.
     async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report>;
 }

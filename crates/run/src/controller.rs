@@ -39,7 +39,11 @@ pub struct Controller {
     revision: watch::Receiver<u64>,
     started: Timestamp,
     ranges: OnceLock<Arc<dyn Ranges>>,
+    lacks: OnceLock<Lacks>,
 }
+
+/// What is wrong with what the control plane does not know of.
+pub type Lacks = Arc<dyn Fn() -> Vec<Lack> + Send + Sync>;
 
 impl Controller {
     /// Reads what the journal says and starts the loop on the present runtime.
@@ -73,14 +77,20 @@ impl Controller {
             eprintln!("the first look at what runs takes long; it goes on");
         }
         let revision = revisions(snapshot.clone());
-        let ranges = OnceLock::new();
-        Ok(Arc::new(Self { parts, stories, messages, snapshot, revision, started, ranges }))
+        let (ranges, lacks) = (OnceLock::new(), OnceLock::new());
+        Ok(Arc::new(Self { parts, stories, messages, snapshot, revision, started, ranges, lacks }))
     }
 
     /// What watches signals, once it does; it asks the control plane itself, so it comes later.
     pub fn set_ranges(&self, ranges: Arc<dyn Ranges>) {
         // Only the first counts.
         let _ = self.ranges.set(ranges);
+    }
+
+    /// What else may be wrong with this machine; asked when somebody wants to know.
+    pub fn set_lacks(&self, lacks: Lacks) {
+        // Only the first counts.
+        let _ = self.lacks.set(lacks);
     }
 
     fn find(&self, stack: &StackName) -> Result<Arc<Snapshot>, Report> {
@@ -255,6 +265,10 @@ impl Control for Controller {
         self.parts.router.traffic().await
     }
 
+    async fn passed_spans(&self) -> Result<Vec<flow::PassedSpan>, Report> {
+        self.parts.router.spans().await
+    }
+
     async fn explain(&self, question: flow::Question) -> Result<flow::Explanation, Report> {
         self.parts.router.explain(question).await
     }
@@ -390,6 +404,7 @@ impl Control for Controller {
 
     async fn lacks(&self) -> Result<Vec<Lack>, Report> {
         let mut lacks = self.parts.engine.lacks().await;
+        lacks.extend(self.lacks.get().into_iter().flat_map(|more| more()));
         lacks.extend(self.parts.router.certificates().iter().filter_map(certificate_lack));
         Ok(lacks)
     }

@@ -376,6 +376,7 @@ impl Router for FakeMachine {
             failed: Vec::new(),
             names: Default::default(),
             calls: Vec::new(),
+            spans: Default::default(),
             log_dropped: 0,
             predecessors: Vec::new(),
         })

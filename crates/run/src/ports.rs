@@ -49,6 +49,10 @@ pub trait Router: Send + Sync {
     async fn traffic(&self) -> Result<flow::Status, Report> {
         Err(Report::environment("nothing is counted here"))
     }
+    /// The oldest spans of requests that wait there; they wait no longer.
+    async fn spans(&self) -> Result<Vec<flow::PassedSpan>, Report> {
+        Ok(Vec::new())
+    }
     /// Where a request would go, and why; none is sent.
     async fn explain(&self, _question: flow::Question) -> Result<flow::Explanation, Report> {
         Err(Report::environment("no request can be thought through here"))

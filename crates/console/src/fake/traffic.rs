@@ -102,6 +102,7 @@ pub fn guestbook(seconds: u64) -> Status {
         calls: calls(seconds),
         failed: Vec::new(),
         names: NameCounts::default(),
+        spans: SpanCounts::default(),
         log_dropped: 0,
         predecessors: Vec::new(),
     }

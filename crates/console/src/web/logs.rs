@@ -10,7 +10,7 @@ use crate::api::{Failure, event, event_stream};
 use crate::caller::Caller;
 use crate::measured::Range;
 use crate::serve::App;
-use crate::text::cut;
+use crate::text::{cut, trace_of};
 use crate::when::Clock;
 use axum::Extension;
 use axum::body::Bytes;
@@ -282,6 +282,7 @@ fn row_of(row: &KeptRow, clock: &Clock) -> Markup {
             (parts::time(at, clock)) " " (level(&row.level)) " "
             @if !row.instance.is_empty() { span.quiet { (plain(&row.instance)) } " " }
             (cut(&plain(&row.text), ROW_MAX))
+            @if let Some(trace) = trace_of(&row.text) { " " a href=(super::traces::address(&trace)) { "trace" } }
         }
     }
 }

@@ -16,6 +16,7 @@ mod panel;
 mod parts;
 mod releases;
 mod subject;
+mod traces;
 pub mod traffic;
 mod unit;
 mod verdict;
@@ -52,6 +53,8 @@ pub fn pages() -> Router<App> {
         .route("/logs", get(logs::page))
         .route("/tail", get(logs::tail))
         .route("/map", get(map::page))
+        .route("/traces", get(traces::list))
+        .route("/traces/{id}", get(traces::one))
         .route("/visitors", get(visitors::page))
         .route("/stacks/{stack}/{action}", post(actions::on_stack))
         .route("/stacks/{stack}/services/{service}/{action}", post(actions::on_service))

@@ -1,7 +1,8 @@
 //! The numbers by which callers are known to the threads, and their names again.
 
 use crate::calls::{Calls, Who};
-use crate::wire::{CallStatus, Caller};
+use crate::spans::Passed;
+use crate::wire::{CallStatus, Caller, PassedSpan};
 use model::route::RouteTable;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -43,15 +44,7 @@ impl Callers {
             backends.iter().map(|(name, number)| (*number, name.as_str())).collect();
         let callers: HashMap<u32, &str> =
             self.numbers.iter().map(|(name, number)| (*number, name.as_str())).collect();
-        let caller = |who: Who| {
-            Some(match who {
-                Who::Service(number) => Caller::Service((*callers.get(&number)?).to_owned()),
-                Who::Outside => Caller::Outside,
-                Who::Host => Caller::Host,
-                Who::Unknown => Caller::Unknown,
-                Who::Others => Caller::Others,
-            })
-        };
+        let caller = |who| caller(who, |number| callers.get(&number).copied());
         let named = calls.read().into_iter().filter_map(|((who, backend), counts)| {
             let backend = match who {
                 Who::Others => String::new(),
@@ -63,4 +56,45 @@ impl Callers {
         all.sort_by(|a, b| (&a.caller, &a.backend).cmp(&(&b.caller, &b.backend)));
         all
     }
+    /// A request as a span, its caller by name.
+    pub fn named(&self, passed: Passed) -> PassedSpan {
+        let name = |wanted: u32| {
+            let mut known = self.numbers.iter();
+            known.find(|(_, number)| **number == wanted).map(|(name, _)| name.as_str())
+        };
+        let digits = |id: &[u8]| String::from_utf8_lossy(id).into_owned();
+        PassedSpan {
+            trace: digits(&passed.trace),
+            span: digits(&passed.span),
+            parent: passed.parent.as_ref().map(|parent| digits(parent)),
+            start_ns: passed.start_ns,
+            duration_us: passed.micros,
+            first_byte_us: passed.first_byte_us,
+            caller: caller(passed.who, name).unwrap_or(Caller::Unknown),
+            backend: passed.backend,
+            rule: passed.rule,
+            instance: passed.instance,
+            method: passed.method,
+            host: passed.host,
+            path: passed.path,
+            version: passed.version.to_owned(),
+            secured: passed.secured,
+            status: passed.status,
+            grpc_status: passed.grpc_status,
+            failed: passed.failed,
+            fault: passed.fault.map(str::to_owned),
+            bytes_in: passed.bytes_in,
+            bytes_out: passed.bytes_out,
+        }
+    }
+}
+
+fn caller<'n>(who: Who, name: impl FnOnce(u32) -> Option<&'n str>) -> Option<Caller> {
+    Some(match who {
+        Who::Service(number) => Caller::Service(name(number)?.to_owned()),
+        Who::Outside => Caller::Outside,
+        Who::Host => Caller::Host,
+        Who::Unknown => Caller::Unknown,
+        Who::Others => Caller::Others,
+    })
 }

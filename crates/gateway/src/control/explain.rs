@@ -134,6 +134,7 @@ impl Thought<'_> {
             rules: &route.rules,
             has_default: !route.backend.id.is_empty() || route.https_port.is_some(),
             trace: route.backend.policy.trace,
+            share: 0,
         };
         let mut head = Vec::new();
         let request = match request::rewrite(head_of(question)?.as_bytes(), &context, &mut head) {

@@ -193,6 +193,7 @@ impl Server {
                 status.predecessors = self.predecessors.status().await;
                 Ok(Reply::Status(Box::new(status)))
             }
+            Request::Spans => Ok(Reply::Spans(self.controller.lock().await.take_spans())),
             Request::Explain { question } => {
                 let explained = self.controller.lock().await.explain(&question);
                 explained.map(|explanation| Reply::Explained(Box::new(explanation)))

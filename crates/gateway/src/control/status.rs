@@ -6,7 +6,8 @@ use crate::policy::mirror::Mirror;
 use crate::policy::queue::Line;
 use crate::seat::Seat;
 use crate::wire::{
-    BackendStatus, EndpointStatus, ListenerStatus, MirrorStatus, QueueStatus, RuleStatus, Status,
+    BackendStatus, EndpointStatus, ListenerStatus, MirrorStatus, PassedSpan, QueueStatus, RuleStatus,
+    SpanCounts, Status,
 };
 use model::route::Listener;
 use model::service::Transport;
@@ -32,9 +33,18 @@ impl Controller {
             calls: self.callers.status(self.endpoints.numbers(), &self.shared.calls),
             failed: self.failed.clone(),
             names: self.names.counts(),
+            spans: {
+                let (recorded, waiting, lost) = self.shared.spans.counts();
+                SpanCounts { recorded, waiting, lost }
+            },
             log_dropped: self.shared.log.dropped(),
             predecessors: Vec::new(),
         }
+    }
+
+    /// The oldest that wait, with names.
+    pub fn take_spans(&self) -> Vec<PassedSpan> {
+        self.shared.spans.take().into_iter().map(|passed| self.callers.named(passed)).collect()
     }
 
     fn listener_status(&self, listener: &Listener) -> Option<ListenerStatus> {

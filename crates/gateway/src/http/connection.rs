@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection that was accepted, whatever is spoken on it.
 pub struct Client {
@@ -36,6 +36,8 @@ pub struct Client {
     /// How the call that is answered at the moment ended, if it is one by gRPC.
     pub grpc_status: Cell<Option<u32>>,
     pub calling: Calling,
+    /// When the head of the answer that is given at the moment was sent, of what is recorded.
+    pub head_at: Cell<Option<Instant>>,
 }
 
 impl Client {
@@ -278,6 +280,7 @@ fn rewrite(client: &Client, length: usize, head: &mut Vec<u8>) -> Result<request
         rules: &client.route.rules,
         has_default: !client.route.backend.id.is_empty() || lead::may_find(client),
         trace: client.route.backend.policy.trace,
+        share: client.worker.shared.spans.share(),
     };
     request::rewrite(&client.buf.filled()[..length], &context, head)
 }

@@ -26,6 +26,7 @@ use crate::proxy::{self, Peer};
 use crate::rules::{Action, Rule};
 use crate::seat::{self, Seat};
 use crate::snapshot::{Backend, Endpoint, Work};
+use crate::spans;
 use crate::stream::{self, UpstreamStream};
 use crate::tcp;
 use crate::watch::Side;
@@ -376,6 +377,7 @@ async fn attempt(
         seat::answered(&turn.seat, limit, true, false, worker.registry.clock().now_ms());
     }
     client.grpc_status.set(transfer.grpc_status.get());
+    client.head_at.set(transfer.head_at.get());
     if !is_hasty {
         judge(client, &work, result.as_ref().map(|response| response.status));
     }
@@ -752,6 +754,8 @@ pub fn note(
             }
         });
     }
+    spans::record(client, request, head, finished, endpoint, (started, micros));
+    client.head_at.set(None);
     client.worker.log.access(&Access {
         revision: client.route.revision,
         listener: client.route.address,

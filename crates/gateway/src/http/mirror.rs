@@ -79,6 +79,7 @@ pub fn draw(client: &Client, request: &Request, head: &[u8]) -> Option<Copy> {
         peer: client.peer.clone(),
         grpc_status: Cell::default(),
         calling: Calling::default(),
+        head_at: Cell::default(),
         worker,
     };
     Some(Copy {

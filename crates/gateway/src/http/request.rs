@@ -48,6 +48,8 @@ pub struct Context<'a> {
     pub has_default: bool,
     /// What becomes of the trace contexts of those.
     pub trace: trace::Settings,
+    /// Of 65,536 traces so many are recorded.
+    pub share: u32,
 }
 
 impl Context<'_> {
@@ -74,6 +76,10 @@ pub struct Request {
     pub id: Range<usize>,
     /// The id of its trace; empty without one.
     pub trace: Range<usize>,
+    /// The context that it is sent with began here.
+    pub is_root: bool,
+    /// The gateway records a span of it, which the context it is sent with names.
+    pub recording: Option<Recording>,
     /// The rule that takes it, and what makes requests go the same way as it.
     pub rule: Option<Arc<Rule>>,
     pub key: Option<u64>,
@@ -81,6 +87,13 @@ pub struct Request {
     pub call: Call,
     /// Host and target as the client gave them, where the rule changes them.
     pub given: Option<Box<(Vec<u8>, Vec<u8>)>>,
+}
+
+/// A span that is to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recording {
+    /// The caller's, in hexadecimal digits; none: it is the first of its trace.
+    pub parent: Option<[u8; 16]>,
 }
 
 impl Request {
@@ -404,7 +417,7 @@ impl Writer<'_> {
         self.write_forwarded(out, host.clone());
         let upgrade = self.write_connection(out);
         let id = self.write_id(out);
-        let trace = self.write_trace(out);
+        let (trace, recording) = self.write_trace(out);
         out.extend_from_slice(b"\r\n");
         let options = &self.fields.options;
         Ok(Request {
@@ -420,6 +433,8 @@ impl Writer<'_> {
             host,
             id,
             trace,
+            is_root: self.fields.trace.valid().is_none(),
+            recording,
             given: self.given(),
             rule: self.rule.cloned(),
             key: self.key,
@@ -543,19 +558,31 @@ impl Writer<'_> {
     }
 
     /// The trace that the request is part of, or a new one; the place of its id.
-    fn write_trace(&self, out: &mut Vec<u8>) -> Range<usize> {
+    fn write_trace(&self, out: &mut Vec<u8>) -> (Range<usize>, Option<Recording>) {
         if !self.trace().is_on() {
-            return 0..0;
+            return (0..0, None);
         }
         out.extend_from_slice(b"traceparent: ");
         let start = out.len() + trace::ID.start;
         let random = || self.context.random.next();
-        match self.fields.trace.valid() {
-            Some(parent) => out.extend_from_slice(parent),
-            None => out.extend_from_slice(&self.trace().make(random)),
-        }
+        let recording = match self.fields.trace.valid() {
+            Some(value) if trace::is_chosen(value, self.context.share) => {
+                out.extend_from_slice(&trace::with_parent(value, random()));
+                let parent = value[trace::PARENT].try_into().expect("it is valid");
+                Some(Recording { parent: Some(parent) })
+            }
+            Some(value) => {
+                out.extend_from_slice(value);
+                None
+            }
+            None => {
+                let value = self.trace().make(random);
+                out.extend_from_slice(&value);
+                trace::is_chosen(&value, self.context.share).then_some(Recording { parent: None })
+            }
+        };
         out.extend_from_slice(b"\r\n");
-        start..start + trace::ID.len()
+        (start..start + trace::ID.len(), recording)
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Transfer<'a> {
     pub answered: Cell<bool>,
     /// The final response's head went to the client.
     pub head_sent: Cell<bool>,
+    /// When that was, of a request that is recorded.
+    pub head_at: Cell<Option<Instant>>,
     pub status: Cell<u16>,
     pub bytes_in: Cell<u64>,
     pub bytes_out: Cell<u64>,
@@ -126,6 +128,7 @@ impl<'a> Transfer<'a> {
             request_done: Cell::new(false),
             answered: Cell::new(false),
             head_sent: Cell::new(false),
+            head_at: Cell::new(None),
             status: Cell::new(0),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
@@ -366,6 +369,9 @@ impl<'a> Transfer<'a> {
 
     pub(super) async fn final_head(&self, write: &mut ClientWrite<'_>, out: &[u8]) -> Result<(), Fault> {
         self.head_sent.set(true);
+        if self.request.recording.is_some() && self.head_at.get().is_none() {
+            self.head_at.set(Some(Instant::now()));
+        }
         self.to_client(write, out).await
     }
 

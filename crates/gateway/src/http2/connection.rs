@@ -215,6 +215,7 @@ impl Talk {
             buf: Buf::default(),
             grpc_status: Cell::default(),
             calling: Calling::of(*who),
+            head_at: Cell::default(),
             stream: ClientStream::Http2(Box::new(stream)),
             worker,
         };

@@ -1,13 +1,16 @@
 //! W3C trace contexts: one that is valid passes as it is, any other is replaced by a new one.
-//! <https://www.w3.org/TR/trace-context/>. The gateway records no spans, so it puts none of its own
-//! in between: what a service sees as its parent is what its caller, or nobody, recorded.
+//! <https://www.w3.org/TR/trace-context/>. Where the gateway records a span it stands in between, and only
+//! there: what a service sees as its parent is what somebody recorded, or nobody.
 
 use model::traffic::Trace;
 use std::ops::Range;
 
 /// Where in the value the id of the trace is, and that of the parent.
 pub const ID: Range<usize> = 3..35;
-const PARENT: Range<usize> = 36..52;
+pub const PARENT: Range<usize> = 36..52;
+/// The last digits of the id of the trace, which decide whether it is recorded.
+const LOT: Range<usize> = 31..35;
+const FLAGS: Range<usize> = 53..55;
 /// Bytes of a value of version 00, which later versions begin with.
 const LENGTH: usize = 55;
 /// Bytes and members of a state that is handed on.
@@ -55,11 +58,27 @@ impl Settings {
     }
 }
 
-fn put_hex(room: &mut [u8], word: u64) {
+pub fn put_hex(room: &mut [u8], word: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (at, digit) in room.iter_mut().enumerate() {
         *digit = DIGITS[(word >> (60 - 4 * at)) as usize & 15];
     }
+}
+
+/// Whether a valid context asks to be recorded, and is one of those that are, `share` of 65,536: the same
+/// for all that passes here of one trace.
+pub fn is_chosen(value: &[u8], share: u32) -> bool {
+    let digit = |byte: u8| u32::from(if byte.is_ascii_digit() { byte - b'0' } else { byte - b'a' + 10 });
+    value[FLAGS.end - 1] & 1 == 1 && value[LOT].iter().fold(0, |lot, byte| lot << 4 | digit(*byte)) < share
+}
+
+/// A context with another parent, in version 00.
+pub fn with_parent(value: &[u8], parent: u64) -> [u8; LENGTH] {
+    let mut own = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    own[ID].copy_from_slice(&value[ID]);
+    put_hex(&mut own[PARENT], parent.max(1));
+    own[FLAGS].copy_from_slice(&value[FLAGS]);
+    own
 }
 
 /// The fields of one request.
@@ -208,6 +227,26 @@ mod tests {
             assert_eq!(recorded, expect, "{share}");
         }
         assert!(!Settings::new(&Trace { off: true, sampled: None }).is_on());
+    }
+
+    #[test]
+    fn what_is_recorded_follows_from_the_trace_and_stands_in_between() {
+        // The last digits are 4736, 18,230 of 65,536.
+        for (value, share, expect) in [
+            (GIVEN.to_owned(), 1 << 16, true),
+            (GIVEN.to_owned(), 18_231, true),
+            (GIVEN.to_owned(), 18_230, false),
+            (GIVEN.to_owned(), 0, false),
+            (GIVEN.replace("-01", "-00"), 1 << 16, false),
+            (GIVEN.replace("-01", "-03"), 1 << 16, true),
+            (GIVEN.replace("4736", "ffff"), 65_535, false),
+        ] {
+            assert_eq!(is_chosen(value.as_bytes(), share), expect, "{value} {share}");
+        }
+        let own = with_parent(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what", 0xab);
+        let own = std::str::from_utf8(&own).expect("digits");
+        assert_eq!(own, "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000ab-01");
+        assert!(is_valid(own.as_bytes()));
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use super::screen::{Hue, Outcome, Paint, Screen};
 use super::table::{Cell, Column, Table};
 use crate::home::Home;
 use console::api::v1::{TraceAnswer, TraceQuestion, TraceSummary};
+use console::traces::took;
 use console::when::Clock;
 use model::Timestamp;
 
@@ -76,7 +77,7 @@ fn table(traces: &[TraceSummary], width: Option<usize>, paint: Paint, clock: &Cl
         };
         table.row(vec![
             Cell::from(clock.short(Timestamp(trace.start_ns / 1_000_000))),
-            Cell::from(waterfall::took(trace.duration_ms)),
+            Cell::from(took(trace.duration_ms)),
             Cell::from(trace.spans.to_string()),
             errors,
             Cell::from(format!("{} {}", trace.service, trace.name)),

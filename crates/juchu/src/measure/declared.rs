@@ -1,12 +1,13 @@
 //! `observe.toml` below the home: where programs of others send to, beside the console's address, and whom
 //! what is kept here is sent to.
 //!
-//! Read when the daemon starts and whenever it changes. A mistake in it is told in the daemon's log and
-//! changes nothing.
+//! Read when the daemon starts and whenever it changes. A mistake in it is told in the daemon's log and by
+//! `juchu doctor`, and changes nothing. What could not be opened or begun is tried again.
 
 use super::sending::{self, Sending, Sources};
 use juchu::home::Home;
 use observe::receive::{Listening, Receiver};
+use run::engine::Lack;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,15 +43,37 @@ struct Receive {
 
 /// What is received where, for whoever shows it; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Open(Arc<Mutex<Vec<(&'static str, SocketAddr)>>>);
+pub struct Open(Arc<Mutex<Now>>);
+
+#[derive(Debug, Default)]
+struct Now {
+    addresses: Vec<(&'static str, SocketAddr)>,
+    /// What of the file could not be done, a sentence each.
+    troubles: Vec<String>,
+}
 
 impl Open {
-    fn set(&self, all: Vec<(&'static str, SocketAddr)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    /// Says what is new among the troubles.
+    fn set(&self, addresses: Vec<(&'static str, SocketAddr)>, troubles: Vec<String>) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.iter().filter(|one| !now.troubles.contains(one)).for_each(|one| eprintln!("{one}"));
+        *now = Now { addresses, troubles };
     }
 
     pub fn all(&self) -> Vec<(&'static str, SocketAddr)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).addresses.clone()
+    }
+
+    /// What is wrong with the file of this home, or with what it asks for.
+    pub fn lacks(&self, home: &Home) -> Vec<Lack> {
+        let now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lack = |trouble: &String| Lack {
+            what: FILE.to_owned(),
+            effect: trouble.clone(),
+            hint: format!("mend {}; it is read again within {} s", home.join(FILE).display(), LOOK.as_secs()),
+            fatal: false,
+        };
+        now.troubles.iter().map(lack).collect()
     }
 }
 
@@ -63,19 +86,22 @@ pub async fn follow(home: Home, receiver: Receiver, serve: Serve, open: Open, se
     let queues = home.join("sending");
     let mut last: Option<Seen> = None;
     let mut doors = Doors::default();
+    let (mut declared, mut mistake) = (Declared::default(), None);
     loop {
         let seen = Seen::of(&path);
         if last.as_ref() != Some(&seen) {
-            match read(&path) {
-                Ok(declared) => {
-                    doors.become_as(&declared.receive, &receiver, &serve).await;
-                    send.0.become_as(&declared.send, &queues, &send.1);
+            (declared, mistake) = match read(&path) {
+                Ok(now) => (now, None),
+                Err(error) => {
+                    (declared, Some(format!("{} is left as it was before: {error}", path.display())))
                 }
-                Err(error) => eprintln!("{} is left as it was before: {error}", path.display()),
-            }
-            open.set(doors.all());
+            };
             last = Some(seen);
         }
+        let mut troubles: Vec<String> = mistake.iter().cloned().collect();
+        troubles.extend(doors.become_as(&declared.receive, &receiver, &serve).await);
+        troubles.extend(send.0.become_as(&declared.send, &queues, &send.1));
+        open.set(doors.all(), troubles);
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -141,7 +167,9 @@ impl Drop for Doors {
 }
 
 impl Doors {
-    async fn become_as(&mut self, wanted: &Receive, receiver: &Receiver, serve: &Serve) {
+    /// Returns what could not be opened, and why.
+    async fn become_as(&mut self, wanted: &Receive, receiver: &Receiver, serve: &Serve) -> Vec<String> {
+        let mut troubles = Vec::new();
         if self.http.as_ref().map(|(wanted, ..)| *wanted) != wanted.http {
             if let Some((_, _, task)) = self.http.take() {
                 task.abort();
@@ -151,7 +179,7 @@ impl Doors {
             if let Some(address) = wanted.http {
                 match TcpListener::bind(address).await.and_then(|found| Ok((found.local_addr()?, found))) {
                     Ok((bound, listener)) => self.http = Some((address, bound, serve(listener))),
-                    Err(error) => eprintln!("nothing is received at {address}: {error}"),
+                    Err(error) => troubles.push(format!("nothing is received at {address}: {error}")),
                 }
             }
         }
@@ -160,10 +188,11 @@ impl Doors {
             if let Some(address) = wanted.syslog {
                 match receiver.listen_syslog(address).await {
                     Ok(listening) => self.syslog = Some((address, listening)),
-                    Err(error) => eprintln!("no syslog is received at {address}: {error}"),
+                    Err(error) => troubles.push(format!("no syslog is received at {address}: {error}")),
                 }
             }
         }
+        troubles
     }
 
     fn all(&self) -> Vec<(&'static str, SocketAddr)> {

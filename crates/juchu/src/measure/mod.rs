@@ -27,7 +27,7 @@ use observe::keep::{Metrics, Settings};
 use observe::receive::{Receiver, Stores};
 use observe::scrape::fetch::Room;
 use run::control::Control;
-use run::engine::Engine;
+use run::engine::{Engine, Lack};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -60,7 +60,7 @@ impl Measuring {
         let metrics = Arc::new(metrics);
         let known = Known::default();
         let api = Api::new(Arc::clone(&metrics), known.clone(), now_ms);
-        let rows = texts.rows.clone();
+        let (rows, spans) = (texts.rows.clone(), texts.spans.clone());
         let stores = Stores {
             metrics: Arc::clone(&metrics),
             known: known.clone(),
@@ -90,6 +90,7 @@ impl Measuring {
                 Arc::clone(&control),
                 seen,
                 (receiver.clone(), open.clone(), sending),
+                spans.clone(),
             )),
             tokio::spawn(scrape::follow(scrapes, control)),
         ];
@@ -113,6 +114,12 @@ impl Measuring {
     /// Where programs of others send.
     pub fn receivers(&self) -> axum::Router {
         self.receiver.router()
+    }
+
+    /// What is wrong with what is declared for this home.
+    pub fn lacks(&self, home: &Home) -> impl Fn() -> Vec<Lack> + Send + Sync + use<> {
+        let (open, home) = (self.open.clone(), home.clone());
+        move || open.lacks(&home)
     }
 
     /// Opens what is declared beside the console's address; `serve` lets in who shows a token.

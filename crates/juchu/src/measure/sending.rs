@@ -77,7 +77,14 @@ impl Drop for Running {
 
 impl Sending {
     /// Begins with what is new, ends what is not declared any more. What waits for that stays on disk.
-    pub fn become_as(&self, wanted: &BTreeMap<String, Declared>, queues: &Path, sources: &Sources) {
+    /// Returns what could not be begun, and why.
+    pub fn become_as(
+        &self,
+        wanted: &BTreeMap<String, Declared>,
+        queues: &Path,
+        sources: &Sources,
+    ) -> Vec<String> {
+        let mut troubles = Vec::new();
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|name, one| wanted.get(name) == Some(&one.declared));
         for (name, declared) in wanted {
@@ -86,9 +93,10 @@ impl Sending {
             }
             match begin(name, declared, &queues.join(name), sources) {
                 Ok(one) => _ = running.insert(name.clone(), one),
-                Err(error) => eprintln!("nothing is sent to {name}: {error}"),
+                Err(error) => troubles.push(format!("nothing is sent to {name}: {error}")),
             }
         }
+        troubles
     }
 
     pub fn collect(&self, sink: &mut dyn Sink) {

@@ -5,9 +5,11 @@ use super::declared::Open;
 use super::instances::Seen;
 use super::sending::Sending;
 use super::{labels, now_ms, pulse, stacks};
+use crate::spans::passed;
 use model::flow::{Counts, Latency, Status};
 use observe::collect::{Recorder, Sink};
 use observe::keep::{Ends, Metrics};
+use observe::logs::Logs;
 use observe::receive::Receiver;
 use run::control::{Control, StackStatus};
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub async fn follow(
     control: Arc<dyn Control>,
     seen: Seen,
     (receiver, open, sending): (Receiver, Open, Sending),
+    spans: Option<Arc<Logs>>,
 ) {
     let mut gateway = Recorder::new("gateway", Ends::WhenMissing, labels("gateway"));
     let mut plane = Recorder::new("stacks", Ends::WhenMissing, labels("juchu"));
@@ -52,6 +55,7 @@ pub async fn follow(
     let mut asked_at: Option<i64> = None;
     let mut last = i64::MIN;
     let mut pairs = Pairs::default();
+    let mut unkept = 0;
     loop {
         let second = (now_ms() / pulse::TICK_MS + 1) * pulse::TICK_MS;
         sleep(Duration::from_millis((second - now_ms()).max(0) as u64)).await;
@@ -85,9 +89,32 @@ pub async fn follow(
             if let Some(status) = &status {
                 put(status, sink);
                 pairs.put(status, sink);
+                for (result, count) in
+                    [("recorded", status.spans.recorded), ("lost", status.spans.lost + unkept)]
+                {
+                    sink.counter("juchu_gateway_spans_total", &[("result", result)], count as f64);
+                }
             }
         });
+        let waiting = status.map_or(0, |status| status.spans.waiting);
+        if let Some(spans) = spans.as_ref().filter(|_| waiting > 0) {
+            unkept += take(&control, spans, waiting).await;
+        }
     }
+}
+
+/// Keeps the spans that wait in the gateway; returns how many could not be kept.
+async fn take(control: &Arc<dyn Control>, store: &Arc<Logs>, mut waiting: u64) -> u64 {
+    let mut lost = 0;
+    while waiting > 0 {
+        let taken = timeout(ANSWER, control.passed_spans()).await.ok().and_then(Result::ok);
+        let Some(taken) = taken.filter(|taken| !taken.is_empty()) else { return lost };
+        waiting = waiting.saturating_sub(taken.len() as u64);
+        let (store, count) = (store.clone(), taken.len() as u64);
+        let kept = tokio::task::spawn_blocking(move || passed::keep(&store, &taken)).await;
+        lost += kept.unwrap_or(count);
+    }
+    lost
 }
 
 fn put(status: &Status, sink: &mut dyn Sink) {

@@ -82,7 +82,7 @@ impl Traces for Kept {
         let answer = self.work(move |store, stop| trace(store, &wanted, stop)).await;
         if answer.found.is_empty() {
             return Err(Report::usage(format!("no span of the trace {id} is kept"))
-                .hint("`juchu trace` lists the newest; spans come from services that send OTLP"));
+                .hint("`juchu trace` lists the newest; spans come from the gateway, which records some of what passes, and from services that send OTLP"));
         }
         debug_assert!(answer.found.len() <= SPANS_MAX);
         let spans = answer.found.into_iter().map(span).collect();

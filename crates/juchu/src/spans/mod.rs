@@ -1,6 +1,7 @@
 //! Spans, wired in: kept in a store of rows of their own, and asked for.
 
 mod answer;
+pub mod passed;
 
 use crate::rows::{keep_durable, now_ns};
 use juchu::home::Home;

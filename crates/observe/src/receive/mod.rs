@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 pub use body::{BODY_MAX, UNPACKED_MAX};
 pub use syslog::Listening;
+pub use traces::SOURCE as SPAN_SOURCE;
 
 /// Requests that are read into the stores at the same time; others wait.
 const WORKING_MAX: usize = 2;

@@ -4,9 +4,10 @@
 use super::super::screen::{Hue, Paint, safe};
 use console::api::v1::{KeptSpan, Trace};
 use console::text::cut;
+use console::traces::{bounds_ns, end_ns, in_order, is_error, took};
 use console::when::Clock;
 use model::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// Columns where nobody says how many there are.
 const WIDTH: usize = 100;
@@ -22,8 +23,7 @@ const DEPTH_MAX: usize = 12;
 pub fn text(trace: &Trace, width: Option<usize>, paint: Paint, clock: &Clock) -> String {
     let width = width.unwrap_or(WIDTH).max(WIDTH_MIN);
     let spans = &trace.spans;
-    let start = spans.iter().map(|span| span.start_ns).min().unwrap_or_default();
-    let end = spans.iter().map(end_ns).max().unwrap_or_default();
+    let (start, end) = bounds_ns(spans);
     let order = in_order(spans);
     let mut text = head(trace, start, end, clock, paint);
     let longest = spans.iter().map(|span| span.service.chars().count()).max().unwrap_or_default();
@@ -74,48 +74,12 @@ fn head(trace: &Trace, start: i64, end: i64, clock: &Clock, paint: Paint) -> Str
     format!("{}\n{}\n\n", paint.on(Hue::Strong, &trace.trace), facts.join(", "))
 }
 
-/// Callers before those they called, the earlier first, each with its depth.
-fn in_order(spans: &[KeptSpan]) -> Vec<(usize, &KeptSpan)> {
-    let known: HashSet<&str> = spans.iter().map(|span| &*span.span).collect();
-    let mut called: HashMap<&str, Vec<&KeptSpan>> = HashMap::new();
-    let mut roots = Vec::new();
-    for span in spans {
-        // Whoever called it may not be kept.
-        if known.contains(&*span.parent) && span.parent != span.span {
-            called.entry(&span.parent).or_default().push(span);
-        } else {
-            roots.push(span);
-        }
-    }
-    let mut order = Vec::new();
-    let mut waiting: Vec<(usize, &KeptSpan)> = roots.into_iter().rev().map(|span| (0, span)).collect();
-    while let Some((depth, span)) = waiting.pop() {
-        order.push((depth, span));
-        // Taken out, so that those who call each other in a circle end.
-        let called = called.remove(&*span.span).unwrap_or_default();
-        waiting.extend(called.into_iter().rev().map(|span| (depth + 1, span)));
-    }
-    // What only calls each other in a circle has no root.
-    let mut rest: Vec<&KeptSpan> = called.into_values().flatten().collect();
-    rest.sort_by_key(|span| (span.start_ns, &span.span));
-    order.extend(rest.into_iter().map(|span| (0, span)));
-    order
-}
-
 fn bar_of(span: &KeptSpan, start: i64, end: i64, width: usize) -> String {
     let length = (end - start).max(1) as f64;
     let place = |time: i64| ((time - start) as f64 / length * width as f64).round() as usize;
     let begin = place(span.start_ns).min(width - 1);
     let stop = place(end_ns(span)).clamp(begin + 1, width);
     format!("{}{}", " ".repeat(begin), "█".repeat(stop - begin))
-}
-
-fn end_ns(span: &KeptSpan) -> i64 {
-    span.start_ns.saturating_add((span.duration_ms * 1e6) as i64)
-}
-
-fn is_error(span: &KeptSpan) -> bool {
-    span.status == "error"
 }
 
 /// What others wrote, on one line, without anything that moves the cursor.
@@ -126,17 +90,6 @@ fn line_of(text: &str) -> String {
 fn padded(text: &str, width: usize) -> String {
     let cut = cut(text, width);
     format!("{cut}{}", " ".repeat(width.saturating_sub(cut.chars().count())))
-}
-
-/// `0.42 ms`, `212 ms`, `3.10 s`, `12 min`.
-pub fn took(ms: f64) -> String {
-    match ms {
-        ms if ms < 10.0 => format!("{ms:.2} ms"),
-        ms if ms < 100.0 => format!("{ms:.1} ms"),
-        ms if ms < 1000.0 => format!("{ms:.0} ms"),
-        ms if ms < 60_000.0 => format!("{:.2} s", ms / 1000.0),
-        ms => format!("{:.1} min", ms / 60_000.0),
-    }
 }
 
 #[cfg(test)]

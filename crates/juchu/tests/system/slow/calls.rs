@@ -84,4 +84,33 @@ fn calls_between_services_are_told_with_their_caller() {
     let total = "juchu_calls_requests_total{caller=\"worker\",service=\"web\"}";
     let total = machine.must(&directory, &["query", total]);
     assert!(total.contains("caller_stack=\"calls\"") && total.contains('3'), "{total}");
+
+    let id = wait_for(LIMIT, "a span of the gateway is kept", || {
+        let asked = machine.must(&directory, &["trace", "--service", "web", "--json"]);
+        let found: Value = serde_json::from_str(&asked).expect("it is JSON");
+        found["traces"][0]["trace"].as_str().map(str::to_owned)
+    });
+    let shown = machine.must(&directory, &["trace", &id]);
+    assert!(shown.contains("GET /") && shown.contains("1 span, 1 service"), "{shown}");
+    let spans = machine.must(&directory, &["trace", &id, "--json"]);
+    assert!(spans.contains("\"juchu.caller\": \"calls/worker\"") || spans.contains("this host"), "{spans}");
+}
+
+#[test]
+fn what_is_wrong_with_the_file_of_addresses_is_told_by_the_doctor() {
+    let Some(machine) = Machine::new("calls-declared") else { return };
+    let directory = super::machine::tiny(&machine, "declared-wrong", free_port(), "here", "");
+    machine.must(&directory, &["up", "-d"]);
+    let file = machine.home().join("observe.toml");
+    let doctor = || machine.run(&directory, &["doctor"]).out;
+    std::fs::write(&file, "[receive]\nsyslog = 5514\n").expect("written");
+    wait_for(LIMIT, "a mistake is told", || doctor().contains("line 2").then_some(()));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound");
+    std::fs::write(&file, format!("[receive]\nhttp = \"{address}\"\n")).expect("written");
+    let told = format!("nothing is received at {address}");
+    wait_for(LIMIT, "an address that is taken is told", || doctor().contains(&told).then_some(()));
+    drop(taken);
+    wait_for(LIMIT, "it is tried again", || (!doctor().contains("observe.toml")).then_some(()));
+    TcpStream::connect(address).expect("it listens now");
 }
