@@ -7,7 +7,7 @@ use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-const PAGES: [(&str, &str); 13] = [
+const PAGES: [(&str, &str); 17] = [
     ("panel", "/"),
     ("node", "/nodes/vm-1?range=24h"),
     ("stack", "/stacks/guestbook"),
@@ -19,6 +19,10 @@ const PAGES: [(&str, &str); 13] = [
     ("logs-refused", "/logs?q=a+("),
     ("traces", "/traces?service=web"),
     ("trace", "/traces/4bf92f3577b34da6a3ce929d0e0e4736"),
+    ("ranges", "/ranges"),
+    ("signal", "/ranges/guestbook%2Fweb%2Fp95"),
+    ("incidents", "/incidents"),
+    ("incident", "/incidents/2"),
     ("visitors", "/visitors?days=30"),
     ("not-found", "/stacks/nothing"),
 ];

@@ -76,7 +76,8 @@ impl Alerts {
         let state = State { queue, receivers: Vec::new(), counts: BTreeMap::new(), is_over: false };
         let alerts =
             Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), now }) };
-        alerts.set_receivers(receivers);
+        // What waits for receivers that files declare stays until their stacks are known.
+        alerts.employ(receivers);
         Ok(alerts)
     }
 
@@ -86,8 +87,13 @@ impl Alerts {
         let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
         state.queue.keep_only(&names);
         state.counts.retain(|name, _| names.contains(name));
-        let known = std::mem::replace(&mut state.receivers, receivers.clone());
         drop(state);
+        self.employ(receivers);
+    }
+
+    /// The same, but what waits for others stays.
+    pub fn employ(&self, receivers: Vec<Receiver>) {
+        let known = std::mem::replace(&mut self.shared.lock().receivers, receivers.clone());
         self.shared.changed.notify_all();
         for receiver in receivers.into_iter().filter(|receiver| !known.contains(receiver)) {
             let shared = Arc::clone(&self.shared);
@@ -104,7 +110,7 @@ impl Alerts {
         let now_ms = (self.shared.now)();
         let mut state = self.shared.lock();
         let wanting: Vec<String> =
-            state.receivers.iter().filter(|r| message.level >= r.least).map(|r| r.name.clone()).collect();
+            state.receivers.iter().filter(|r| r.wants(message)).map(|r| r.name.clone()).collect();
         let taken = wanting.iter().try_for_each(|name| state.queue.push(name, message, now_ms));
         drop(state);
         self.shared.changed.notify_all();
@@ -129,6 +135,13 @@ impl Alerts {
             }
         };
         state.receivers.iter().map(of).collect()
+    }
+
+    /// Receivers whose last attempt failed.
+    pub fn troubled(&self) -> usize {
+        let state = self.shared.lock();
+        let counts = state.receivers.iter().filter_map(|receiver| state.counts.get(&receiver.name));
+        counts.filter(|counts| counts.trouble.is_some()).count()
     }
 
     /// Messages that were dropped because too many waited.

@@ -8,6 +8,7 @@ mod message;
 mod receiver;
 
 mod form;
+mod mail;
 
 mod pace;
 mod queue;

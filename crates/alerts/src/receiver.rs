@@ -1,5 +1,7 @@
 //! Who is told, and where. Addresses are secrets: they are in one file of mode 0600 and nowhere else.
 
+use crate::mail::Post;
+use crate::message::Message;
 use model::range::Level;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,6 +24,8 @@ pub enum Kind {
     Slack,
     /// API version 2; the address is that of its root.
     Alertmanager,
+    /// By SMTP; the address says server, sender and receivers.
+    Mail,
 }
 
 impl Kind {
@@ -30,6 +34,7 @@ impl Kind {
             Self::Webhook => "webhook",
             Self::Slack => "slack",
             Self::Alertmanager => "alertmanager",
+            Self::Mail => "mail",
         }
     }
 }
@@ -41,6 +46,9 @@ pub struct Receiver {
     url: String,
     /// Only what is at least so urgent.
     pub least: Level,
+    /// Only what is about this stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
 }
 
 /// The address is not for logs.
@@ -56,6 +64,11 @@ pub enum ReceiverError {
     Name(String),
     #[error("the address is not one that can be told: http:// or https:// with a host")]
     Url,
+    #[error(
+        "the address is not one of mail: smtps://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, where smtp:// \
+         turns to TLS and tls=none is for servers without a password or on this machine"
+    )]
+    Post,
     #[error("there is a receiver {0} already")]
     Known(String),
     #[error("there is no receiver {0}")]
@@ -90,12 +103,27 @@ impl Receiver {
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(is_name) {
             return Err(ReceiverError::Name(name.chars().take(NAME_MAX).collect()));
         }
-        let receiver = Self { name: name.to_owned(), kind, url: url.trim().to_owned(), least };
+        let receiver = Self { name: name.to_owned(), kind, url: url.trim().to_owned(), least, stack: None };
         let is_plain = receiver.url.len() <= URL_MAX && receiver.url.bytes().all(|b| b.is_ascii_graphic());
-        match is_plain && receiver.host().is_some_and(|host| !host.is_empty()) {
-            true => Ok(receiver),
-            false => Err(ReceiverError::Url),
+        let is_known = match kind {
+            Kind::Mail => receiver.post().is_some(),
+            _ => receiver.host().is_some_and(|host| !host.is_empty()),
+        };
+        match (is_plain && is_known, kind) {
+            (true, _) => Ok(receiver),
+            (false, Kind::Mail) => Err(ReceiverError::Post),
+            (false, _) => Err(ReceiverError::Url),
         }
+    }
+
+    /// One that a file declares: it is told about its stack, and called `shop/ops`.
+    pub fn of_stack(self, stack: &str) -> Self {
+        Self { name: format!("{stack}/{}", self.name), stack: Some(stack.to_owned()), ..self }
+    }
+
+    pub(crate) fn wants(&self, message: &Message) -> bool {
+        let is_mine = self.stack.is_none() || self.stack == message.stack;
+        is_mine && message.level >= self.least
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -104,8 +132,15 @@ impl Receiver {
 
     /// Without what may be secret: `https://hooks.example.org`.
     pub fn place(&self) -> String {
+        if let Some(post) = self.post().filter(|_| self.kind == Kind::Mail) {
+            return post.place();
+        }
         let scheme = self.url.split("://").next().unwrap_or_default();
         format!("{scheme}://{}", self.host().unwrap_or_default())
+    }
+
+    pub(crate) fn post(&self) -> Option<Post> {
+        Post::parse(&self.url)
     }
 
     /// With the port, without a user.

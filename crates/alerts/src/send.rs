@@ -2,7 +2,7 @@
 
 use crate::form;
 use crate::message::Message;
-use crate::receiver::Receiver;
+use crate::receiver::{Kind, Receiver};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
@@ -10,10 +10,10 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// For one message with its answer.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 const AGENT: &str = concat!("juchu/", env!("CARGO_PKG_VERSION"));
 /// Characters of a failure.
-const SAID_MAX: usize = 200;
+pub const SAID_MAX: usize = 200;
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,10 @@ pub fn agent() -> Agent {
 }
 
 pub fn send(agent: &Agent, receiver: &Receiver, message: &Message) -> Result<(), SendError> {
+    if receiver.kind == Kind::Mail {
+        let unusable = || SendError::Never("its address cannot be used".to_owned());
+        return receiver.post().ok_or_else(unusable)?.send(message);
+    }
     let (url, body) = form::request(receiver, message);
     let answer = agent.post(&url).send_json(&body).map_err(|error| failure(receiver, &error))?;
     match answer.status().as_u16() {

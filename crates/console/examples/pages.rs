@@ -1,9 +1,9 @@
 //! The console over a control plane that is made up, for pictures of its pages: prints a link that
 //! works once, and serves until its input ends.
 
-use console::fake::FakeControl;
 use console::fake::measured::FakeMeasured;
 use console::fake::visits::FakeVisits;
+use console::fake::{FakeControl, FakeRanges};
 use console::{Access, Attached, bind_http, serve_http};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,5 +26,6 @@ async fn main() {
         // Whoever started it ends it by closing this.
         let _ = tokio::io::stdin().read(&mut [0]).await;
     };
-    serve_http(listener, Arc::new(FakeControl::guestbook()), access, attached, until).await;
+    let control = FakeControl::guestbook().watching(Arc::new(FakeRanges::default()));
+    serve_http(listener, Arc::new(control), access, attached, until).await;
 }

@@ -3,6 +3,7 @@
 
 use crate::caller::Peer;
 use crate::measured::Measured;
+use crate::report::Origins;
 use crate::serve::App;
 use crate::tokens::{May, Tokens};
 use crate::visits::Visits;
@@ -28,6 +29,8 @@ pub struct Attached {
     /// What the pages draw charts of; without it they say that nothing is measured.
     pub measured: Option<Arc<dyn Measured>>,
     pub visits: Option<Arc<dyn Visits>>,
+    /// What reports say of where an image comes from.
+    pub origins: Option<Arc<dyn Origins>>,
 }
 
 #[derive(Clone)]

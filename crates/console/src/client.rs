@@ -4,6 +4,7 @@
 
 use crate::api::v1::*;
 use crate::attached::PROMETHEUS;
+use crate::report::IncidentReport;
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -201,9 +202,19 @@ impl Client {
         self.post("/ranges/accept", note).await
     }
 
+    /// What services promise, and how that goes.
+    pub async fn objectives(&self) -> Result<Vec<ObjectiveStatus>, ClientError> {
+        self.get("/objectives").await
+    }
+
     /// Oldest first.
     pub async fn incidents(&self) -> Result<Vec<IncidentStatus>, ClientError> {
         self.get("/incidents").await
+    }
+
+    /// All that is known of one.
+    pub async fn report(&self, number: u64) -> Result<IncidentReport, ClientError> {
+        self.get(&format!("/incidents/{number}/report")).await
     }
 
     pub async fn acknowledge(&self, number: u64, words: &Words) -> Result<IncidentStatus, ClientError> {
@@ -224,11 +235,11 @@ impl Client {
 
     /// The name is one that [`Client::receivers`] said.
     pub async fn remove_receiver(&self, name: &str) -> Result<(), ClientError> {
-        read(self.send(Method::DELETE, &format!("/receivers/{name}"), Bytes::new()).await?).await
+        read(self.send(Method::DELETE, &format!("/receivers/{}", quoted(name)), Bytes::new()).await?).await
     }
 
     pub async fn test_receiver(&self, name: &str) -> Result<(), ClientError> {
-        self.post(&format!("/receivers/{name}/test"), &()).await
+        self.post(&format!("/receivers/{}/test", quoted(name)), &()).await
     }
 
     pub async fn enter(
@@ -436,4 +447,8 @@ fn parameters(params: &impl Serialize) -> String {
         text.push_str(&value);
     }
     text
+}
+/// As one part of an address.
+fn quoted(name: &str) -> String {
+    form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }

@@ -2,9 +2,11 @@
 //! and fails on purpose.
 
 pub mod measured;
+mod ranges;
 mod releases;
 pub mod rows;
 
+pub use ranges::{FakeRanges, incidents, objectives, ranges, receivers};
 pub use releases::*;
 
 pub mod traces;
@@ -57,6 +59,7 @@ pub struct FakeControl {
     /// Log lines that arrive while somebody follows.
     live: tokio::sync::broadcast::Sender<ServiceLine>,
     rows: std::sync::Arc<rows::FakeRows>,
+    watching: Option<std::sync::Arc<FakeRanges>>,
 }
 
 impl Default for FakeControl {
@@ -66,6 +69,7 @@ impl Default for FakeControl {
             changes: watch::Sender::new(0),
             live: tokio::sync::broadcast::Sender::new(64),
             rows: std::sync::Arc::default(),
+            watching: None,
         }
     }
 }
@@ -90,6 +94,11 @@ impl FakeControl {
             ..Held::default()
         };
         fake
+    }
+
+    /// With signals that are watched.
+    pub fn watching(self, ranges: std::sync::Arc<FakeRanges>) -> Self {
+        Self { watching: Some(ranges), ..self }
     }
 
     pub fn held(&self) -> MutexGuard<'_, Held> {
@@ -154,6 +163,10 @@ impl Control for FakeControl {
 
     fn traces(&self) -> Option<std::sync::Arc<dyn run::traces::Traces>> {
         Some(std::sync::Arc::new(traces::FakeTraces))
+    }
+
+    fn ranges(&self) -> Option<std::sync::Arc<dyn run::ranges::Ranges>> {
+        self.watching.clone().map(|ranges| ranges as std::sync::Arc<dyn run::ranges::Ranges>)
     }
 
     fn rows(&self) -> Option<std::sync::Arc<dyn run::rows::Rows>> {

@@ -13,7 +13,9 @@ pub mod client;
 mod serve;
 
 pub mod calls;
+pub mod dora;
 pub mod measured;
+pub mod report;
 pub mod story;
 pub mod text;
 pub mod traces;

@@ -101,6 +101,8 @@ pub struct Incident {
 pub struct Alarm {
     pub at: Timestamp,
     pub incident: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
     pub service: Option<ServiceName>,
     pub what: IncidentStep,
     pub level: Level,
@@ -154,6 +156,7 @@ impl Story {
             Event::Incident { incident, service, what, level, text } => self.alarms.push(Alarm {
                 at: entry.at,
                 incident: *incident,
+                stack: entry.stack.clone(),
                 service: service.clone(),
                 what: *what,
                 level: *level,

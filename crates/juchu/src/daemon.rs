@@ -1,10 +1,12 @@
 //! The daemon: the control loop, the API on its socket, the console on loopback.
 
+use crate::images::origins::Built;
 use crate::measure::{self, Measuring};
 use crate::unprivileged::{self, Groups};
 use crate::vigil::Vigil;
 use crate::visits::Counting;
 use crate::wire;
+use console::report::Origins;
 use console::tokens::Tokens;
 use console::visits::Visits;
 use console::{Access, Attached, access::Sources, attached::PROMETHEUS};
@@ -155,7 +157,8 @@ fn attached(
         eprintln!("visits are not counted: {}", report.error);
     }
     let visits = visits.ok().map(|visits| visits.counted() as Arc<dyn Visits>);
-    Attached { readers, writers, tokens, measured, visits }
+    let origins = Some(Arc::new(Built::of(home)) as Arc<dyn Origins>);
+    Attached { readers, writers, tokens, measured, visits, origins }
 }
 
 async fn trim() {

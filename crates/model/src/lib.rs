@@ -14,6 +14,8 @@ pub mod image;
 pub mod instance;
 pub mod metrics;
 pub mod mount;
+pub mod notify;
+pub mod objective;
 pub mod probe;
 pub mod range;
 pub mod release;

@@ -165,7 +165,7 @@ impl Unit {
     /// Reads `400ms`, `1%`, `512MiB`, `0.5`, as fits the unit.
     pub fn parse(self, text: &str) -> Option<f64> {
         let text = text.trim();
-        let split = text.find(|c: char| c.is_ascii_alphabetic() || c == '%').unwrap_or(text.len());
+        let split = text.find(|c: char| c.is_alphabetic() || "%/".contains(c)).unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         // An exponent is part of the number.
         let (number, unit) = match text.parse::<f64>() {
@@ -176,7 +176,7 @@ impl Unit {
         let factor = match (self, unit.to_ascii_lowercase().as_str()) {
             (_, "") => 1.0,
             (Self::Share | Self::Number, "%") => 0.01,
-            (Self::Seconds | Self::Number, "us") => 1e-6,
+            (Self::Seconds | Self::Number, "us" | "µs") => 1e-6,
             (Self::Seconds | Self::Number, "ms") => 1e-3,
             (Self::Seconds | Self::Number, "s") => 1.0,
             (Self::Seconds | Self::Number, "m" | "min") => 60.0,
@@ -275,6 +275,25 @@ mod tests {
                 }
                 _ => assert_eq!(found, expected, "{text}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        for (unit, value) in [
+            (Unit::Seconds, 0.000_012),
+            (Unit::Seconds, 0.4),
+            (Unit::Seconds, 300.0),
+            (Unit::Seconds, 7200.0),
+            (Unit::Share, 0.25),
+            (Unit::Bytes, 536_870_912.0),
+            (Unit::PerSecond, 3.5),
+            (Unit::Cores, 2.0),
+            (Unit::Number, -3.0),
+        ] {
+            let shown = unit.show(value);
+            let read = unit.parse(&shown).expect(&shown);
+            assert!((read - value).abs() <= value.abs() * 1e-9, "{shown}: {read}");
         }
     }
 

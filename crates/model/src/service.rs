@@ -6,6 +6,7 @@ use crate::gateway::GatewayPolicy;
 use crate::image::ImageSource;
 use crate::metrics::MetricsEndpoint;
 use crate::mount::{FileGrant, Mount};
+use crate::objective::Objectives;
 use crate::probe::Probe;
 use crate::range::Ranges;
 use crate::watch::WatchRule;
@@ -440,6 +441,9 @@ pub struct ServicePolicy {
     /// What is normal, by signal.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ranges: Ranges,
+    /// What it promises.
+    #[serde(skip_serializing_if = "Objectives::is_empty")]
+    pub objectives: Objectives,
 }
 
 /// `x-juchu.rollout`: how a new release takes over.

@@ -5,7 +5,7 @@
 
 use crate::engine::{ExecRequest, Lack, LogLine, LogQuery};
 pub use crate::scraped::{Probed, Scraped};
-pub use crate::watched::{Watched, WatchedInstance};
+pub use crate::watched::{Wanting, Watched, WatchedInstance};
 use async_trait::async_trait;
 use model::certificate::CertificateStatus;
 use model::flow;
@@ -64,6 +64,10 @@ pub trait Control: Send + Sync {
     }
     /// What is declared and seen of each service in force, now.
     async fn watched(&self) -> Result<Vec<Watched>, Report> {
+        Ok(Vec::new())
+    }
+    /// Whom files want to be told about incidents of their stacks.
+    async fn wanting(&self) -> Result<Vec<Wanting>, Report> {
         Ok(Vec::new())
     }
     /// What watches signals, where it does.

@@ -301,6 +301,11 @@ impl Control for Controller {
         Ok(watched::watched(&snapshot))
     }
 
+    async fn wanting(&self) -> Result<Vec<watched::Wanting>, Report> {
+        let snapshot = self.snapshot.borrow().clone();
+        Ok(watched::wanting(&snapshot))
+    }
+
     fn ranges(&self) -> Option<Arc<dyn Ranges>> {
         self.ranges.get().cloned()
     }

@@ -17,6 +17,10 @@ pub trait Ranges: Send + Sync {
     async fn set(&self, request: RangeChange) -> Result<RangeStatus, Report>;
     /// What a signal is now is normal from now on.
     async fn accept(&self, request: SignalNote) -> Result<RangeStatus, Report>;
+    /// What services promise, and how that goes.
+    async fn objectives(&self) -> Result<Vec<ObjectiveStatus>, Report> {
+        Ok(Vec::new())
+    }
     /// Oldest first.
     async fn incidents(&self) -> Result<Vec<IncidentStatus>, Report>;
     async fn acknowledge(&self, number: u64, request: Words) -> Result<IncidentStatus, Report>;
@@ -82,6 +86,43 @@ pub struct RangeStatus {
     /// A steady rise that was found, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay: Option<String>,
+    /// PromQL that gives it among others, where it is measured rather than seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+}
+
+/// One promise of `x-juchu.objectives`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveStatus {
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// `availability`, or `answers within 300 ms`.
+    pub name: String,
+    /// The share of requests that is promised, 0 to 1.
+    pub target: f64,
+    /// The last hour, six hours and three days.
+    pub windows: Vec<BurnWindow>,
+    pub budget_days: u64,
+    /// The share that is left of what may go wrong in so many days; negative when there was more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_left: Option<f64>,
+    /// How much it wants attention; absent while it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BurnWindow {
+    pub minutes: u64,
+    pub requests: u64,
+    /// The share that went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<f64>,
+    /// How many times as fast as allowed; absent of fewer than ten requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

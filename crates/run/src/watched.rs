@@ -4,8 +4,11 @@
 use crate::control::{ServiceStatus, StackStatus, State};
 use crate::world::Snapshot;
 use model::instance::{InstanceState, Observed};
+use model::notify::Declared;
+use model::objective::Objectives;
 use model::range::Ranges;
 use model::service::{Service, Transport};
+use model::stack::FileSource;
 use model::{InstanceId, ReleaseId, ServiceName, StackName};
 
 /// One service in force.
@@ -23,6 +26,7 @@ pub struct Watched {
     /// Bytes that an instance may have.
     pub memory_limit: Option<u64>,
     pub ranges: Ranges,
+    pub objectives: Objectives,
     pub depends_on: Vec<ServiceName>,
     pub instances: Vec<WatchedInstance>,
 }
@@ -51,6 +55,27 @@ pub fn watched(snapshot: &Snapshot) -> Vec<Watched> {
     all
 }
 
+/// Somebody whom a file wants to be told about incidents of its stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanting {
+    pub stack: StackName,
+    pub name: String,
+    pub declared: Declared,
+    /// What the address is read from.
+    pub address: FileSource,
+}
+
+pub fn wanting(snapshot: &Snapshot) -> Vec<Wanting> {
+    let mut all = Vec::new();
+    for (stack, release) in &snapshot.releases {
+        for (name, declared) in model::notify::of(&release.stack.policy) {
+            let address = release.stack.secrets.get(&declared.secret).cloned();
+            all.extend(address.map(|address| Wanting { stack: stack.clone(), name, declared, address }));
+        }
+    }
+    all
+}
+
 fn of_service(
     snapshot: &Snapshot,
     stack: &StackStatus,
@@ -69,6 +94,7 @@ fn of_service(
         ready: status.ready,
         memory_limit: service.resources.memory.map(|bytes| bytes.0),
         ranges: service.policy.ranges.clone(),
+        objectives: service.policy.objectives,
         depends_on: service.depends_on.keys().cloned().collect(),
         instances: instances.filter_map(|instance| Some(of_instance(seen(&instance.id)?, service))).collect(),
     }

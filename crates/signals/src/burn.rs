@@ -9,9 +9,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 const MINUTE_MS: i64 = 60_000;
-/// Minutes that are kept one by one, and hours: six hours and three days.
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+/// Minutes that are kept one by one, hours and days: six hours, three days, and the thirty days for
+/// which there is a budget.
 const MINUTES: usize = 360;
 const HOURS: usize = 72;
+pub const DAYS: usize = 30;
+/// The long windows, in minutes.
+pub const WINDOWS_MIN: [usize; 3] = [60, 360, 72 * 60];
 /// Requests that a window needs for its share to mean something.
 const LEAST_REQUESTS: f64 = 10.0;
 
@@ -37,11 +42,13 @@ struct Count {
     bad: f64,
 }
 
-/// What a service was asked and what failed, over three days.
+/// What a service was asked and what failed, over thirty days.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Burn {
     minutes: VecDeque<Count>,
     hours: VecDeque<Count>,
+    #[serde(default)]
+    days: VecDeque<Count>,
 }
 
 /// A level that is being missed.
@@ -51,7 +58,27 @@ pub struct Burning {
     pub long: f64,
     pub short: f64,
     pub long_min: usize,
+    pub short_min: usize,
     pub level: Level,
+}
+
+/// What there was in a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sum {
+    pub all: f64,
+    pub bad: f64,
+}
+
+impl Sum {
+    /// How many times as fast as allowed; none of too few requests.
+    pub fn rate(self, allowed: f64) -> Option<f64> {
+        (self.all >= LEAST_REQUESTS && allowed > 0.0).then(|| self.bad / self.all / allowed)
+    }
+
+    /// The share that went well.
+    pub fn good(self) -> Option<f64> {
+        (self.all > 0.0).then(|| 1.0 - self.bad / self.all)
+    }
 }
 
 impl Burn {
@@ -61,28 +88,45 @@ impl Burn {
         let all = clean(all);
         let bad = clean(bad).min(all);
         add(&mut self.minutes, now_ms.div_euclid(MINUTE_MS), MINUTES, all, bad);
-        add(&mut self.hours, now_ms.div_euclid(60 * MINUTE_MS), HOURS, all, bad);
+        add(&mut self.hours, now_ms.div_euclid(HOUR_MS), HOURS, all, bad);
+        add(&mut self.days, now_ms.div_euclid(24 * HOUR_MS), DAYS, all, bad);
     }
 
     /// The most urgent pair of windows that burns, for the share of errors that is allowed.
     pub fn burning(&self, now_ms: i64, allowed: f64) -> Option<Burning> {
         PAIRS.iter().find_map(|pair| {
-            let long = self.rate(now_ms, pair.long_min, allowed)?;
-            let short = self.rate(now_ms, pair.short_min, allowed)?;
+            let long = self.over(now_ms, pair.long_min).rate(allowed)?;
+            let short = self.over(now_ms, pair.short_min).rate(allowed)?;
             let burns = long >= pair.rate && short >= pair.rate;
-            burns.then_some(Burning { long, short, long_min: pair.long_min, level: pair.level })
+            let (long_min, short_min, level) = (pair.long_min, pair.short_min, pair.level);
+            burns.then_some(Burning { long, short, long_min, short_min, level })
         })
     }
 
-    fn rate(&self, now_ms: i64, minutes: usize, allowed: f64) -> Option<f64> {
-        let (counts, now, span) = match minutes <= MINUTES {
-            true => (&self.minutes, now_ms.div_euclid(MINUTE_MS), minutes as i64),
-            false => (&self.hours, now_ms.div_euclid(60 * MINUTE_MS), minutes as i64 / 60),
-        };
-        let of_window = counts.iter().filter(|count| count.at > now - span && count.at <= now);
-        let (all, bad) = of_window.fold((0.0, 0.0), |(all, bad), count| (all + count.all, bad + count.bad));
-        (all >= LEAST_REQUESTS && allowed > 0.0).then(|| bad / all / allowed)
+    /// Which share is left of the errors that the requests of the last thirty days allow; negative
+    /// when there were more.
+    pub fn budget_left(&self, now_ms: i64, allowed: f64) -> Option<f64> {
+        let sum = sum(&self.days, now_ms.div_euclid(24 * HOUR_MS), DAYS as i64);
+        sum.rate(allowed).map(|rate| 1.0 - rate)
     }
+
+    /// Whether anything was asked in the last thirty days.
+    pub fn has_any(&self, now_ms: i64) -> bool {
+        sum(&self.days, now_ms.div_euclid(24 * HOUR_MS), DAYS as i64).all > 0.0
+    }
+
+    /// What there was in the last minutes; beyond six hours by whole hours.
+    pub fn over(&self, now_ms: i64, minutes: usize) -> Sum {
+        match minutes <= MINUTES {
+            true => sum(&self.minutes, now_ms.div_euclid(MINUTE_MS), minutes as i64),
+            false => sum(&self.hours, now_ms.div_euclid(HOUR_MS), minutes as i64 / 60),
+        }
+    }
+}
+
+fn sum(counts: &VecDeque<Count>, now: i64, span: i64) -> Sum {
+    let of_window = counts.iter().filter(|count| count.at > now - span && count.at <= now);
+    of_window.fold(Sum::default(), |sum, count| Sum { all: sum.all + count.all, bad: sum.bad + count.bad })
 }
 
 fn add(counts: &mut VecDeque<Count>, at: i64, most: usize, all: f64, bad: f64) {
@@ -149,14 +193,18 @@ mod tests {
         assert_eq!(burn.burning(0, 0.0), None, "a level of all leaves nothing to divide by");
         burn.add(-10 * MINUTE_MS, 20.0, 20.0);
         assert!(burn.minutes.len() == 1 && burn.hours.len() == 1, "the clock was set back");
+        assert_eq!(burn.over(-10 * MINUTE_MS, 5), Sum { all: 20.0, bad: 20.0 });
     }
 
     #[test]
-    fn three_days_are_kept_and_no_more() {
+    fn thirty_days_are_kept_and_no_more() {
         let mut burn = Burn::default();
-        for minute in 0..10_000 {
-            burn.add(minute * MINUTE_MS, 1.0, 0.0);
+        for minute in 0..50_000 {
+            burn.add(minute * MINUTE_MS, 100.0, f64::from(u8::from(minute % 20 == 0)));
         }
-        assert_eq!((burn.minutes.len(), burn.hours.len()), (MINUTES, HOURS));
+        assert_eq!((burn.minutes.len(), burn.hours.len(), burn.days.len()), (MINUTES, HOURS, DAYS));
+        let left = burn.budget_left(50_000 * MINUTE_MS, ALLOWED).expect("enough requests");
+        assert!((left - 0.5).abs() < 0.01, "{left}");
+        assert_eq!(Burn::default().budget_left(0, ALLOWED), None);
     }
 }

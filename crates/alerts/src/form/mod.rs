@@ -11,7 +11,8 @@ use serde_json::Value;
 pub fn request(receiver: &Receiver, message: &Message) -> (String, Value) {
     let url = receiver.url();
     match receiver.kind {
-        Kind::Webhook => {
+        // Mail has a way of its own.
+        Kind::Webhook | Kind::Mail => {
             (url.to_owned(), serde_json::to_value(message).expect("messages have string keys only"))
         }
         Kind::Slack => (url.to_owned(), slack::body(message)),

@@ -30,6 +30,7 @@ pub(super) static SERVICE_POLICY: Object = lenient(&[
     on("metrics", Either(&[METRICS, List(&METRICS)])),
     on("probes", Either(&[PROBE, List(&PROBE)])),
     on("ranges", Named(&RANGE)),
+    on("objectives", Shape::Object(&OBJECTIVES)),
     on("tls", Either(&[Word(&["internal", "auto", "off"]), Shape::Object(&TLS)])),
 ]);
 
@@ -58,6 +59,13 @@ static RANGE_DECLARED: Object = strict(&[
     on("query", Text),
 ]);
 
+static OBJECTIVES: Object =
+    strict(&[on("availability", TextOrNumber), on("latency", Shape::Object(&QUICKNESS))]);
+static QUICKNESS: Object = Object {
+    required: &["target", "within"],
+    ..strict(&[on("target", TextOrNumber), on("within", Duration)])
+};
+
 static TLS: Object = lenient(&[
     on("from", Word(&["internal", "auto", "off"])),
     on("certificate", Text),
@@ -75,7 +83,16 @@ static TLS: Object = lenient(&[
 static HSTS: Object = strict(&[on("max_age", Duration), on("subdomains", Bool), on("preload", Bool)]);
 
 /// The file's own `x-juchu`.
-pub(super) static STACK_POLICY: Object = lenient(&[on("releases", Shape::Object(&RELEASES))]);
+pub(super) static STACK_POLICY: Object =
+    lenient(&[on("releases", Shape::Object(&RELEASES)), on("notify", Named(&Shape::Object(&RECEIVER)))]);
+static RECEIVER: Object = Object {
+    required: &["kind", "secret"],
+    ..strict(&[
+        on("kind", Word(&["webhook", "slack", "alertmanager", "mail"])),
+        on("secret", Text),
+        on("least", Word(&["important", "urgent"])),
+    ])
+};
 static RELEASES: Object = lenient(&[on("keep", Int), on("disk_floor", Size)]);
 
 /// Strict: who reads a route must be able to trust it.

@@ -11,6 +11,8 @@ mod metrics;
 mod mounts;
 mod network;
 mod networks;
+mod notify;
+mod objectives;
 mod probes;
 mod process;
 mod proxy;
@@ -56,7 +58,8 @@ pub(crate) fn stack(
     sharing::volumes_from(root, &mut services, &mut loader.sink);
     network::check(root, &services, &mut loader.sink);
     gateway::check(root, &services, &mut loader.sink);
-    let used = Used::by(&services);
+    let mut used = Used::by(&services);
+    used.secrets.extend(notify::secrets(root, &mut loader.sink));
     let networks = networks::networks(root, &name, &used, &mut loader.sink);
     let configs = file_sources(merged, "configs", &used.configs, loader);
     let secrets = file_sources(merged, "secrets", &used.secrets, loader);

@@ -1,8 +1,8 @@
 //! One service.
 
 use super::{
-    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, probes, process, ranges,
-    resources, rollout, text_list, texts_of, tls, watch, word,
+    count, duration, flag, gateway, health, hooks, image, metrics, mounts, network, objectives, probes,
+    process, ranges, resources, rollout, text_list, texts_of, tls, watch, word,
 };
 use crate::diagnostics::Sink;
 use crate::quantity;
@@ -46,7 +46,9 @@ pub(super) fn service(
     let metrics = metrics::endpoints(node, &reach, sink);
     let probes = probes::probes(node, sink);
     let ranges = ranges::ranges(node, sink);
-    let policy = ServicePolicy { tls, metrics, probes, ranges, ..policy(&name, directory, node, sink) };
+    let objectives = objectives::objectives(node, sink);
+    let policy =
+        ServicePolicy { tls, metrics, probes, ranges, objectives, ..policy(&name, directory, node, sink) };
     Some(Service {
         name,
         image: image?,
@@ -205,6 +207,7 @@ fn policy(name: &ServiceName, directory: &Path, node: &Node, sink: &mut Sink) ->
         metrics: Vec::new(),
         probes: Vec::new(),
         ranges: Default::default(),
+        objectives: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::reply::{Failure, within};
 use super::routes::{Answer, Segments, parsed};
 use super::v1::*;
 use crate::caller::Caller;
+use crate::report::{IncidentReport, gather};
 use crate::serve::App;
 use axum::extract::State as AppState;
 use axum::extract::rejection::JsonRejection;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const ANSWER: Duration = Duration::from_secs(15);
+/// Rows and traces are searched meanwhile.
+const REPORT: Duration = Duration::from_secs(60);
 /// A receiver is asked meanwhile.
 const TEST: Duration = Duration::from_secs(30);
 
@@ -27,7 +30,9 @@ pub fn routes() -> Router<App> {
         .route("/ranges", get(ranges))
         .route("/ranges/set", post(set))
         .route("/ranges/accept", post(accept))
+        .route("/objectives", get(objectives))
         .route("/incidents", get(incidents))
+        .route("/incidents/{number}/report", get(report))
         .route("/incidents/{number}/acknowledge", post(acknowledge))
         .route("/silences", post(silence))
         .route("/receivers", get(receivers).post(add_receiver))
@@ -65,8 +70,18 @@ async fn accept(
     within(ANSWER, watching(&control)?.accept(request)).await.map(Json)
 }
 
+async fn objectives(AppState(control): Plane) -> Answer<Vec<ObjectiveStatus>> {
+    within(ANSWER, watching(&control)?.objectives()).await.map(Json)
+}
+
 async fn incidents(AppState(control): Plane) -> Answer<Vec<IncidentStatus>> {
     within(ANSWER, watching(&control)?.incidents()).await.map(Json)
+}
+
+async fn report(AppState(app): AppState<App>, Segments(number): Segments<u64>) -> Answer<IncidentReport> {
+    let origins = app.attached.origins.as_deref();
+    let gathered = gather(app.control.as_ref(), &app.shelf, origins, number, crate::when::now());
+    within(REPORT, gathered).await.map(Json)
 }
 
 async fn acknowledge(

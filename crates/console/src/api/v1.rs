@@ -12,8 +12,8 @@ pub use run::control::{
 };
 pub use run::engine::{ExecRequest, Lack, LogQuery};
 pub use run::ranges::{
-    IncidentStatus, RangeChange, RangeStatus, ReceiverRequest, ReceiverStatus, SignalNote, Silence,
-    SilenceRequest, Words,
+    BurnWindow, IncidentStatus, ObjectiveStatus, RangeChange, RangeStatus, ReceiverRequest, ReceiverStatus,
+    SignalNote, Silence, SilenceRequest, Words,
 };
 pub use run::rows::{KeptRow, RowAnswer, RowCount, RowCountQuestion, RowCounts, RowQuestion};
 pub use run::traces::{KeptSpan, Trace, TraceAnswer, TraceQuestion, TraceSummary};

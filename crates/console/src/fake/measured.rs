@@ -39,6 +39,11 @@ impl Measured for FakeMeasured {
         if asked.expression.contains("juchu_calls_") {
             return Ok(calls(asked));
         }
+        if asked.expression.ends_with("by (stack, service)") {
+            let labels = [("stack", "guestbook"), ("service", "web")];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+            return Ok(vec![Course { labels, points: points(asked, 7) }]);
+        }
         let names = self.names();
         let by = ["instance", "mountpoint", "severity"]
             .into_iter()

@@ -15,6 +15,8 @@ use std::fmt::Write as _;
 pub const LINES_MAX: usize = 6;
 /// The height of a chart in the units of its paths.
 const TOP: f64 = 1000.0;
+/// The top of a band is shown up to so many times the highest line.
+const BAND_MOST: f64 = 3.0;
 
 /// A line with its name.
 pub struct Line {
@@ -29,6 +31,15 @@ pub struct Mark {
     pub text: String,
 }
 
+/// From here to there a value is normal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    pub low: f64,
+    pub high: f64,
+    /// Whether what lies outside is marked: there is one line, and it is what is held against it.
+    pub marks_outside: bool,
+}
+
 pub struct Chart<'a> {
     pub id: &'a str,
     pub title: &'a str,
@@ -38,6 +49,8 @@ pub struct Chart<'a> {
     /// Lines that are not drawn because there are too many.
     pub left_out: usize,
     pub marks: &'a [Mark],
+    /// What is normal.
+    pub band: Option<Band>,
     pub clock: &'a Clock,
 }
 
@@ -84,7 +97,12 @@ pub fn busiest(mut lines: Vec<Line>) -> (Vec<Line>, usize) {
 
 impl Chart<'_> {
     pub fn draw(&self) -> Markup {
-        let scale = Scale::of(self.unit, self.lines.iter().map(Line::most).fold(0.0, f64::max));
+        let most = self.lines.iter().map(Line::most).fold(0.0, f64::max);
+        // A band far above the lines does not flatten them.
+        let band = self
+            .band
+            .map_or(0.0, |band| if most > 0.0 { band.high.min(most * BAND_MOST) } else { band.high });
+        let scale = Scale::of(self.unit, most.max(band));
         html! {
             figure.chart #{ "chart-" (self.id) } {
                 figcaption { h3 { (self.title) } }
@@ -97,12 +115,16 @@ impl Chart<'_> {
                         data-top=(scale.top_number()) data-unit=(scale.unit_text()) {
                         svg viewBox={ "0 0 " (self.asked.steps() - 1) " 1000" } preserveAspectRatio="none" aria-hidden="true" {
                             path.grid d={ "M0 0H" (self.asked.steps()) "M0 500H" (self.asked.steps()) } {}
+                            @if let Some(band) = self.band { path.band d=(self.banded(band, scale.top())) {} }
                             @for mark in self.marks { @if let Some(x) = self.place(mark) {
                                 path.mark d={ "M" (x) " 0V1000" } {}
                             } }
                             @for (index, line) in self.lines.iter().enumerate() {
                                 path.line.{ "l" (index) } d=(path(&line.values, scale.top())) data-name=(plain(&line.name)) {}
                             }
+                            @if let Some(band) = self.band.filter(|band| band.marks_outside) { @for line in &self.lines {
+                                path.out d=(outside(&line.values, band, scale.top())) {}
+                            } }
                         }
                     }
                     div.foot aria-hidden="true" { @for at in self.times() { span { (self.time(at)) } } }
@@ -110,6 +132,11 @@ impl Chart<'_> {
                 (self.table(&scale))
             }
         }
+    }
+
+    fn banded(&self, band: Band, top: f64) -> String {
+        let y = |value: f64| TOP - ((value / top).clamp(0.0, 1.0) * TOP).round();
+        format!("M0 {}H{}V{}H0z", y(band.low), self.asked.steps() - 1, y(band.high))
     }
 
     /// For those who do not see it.
@@ -192,6 +219,17 @@ pub fn bars(counts: &[u64]) -> Markup {
     }
 }
 
+/// A dot for each value outside the band.
+fn outside(values: &[Option<f64>], band: Band, top: f64) -> String {
+    let mut path = String::new();
+    for (step, value) in values.iter().enumerate() {
+        let Some(value) = value.filter(|value| *value < band.low || *value > band.high) else { continue };
+        let y = TOP - ((value / top).clamp(0.0, 1.0) * TOP).round();
+        let _ = write!(path, "M{step} {y}h.1");
+    }
+    path
+}
+
 /// `M0 1000 1 980M5 20 6 40`: steps to the right, thousandths of the top from above. A value
 /// alone between gaps becomes a line of one tenth of a step, so that it is seen.
 fn path(values: &[Option<f64>], top: f64) -> String {
@@ -258,11 +296,14 @@ mod tests {
             lines: vec![line],
             left_out: 0,
             marks: &marks,
+            band: Some(Band { low: 0.2, high: 0.5, marks_outside: true }),
             clock: &clock,
         };
         let drawn = chart.draw().into_string();
         assert!(drawn.contains("d=\"M2.5 0V1000\"") && drawn.matches("class=\"mark\"").count() == 1);
         assert!(!drawn.contains("<script>") && !drawn.contains('\u{1b}'));
         assert!(drawn.contains("<span>00:00</span>"), "{drawn}");
+        assert!(drawn.contains("class=\"band\" d=\"M0 800H10V500H0z\""), "{drawn}");
+        assert!(drawn.contains("class=\"out\" d=\"M0 0h.1M1 0h.1"), "{drawn}");
     }
 }

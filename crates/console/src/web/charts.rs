@@ -1,6 +1,6 @@
 //! Which charts each page has: a title, a unit, and the questions behind its lines.
 
-use super::chart::{Chart, Line, Mark, busiest};
+use super::chart::{Band, Chart, Line, Mark, busiest};
 use super::parts::{self, plain};
 use super::unit::Unit;
 use crate::measured::{Asked, Range, Shelf, quoted};
@@ -8,19 +8,24 @@ use crate::traffic::Names;
 use crate::when::Clock;
 use maud::{Markup, html};
 use model::Timestamp;
+use run::ranges::SignalName;
 
 /// A chart before it is asked for.
 pub struct Wanted {
-    id: &'static str,
-    title: &'static str,
-    unit: Unit,
-    lines: Vec<Question>,
+    pub id: &'static str,
+    pub title: &'static str,
+    pub unit: Unit,
+    pub lines: Vec<Question>,
+    /// What is normal, where it is known.
+    pub band: Option<Band>,
 }
 
-struct Question {
+pub struct Question {
     /// Of the line; where it is a label's name after `$`, the label's value.
-    name: &'static str,
-    expression: String,
+    pub name: &'static str,
+    pub expression: String,
+    /// Of all courses only that of this signal.
+    pub only: Option<SignalName>,
 }
 
 /// Adds what its lines have in common to each expression: `$of` becomes the selector.
@@ -33,9 +38,9 @@ fn chart(
 ) -> Wanted {
     let lines = lines
         .iter()
-        .map(|(name, expression)| Question { name, expression: expression.replace("$of", of) })
+        .map(|(name, expression)| Question { name, expression: expression.replace("$of", of), only: None })
         .collect();
-    Wanted { id, title, unit, lines }
+    Wanted { id, title, unit, lines, band: None }
 }
 
 /// Of a machine.
@@ -307,12 +312,17 @@ pub async fn section(
         let mut lines = Vec::new();
         for question in &one.lines {
             match answers.next().expect("as many answers as questions") {
-                Ok(courses) => lines.extend(courses.iter().map(|course| {
-                    let name =
-                        question.name.strip_prefix('$').map_or(question.name, |label| course.label(label));
-                    let name = if question.name == "$instance" { names.name(name) } else { name.to_owned() };
-                    Line::of(name, course, &asked[0])
-                })),
+                Ok(courses) => lines.extend(
+                    courses.iter().filter(|course| question.takes(course, courses.len())).map(|course| {
+                        let name = question
+                            .name
+                            .strip_prefix('$')
+                            .map_or(question.name, |label| course.label(label));
+                        let name =
+                            if question.name == "$instance" { names.name(name) } else { name.to_owned() };
+                        Line::of(name, course, &asked[0])
+                    }),
+                ),
                 Err(report) => failure = Some(report),
             }
         }
@@ -321,8 +331,9 @@ pub async fn section(
             silent.push(one.title.to_lowercase());
             continue;
         }
-        let Wanted { id, title, unit, .. } = one;
-        drawn.push(Chart { id, title, unit: *unit, asked: &asked[0], lines, left_out, marks, clock }.draw());
+        let Wanted { id, title, unit, band, .. } = one;
+        let (asked, unit, band) = (&asked[0], *unit, *band);
+        drawn.push(Chart { id, title, unit, asked, lines, left_out, marks, band, clock }.draw());
     }
     let since = shelf.since().await;
     html! {

@@ -14,8 +14,14 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http:%2f%2fwww.w3.org/2000/
     stroke-width='2'/%3E%3C/svg%3E";
 
 /// Pages that are about no stack alone.
-const EVERYTHING: [(&str, &str); 4] =
-    [("Map", "/map"), ("Visitors", "/visitors"), ("Traces", "/traces"), ("Logs", "/logs")];
+const EVERYTHING: [(&str, &str); 6] = [
+    ("Map", "/map"),
+    ("Incidents", "/incidents"),
+    ("Ranges", "/ranges"),
+    ("Visitors", "/visitors"),
+    ("Traces", "/traces"),
+    ("Logs", "/logs"),
+];
 
 pub fn page(caller: &Caller, drawn: &Drawn) -> Markup {
     document(

@@ -6,14 +6,17 @@ mod chart;
 mod charts;
 mod enter;
 mod graph;
+mod incidents;
 mod layout;
 mod live;
 mod logs;
 mod map;
+mod of_signal;
 pub mod packed;
 mod pages;
 mod panel;
 mod parts;
+mod ranges;
 mod releases;
 mod subject;
 mod traces;
@@ -21,6 +24,7 @@ pub mod traffic;
 mod unit;
 mod verdict;
 pub mod visitors;
+mod watched;
 
 use crate::api::Failure;
 use crate::caller::Caller;
@@ -34,13 +38,17 @@ use axum::{Extension, Router};
 use subject::View;
 
 /// Pages that are also sent again when they change.
-const SHOWN: [&str; 6] = [
+const SHOWN: [&str; 10] = [
     "/",
     "/nodes/{node}",
     "/stacks/{stack}",
     "/stacks/{stack}/services/{service}",
     "/stacks/{stack}/services/{service}/instances/{instance}",
     "/stacks/{stack}/services/{service}/routes/{number}",
+    "/ranges",
+    "/ranges/{signal}",
+    "/incidents",
+    "/incidents/{number}",
 ];
 
 /// Pages for people who are signed in.
@@ -56,6 +64,9 @@ pub fn pages() -> Router<App> {
         .route("/traces", get(traces::list))
         .route("/traces/{id}", get(traces::one))
         .route("/visitors", get(visitors::page))
+        .route("/ranges-set", post(watched::set))
+        .route("/ranges-accept", post(watched::accept))
+        .route("/incidents/{number}/{action}", post(watched::on_incident))
         .route("/stacks/{stack}/{action}", post(actions::on_stack))
         .route("/stacks/{stack}/services/{service}/{action}", post(actions::on_service))
         .route("/stacks/{stack}/releases/{release}/rollback", post(actions::go_back))

@@ -4,6 +4,7 @@
 use super::chart::Mark;
 use super::charts;
 use super::logs;
+use super::of_signal;
 use super::panel::{self, Panel};
 use super::parts;
 use super::releases;
@@ -13,6 +14,7 @@ use super::verdict::{self, Verdict};
 use crate::api::Failure;
 use crate::caller::Caller;
 use crate::measured::{Range, Shelf};
+use crate::report::Origins;
 use crate::serve::App;
 use crate::story::Story;
 use crate::traffic::Names;
@@ -67,6 +69,7 @@ pub async fn draw(app: &App, caller: &Caller, view: &View) -> Drawn {
         caller,
         looks: &app.looks,
         shelf: &app.shelf,
+        origins: app.attached.origins.as_deref(),
         range: view.range,
         clock,
     };
@@ -94,16 +97,17 @@ fn broken(failure: &Failure) -> Markup {
 }
 
 /// What drawing needs at hand.
-struct Desk<'a> {
-    control: &'a dyn Control,
-    caller: &'a Caller,
+pub(super) struct Desk<'a> {
+    pub(super) control: &'a dyn Control,
+    pub(super) caller: &'a Caller,
     looks: &'a Looks,
-    shelf: &'a Shelf,
+    pub(super) shelf: &'a Shelf,
+    pub(super) origins: Option<&'a dyn Origins>,
     range: Range,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
-type Content = (String, Markup);
+pub(super) type Content = (String, Markup);
 
 impl Desk<'_> {
     async fn draw(&self, subject: &Subject) -> Result<Content, Failure> {
@@ -114,6 +118,10 @@ impl Desk<'_> {
             Subject::Node(name) => self.node(name).await,
             Subject::Instance(stack, service, id) => self.instance(stack, service, id).await,
             Subject::Route(stack, service, number) => self.route(stack, service, *number).await,
+            Subject::Ranges => self.ranges().await,
+            Subject::Signal(name) => self.signal(name).await,
+            Subject::Incidents => self.incidents().await,
+            Subject::Incident(number) => self.incident(*number).await,
         }
     }
 
@@ -160,7 +168,7 @@ impl Desk<'_> {
                 (parts::instances(name, stack.services.iter().map(|s| (s, s.instances.as_slice())), &self.clock))
             }
             (releases::releases(session, name, &releases, stack.pending.is_none(), &self.clock))
-            (self.incidents(&story))
+            (self.happened(&story))
             (self.changes("Changes", &story, CHANGES_LONG, false))
         };
         Ok((format!("{name}: {}", parts::plain(verdict.sentence.trim_end_matches('.'))), content))
@@ -175,7 +183,8 @@ impl Desk<'_> {
         let verdict = verdict::of_service(service);
         let address = format!("/stacks/{stack}/services/{name}");
         let names = Names::of(std::slice::from_ref(&status));
-        let wanted = charts::service(stack.as_str(), name.as_str());
+        let wanted =
+            of_signal::banded(charts::service(stack.as_str(), name.as_str()), &self.bands(stack, name).await);
         let charts = self.charts(wanted, &address, (&marks(&story), &names)).await;
         let content = html! {
             (headline(&verdict, false))
@@ -187,7 +196,7 @@ impl Desk<'_> {
             }
             (traffic::section(passed.as_ref(), stack, name))
             (charts)
-            (self.incidents(&story))
+            (self.happened(&story))
             section #output {
                 h2 { "Last output" }
                 p { a href=(logs::of_service(stack.as_str(), name.as_str())) { "Search all of it" } }
@@ -250,7 +259,12 @@ impl Desk<'_> {
         Ok((format!("route {number} of {name} in {stack}"), content))
     }
 
-    async fn charts(&self, wanted: Vec<charts::Wanted>, address: &str, marks: (&[Mark], &Names)) -> Markup {
+    pub(super) async fn charts(
+        &self,
+        wanted: Vec<charts::Wanted>,
+        address: &str,
+        marks: (&[Mark], &Names),
+    ) -> Markup {
         let from = self.clock.now.0 - self.range.seconds() * 1000;
         let (marks, names) = marks;
         let marks: Vec<Mark> = marks.iter().filter(|mark| mark.at.0 >= from).cloned().collect();
@@ -317,7 +331,7 @@ impl Desk<'_> {
         }
     }
 
-    fn incidents(&self, story: &Story) -> Markup {
+    fn happened(&self, story: &Story) -> Markup {
         let newest: Vec<_> = story.incidents.iter().rev().take(INCIDENTS_MAX).collect();
         html! {
             @if !newest.is_empty() {
@@ -328,7 +342,7 @@ impl Desk<'_> {
 }
 
 /// The moments that a chart shows: when what runs was changed.
-fn marks(story: &Story) -> Vec<Mark> {
+pub(super) fn marks(story: &Story) -> Vec<Mark> {
     let mark = |change: &crate::story::Change| Mark {
         at: change.at,
         text: format!("{}, {}", change.what(), change.outcome_word()),

@@ -5,6 +5,7 @@ use crate::api::Failure;
 use crate::measured::Range;
 use axum::http::{StatusCode, Uri};
 use model::{IdError, InstanceId, Report, ServiceName, StackName};
+use run::ranges::SignalName;
 
 /// Characters of a name in an address that is not one of ours.
 const NAME_MAX: usize = 253;
@@ -18,6 +19,10 @@ pub enum Subject {
     Instance(StackName, ServiceName, InstanceId),
     /// The manyth route of a service, as in `shop/web#1`.
     Route(StackName, ServiceName, u32),
+    Ranges,
+    Signal(SignalName),
+    Incidents,
+    Incident(u64),
 }
 
 /// A subject, and how it is looked at.
@@ -50,6 +55,10 @@ impl Subject {
             Subject::Route(stack, service, number) => {
                 format!("/stacks/{stack}/services/{service}/routes/{number}")
             }
+            Subject::Ranges => "/ranges".to_owned(),
+            Subject::Signal(name) => super::ranges::address(name),
+            Subject::Incidents => "/incidents".to_owned(),
+            Subject::Incident(number) => format!("/incidents/{number}"),
         }
     }
 
@@ -66,6 +75,10 @@ impl Subject {
             Subject::Route(stack, service, number) => {
                 (Self::Service(stack.clone(), service.clone()).path(), format!("route {number}"))
             }
+            Subject::Ranges => (vec![], "Ranges".to_owned()),
+            Subject::Signal(name) => (Self::Ranges.path(), name.to_string()),
+            Subject::Incidents => (vec![], "Incidents".to_owned()),
+            Subject::Incident(number) => (Self::Incidents.path(), format!("incident {number}")),
         };
         path.push((name, self.address()));
         path
@@ -76,6 +89,10 @@ impl Subject {
         match parts.as_slice() {
             [] => Ok(Self::Home),
             ["nodes", name] => Ok(Self::Node(node(name)?)),
+            ["ranges"] => Ok(Self::Ranges),
+            ["ranges", name] => SignalName::parse(&node(name)?).map(Self::Signal).ok_or_else(no_such_page),
+            ["incidents"] => Ok(Self::Incidents),
+            ["incidents", number] => number.parse().map(Self::Incident).map_err(|_| no_such_page()),
             ["stacks", stack] => Self::stack(stack),
             ["stacks", stack, "services", service] => Self::service(stack, service),
             ["stacks", stack, "services", service, of, name] => {
@@ -143,6 +160,11 @@ mod tests {
             "/nodes/vm-1.example",
             "/nodes/a%2Fb",
             "/stacks/shop",
+            "/ranges",
+            "/ranges/shop%2Fweb%2Fp95",
+            "/ranges/machine%2Fdisk%20left%20%2F",
+            "/incidents",
+            "/incidents/4",
             "/stacks/shop/services/web",
             "/stacks/shop/services/web/instances/web1x7k2",
             "/stacks/shop/services/web/routes/2",
@@ -153,7 +175,15 @@ mod tests {
         }
         assert_eq!(view("/stacks/shop?range=7d").range, Range::Week);
         assert_eq!(view("/?range=%22%3E").range, Range::Hour);
-        for wrong in ["/nothing", "/stacks/No%20Name", "/stacks/a/services/b/routes/x", "/liver", "/nodes/"] {
+        for wrong in [
+            "/nothing",
+            "/stacks/No%20Name",
+            "/stacks/a/services/b/routes/x",
+            "/liver",
+            "/nodes/",
+            "/ranges/x",
+            "/incidents/x",
+        ] {
             assert!(View::of(&wrong.parse().expect("an address")).is_err(), "{wrong}");
         }
     }

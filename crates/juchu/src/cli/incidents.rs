@@ -6,12 +6,19 @@ use super::screen::{Hue, Outcome, Paint, Screen, safe};
 use super::table::{Cell, Column, Table};
 use crate::home::Home;
 use console::api::v1::{IncidentStatus, SilenceRequest, Words};
+use console::client::ClientError;
 use console::when::Clock;
 use model::range::Level;
 use model::{Report, Timestamp};
+use std::collections::BTreeMap;
 
 pub async fn incidents(screen: &Screen, home: &Home, args: Incidents) -> Outcome {
-    let mut all = reach::running(home).await?.incidents().await?;
+    let client = match reach::running(home).await {
+        Ok(client) => client,
+        Err(ClientError::NotRunning) => return not_running(screen, home, &args),
+        Err(error) => return Err(error.into()),
+    };
+    let mut all = client.incidents().await?;
     if let Some(number) = args.number {
         let found = all.iter().find(|one| one.incident.number == number).ok_or_else(|| {
             Report::usage(format!("there is no incident {number}")).hint("`juchu incidents --all` lists them")
@@ -27,9 +34,54 @@ pub async fn incidents(screen: &Screen, home: &Home, args: Incidents) -> Outcome
     }
     if all.is_empty() {
         screen.note("nothing is outside its range; `--all` lists what was");
+        screen.hint("`juchu range ls` shows what is watched; after a start it is known within 10 s");
         return Ok(());
     }
     screen.print(&table(&all, &screen.clock).render(screen.width, screen.out))
+}
+
+/// What the daemon wrote down last; that it does not run is a failure all the same.
+fn not_running(screen: &Screen, home: &Home, args: &Incidents) -> Outcome {
+    let path = home.join("vigil/incidents.json");
+    let text = std::fs::read(&path).unwrap_or_default();
+    let last =
+        serde_json::from_slice::<LastWritten>(&text).map(|last| last.book.incidents).unwrap_or_default();
+    let mut all: Vec<IncidentStatus> = last.into_values().map(status).collect();
+    all.retain(|one| (args.all || one.incident.is_open()) && one.incident.part_of.is_none());
+    all.retain(|one| args.number.is_none_or(|number| one.incident.number == number));
+    if !args.output.json && !all.is_empty() {
+        screen.note("as it was written down last; it is not known what became of it");
+        screen.print(&table(&all, &screen.clock).render(screen.width, screen.out))?;
+    }
+    let known = match all.len() {
+        0 => "no incident was open when it ended".to_owned(),
+        1 => "1 incident was open when it ended".to_owned(),
+        count => format!("{count} incidents were open when it ended"),
+    };
+    let known = if args.all || args.number.is_some() { String::new() } else { format!("; {known}") };
+    Err(Report::environment(format!("the daemon does not run, and nothing is watched{known}"))
+        .hint("`juchu up` starts it; `juchu doctor` says what is wrong with it")
+        .into())
+}
+
+/// The file of incidents, as far as it is needed here.
+#[derive(serde::Deserialize)]
+struct LastWritten {
+    book: LastBook,
+}
+
+#[derive(serde::Deserialize)]
+struct LastBook {
+    incidents: BTreeMap<u64, run::ranges::Incident>,
+}
+
+fn status(incident: run::ranges::Incident) -> IncidentStatus {
+    IncidentStatus {
+        text: incident.sentence(),
+        suspects: incident.suspects().iter().map(|subject| subject.to_string()).collect(),
+        is_silenced: false,
+        incident,
+    }
 }
 
 fn table(all: &[IncidentStatus], clock: &Clock) -> Table {
@@ -67,7 +119,7 @@ const fn look(one: &IncidentStatus) -> (&'static str, Hue) {
     }
 }
 
-fn text(one: &IncidentStatus, clock: &Clock, paint: Paint) -> String {
+pub fn text(one: &IncidentStatus, clock: &Clock, paint: Paint) -> String {
     let incident = &one.incident;
     let (icon, hue) = look(one);
     let mut text = format!("{} {}\n", paint.on(hue, icon), safe(&one.text));
@@ -147,4 +199,19 @@ pub async fn incident(screen: &Screen, home: &Home, args: Incident) -> Outcome {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use console::fake::NOW;
+
+    #[test]
+    fn what_a_daemon_wrote_down_last_is_told_when_it_is_gone() {
+        let text = include_str!("../vigil/golden/incidents-v1.json");
+        let last: LastWritten = serde_json::from_str(text).expect("form 1");
+        let all: Vec<IncidentStatus> = last.book.incidents.into_values().map(status).collect();
+        let shown = table(&all, &Clock::utc(NOW)).render(None, Paint(false));
+        assert!(shown.contains("shop/web: p95 is 1.4 s"), "{shown}");
+    }
 }

@@ -24,6 +24,7 @@ mod upgrade;
 mod watch;
 
 mod ca;
+mod dora;
 mod history;
 mod incidents;
 mod logs;
@@ -31,12 +32,14 @@ mod logs_search;
 mod machine;
 mod map;
 mod notify;
+mod objectives;
 mod plan;
 mod probe;
 mod ps;
 mod query;
 mod range;
 mod releases;
+mod report;
 mod route;
 mod token;
 mod top;
@@ -185,6 +188,9 @@ async fn ask(
         Command::Token(args) => token::token(screen, home, args).await,
         Command::Range(args) => range::range(screen, home, args).await,
         Command::Incidents(args) => incidents::incidents(screen, home, args).await,
+        Command::Report(args) => report::report(screen, home, args).await,
+        Command::Objectives(args) => objectives::objectives(screen, home, args).await,
+        Command::Dora(args) => dora::dora(screen, home, args).await,
         Command::Incident(args) => incidents::incident(screen, home, args).await,
         Command::Notify(args) => notify::notify(screen, home, args).await,
         Command::Probe(args) => probe::probe(screen, args).await,

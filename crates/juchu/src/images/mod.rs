@@ -5,6 +5,7 @@ pub mod alone;
 pub mod container;
 mod drive;
 mod limits;
+pub mod origins;
 pub mod place;
 mod recipe;
 mod room;

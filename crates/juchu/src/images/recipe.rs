@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Kept beside the image, not in it: the same inputs give the same digest at every commit.
-const REVISION: &str = "org.opencontainers.image.revision";
+pub const REVISION: &str = "org.opencontainers.image.revision";
 const BUILDER: &str = "dev.juchu.builder";
 const INPUTS: &str = "dev.juchu.inputs";
 

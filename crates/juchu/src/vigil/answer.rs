@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use model::range::{Bounds, Declared, Level};
 use model::{ErrorKind, Report, StackName};
 use run::ranges::{
-    IncidentStatus, Note, RangeChange, RangeStatus, Ranges, ReceiverRequest, ReceiverStatus, SignalName,
-    SignalNote, Silence, SilenceRequest, Subject, Words,
+    IncidentStatus, Note, ObjectiveStatus, RangeChange, RangeStatus, Ranges, ReceiverRequest, ReceiverStatus,
+    SignalName, SignalNote, Silence, SilenceRequest, Subject, Words,
 };
 use store::record::v1::{Event, IncidentStep};
 
@@ -47,8 +47,14 @@ impl Ranges for Vigil {
             Report::usage(format!("{name} has no values of the last minutes that could be normal"))
                 .hint("juchu range ls")
         })?;
+        // Somebody was told that it is so: it must outlive a daemon that dies now.
+        self.end();
         self.changed(&name, format!("{band} is the new normal"), request.why, &request.actor).await;
         self.status(&name)
+    }
+
+    async fn objectives(&self) -> Result<Vec<ObjectiveStatus>, Report> {
+        Ok(self.state().promised.statuses(now_ms()))
     }
 
     async fn incidents(&self) -> Result<Vec<IncidentStatus>, Report> {
@@ -105,36 +111,31 @@ impl Ranges for Vigil {
     }
 
     async fn receivers(&self) -> Result<Vec<ReceiverStatus>, Report> {
-        Ok(self.alerts.status().into_iter().map(shown).collect())
+        Ok(self.alerts.status().into_iter().map(shown).chain(self.unusable()).collect())
     }
 
     async fn add_receiver(&self, request: ReceiverRequest) -> Result<ReceiverStatus, Report> {
         let kind = kind(&request.kind)?;
         let receiver = Receiver::new(&request.name, kind, &request.url, request.least).map_err(refused)?;
-        let all = {
-            let mut receivers = self.receivers();
-            receivers.add(receiver).map_err(refused)?;
-            receivers.all().to_vec()
-        };
-        self.alerts.set_receivers(all);
+        self.receivers().add(receiver).map_err(refused)?;
+        self.employ();
         let mut all = self.alerts.status().into_iter().map(shown);
         all.find(|status| status.name == request.name)
             .ok_or_else(|| Report::internal("the receiver was removed"))
     }
 
     async fn remove_receiver(&self, name: &str) -> Result<(), Report> {
-        let all = {
-            let mut receivers = self.receivers();
-            receivers.remove(name).map_err(refused)?;
-            receivers.all().to_vec()
-        };
-        self.alerts.set_receivers(all);
+        if name.contains('/') && self.receiver(name).is_some() {
+            return Err(Report::usage(format!("{name} is declared by a file"))
+                .hint("take it out of `x-juchu.notify`, then `juchu up`"));
+        }
+        self.receivers().remove(name).map_err(refused)?;
+        self.employ();
         Ok(())
     }
 
     async fn test_receiver(&self, name: &str) -> Result<(), Report> {
-        let known = self.receivers().all().iter().find(|receiver| receiver.name == name).cloned();
-        let receiver = known.ok_or_else(|| refused(ReceiverError::Unknown(name.to_owned())))?;
+        let receiver = self.receiver(name).ok_or_else(|| refused(ReceiverError::Unknown(name.to_owned())))?;
         let message = self.test_message();
         let tried = tokio::task::spawn_blocking(move || alerts::try_out(&receiver, &message)).await;
         let tried = tried.map_err(|error| Report::internal(error.to_string()))?;
@@ -259,6 +260,7 @@ fn refused(error: ReceiverError) -> Report {
         ReceiverError::Name(_) | ReceiverError::Url => {
             Report::usage(error.to_string()).hint("juchu notify add ops webhook https://example.org/hook")
         }
+        ReceiverError::Post => Report::usage(error.to_string()).hint("juchu notify add team mail < FILE"),
         ReceiverError::Known(_) | ReceiverError::Unknown(_) | ReceiverError::TooMany => {
             Report::usage(error.to_string()).hint("juchu notify ls")
         }
@@ -266,19 +268,18 @@ fn refused(error: ReceiverError) -> Report {
     }
 }
 
-fn kind(text: &str) -> Result<Kind, Report> {
+pub fn kind(text: &str) -> Result<Kind, Report> {
     match text {
         "webhook" => Ok(Kind::Webhook),
         "slack" => Ok(Kind::Slack),
         "alertmanager" => Ok(Kind::Alertmanager),
-        other => {
-            Err(Report::usage(format!("{other} is no kind of receiver"))
-                .hint("webhook, slack or alertmanager"))
-        }
+        "mail" => Ok(Kind::Mail),
+        other => Err(Report::usage(format!("{other} is no kind of receiver"))
+            .hint("webhook, slack, alertmanager or mail")),
     }
 }
 
-fn shown(status: alerts::ReceiverStatus) -> ReceiverStatus {
+pub fn shown(status: alerts::ReceiverStatus) -> ReceiverStatus {
     ReceiverStatus {
         name: status.name,
         kind: status.kind.word().to_owned(),

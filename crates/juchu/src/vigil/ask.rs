@@ -1,6 +1,7 @@
 //! What the measurements say of all signals, asked at once.
 
 use super::catalogue::{Decay, Kind, MACHINE, OWN, SERVICE};
+use super::promised::Counted;
 use model::range::{Bounds, Declared, Level, Unit};
 use model::{ReleaseId, ServiceName, StackName};
 use observe::keep::Metrics;
@@ -10,6 +11,7 @@ use run::control::Watched;
 use run::ranges::{BoundsSource, SignalName};
 use signals::incident::Subject;
 use signals::range::Rule;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +40,16 @@ pub struct Input {
     pub source: BoundsSource,
     pub decay: Option<Decay>,
     pub release: Option<ReleaseId>,
+    pub expression: Option<Cow<'static, str>>,
     /// Its service changes: neither judged nor learned.
     pub is_changing: bool,
+}
+
+/// What the measurements say at one time.
+pub struct Asked {
+    pub inputs: Vec<Input>,
+    /// What was promised and what was broken, once a minute.
+    pub counted: Option<Vec<Counted>>,
 }
 
 /// What was declared of signals, by a file or by somebody.
@@ -88,6 +98,22 @@ impl Asker {
         inputs
     }
 
+    /// The requests of the last time of services that promise something, and those that broke it.
+    pub fn count(&self, now_ms: i64, last_ms: i64, watched: &[Watched]) -> Vec<Counted> {
+        let until = Instant::now() + LIMIT;
+        let over = format!("[{last_ms}ms]");
+        let ask = |text: &str| match Query::parse(&text.replace("$over", &over)) {
+            Ok(query) => answers(&self.metrics, &query, now_ms, LOOKBACK_MS, until),
+            Err(_) => Vec::new(),
+        };
+        let promising: HashMap<Subject, &Watched> = watched
+            .iter()
+            .filter(|one| !one.objectives.is_empty())
+            .map(|one| (Subject::service(one.stack.clone(), one.service.clone()), one))
+            .collect();
+        super::count::count(&promising, ask)
+    }
+
     /// Signals that services declare by an expression.
     fn ask_own(
         &mut self,
@@ -113,7 +139,9 @@ impl Asker {
                 let found = answers(&self.metrics, query, now_ms, LOOKBACK_MS, until);
                 let value = found.first().map(|(_, value)| *value);
                 let subject = Subject::service(service.stack.clone(), service.service.clone());
-                inputs.extend(input(&OWN, name.clone(), subject, value, Some(service), overrides));
+                let made = input(&OWN, name.clone(), subject, value, Some(service), overrides);
+                let expression = Some(Cow::Owned(text.clone()));
+                inputs.extend(made.map(|input| Input { expression, ..input }));
             }
         }
     }
@@ -143,6 +171,7 @@ pub fn input(
         source: BoundsSource::Kind,
         decay: kind.decay,
         release: service.and_then(|service| service.release),
+        expression: kind.query.map(Cow::Borrowed),
         is_changing: service.is_some_and(|service| service.is_changing),
         name,
     };
@@ -196,7 +225,7 @@ pub fn answers(
     }
 }
 
-fn subject(labels: &Labels) -> Option<Subject> {
+pub fn subject(labels: &Labels) -> Option<Subject> {
     match (labels.get("stack"), labels.get("service")) {
         ("", _) | (_, "") => Some(Subject::MACHINE),
         (stack, service) => {

@@ -129,6 +129,7 @@ mod tests {
             ready,
             memory_limit: None,
             ranges: BTreeMap::new(),
+            objectives: Default::default(),
             depends_on: Vec::new(),
             instances: vec![WatchedInstance {
                 id: InstanceId::new("web1").expect("valid"),

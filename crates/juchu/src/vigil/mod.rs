@@ -7,13 +7,17 @@ mod answer;
 mod ask;
 mod calls;
 mod catalogue;
+mod count;
+mod declared;
+mod grown;
 mod keep;
 mod live;
+mod promised;
 mod state;
 mod tell;
 
 use alerts::{Alerts, Receivers};
-use ask::Asker;
+use ask::{Asked, Asker};
 use calls::Observed;
 use juchu::home::Home;
 use keep::Keep;
@@ -35,8 +39,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const MEASURED_EACH: u64 = 10;
 /// Looks between two times that it is asked who calls whom.
 const CALLS_EACH: u64 = 60;
-/// Looks between two times that what was learned is written.
-const WRITTEN_EACH: u64 = 1800;
+/// Looks between two times that what was learned is written: so much is lost with a daemon that dies.
+const WRITTEN_EACH: u64 = 60;
 /// Looks before the first one that counts: what runs has to be found again.
 const FIRST_LOOKS: u64 = 5;
 
@@ -50,6 +54,8 @@ pub struct Vigil {
     keep: Keep,
     alerts: Alerts,
     receivers: Mutex<Receivers>,
+    /// None until the files of stacks are known.
+    of_files: Mutex<Option<declared::Read>>,
     control: Weak<dyn Control>,
     machine: String,
 }
@@ -71,11 +77,11 @@ impl Vigil {
         let receivers = Receivers::open(&home.join("receivers.json")).map_err(|error| failed(&error))?;
         let alerts = Alerts::start(&directory.join("queue"), receivers.all().to_vec(), now_ms)
             .map_err(|error| failed(&error))?;
-        let (signals, book, overrides) = keep.read();
-        let state = Mutex::new(State::new(signals, book, overrides, now_ms()));
+        let state = Mutex::new(State::new(keep.read(), now_ms()));
         let receivers = Mutex::new(receivers);
         let control = Arc::downgrade(control);
-        let vigil = Arc::new(Self { state, keep, alerts, receivers, control, machine });
+        let of_files = Mutex::default();
+        let vigil = Arc::new(Self { state, keep, alerts, receivers, of_files, control, machine });
         tokio::spawn(watch(Arc::downgrade(&vigil), Asker::new(Arc::clone(&metrics)), Observed::new(metrics)));
         Ok(vigil)
     }
@@ -86,9 +92,19 @@ impl Vigil {
 
     /// Writes down what was learned. Blocks.
     pub fn end(&self) {
-        let kept = self.state().kept();
-        // What is not written is learned again.
-        let _ = self.keep.write_signals(kept);
+        let (signals, burns) = self.state().kept(now_ms());
+        if let Err(error) = self.keep.write_learned(signals, burns) {
+            eprintln!("what was learned is not written down: {error}");
+            self.state().is_whole_due = true;
+        }
+    }
+
+    /// Writes down what was learned since the last time. Blocks.
+    fn write_grown(&self) {
+        let lines = self.state().grown(now_ms());
+        if lines.is_none_or(|lines| self.keep.grow(&lines).is_err()) {
+            self.end();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -99,8 +115,12 @@ impl Vigil {
         self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn of_files(&self) -> MutexGuard<'_, Option<declared::Read>> {
+        self.of_files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn troubled(&self) -> usize {
-        self.alerts.status().iter().filter(|status| status.trouble.is_some()).count()
+        self.alerts.troubled() + self.unusable().len()
     }
 
     /// Writes incidents and what was declared; blocks for as long as the disk takes.
@@ -115,7 +135,7 @@ impl Vigil {
     }
 
     /// Holds what is seen, and what is measured when it is there, against the ranges.
-    async fn look(&self, watched: &[Watched], live: &mut Live, measured: Option<Vec<ask::Input>>) {
+    async fn look(&self, watched: &[Watched], live: &mut Live, measured: Option<Asked>) {
         let now_ms = now_ms();
         let troubled = self.troubled();
         let (findings, newly) = {
@@ -123,10 +143,11 @@ impl Vigil {
             state.see(now_ms, watched);
             let seen = live.look(now_ms, watched, troubled, &state.overrides);
             state.evaluate(now_ms, Part::Seen, seen);
-            if let Some(inputs) = measured {
+            if let Some(Asked { inputs, counted }) = measured {
                 state.evaluate(now_ms, Part::Measured, inputs);
+                counted.into_iter().for_each(|counted| state.promised.count(now_ms, counted));
             }
-            let findings = state.findings();
+            let findings = state.findings(now_ms);
             let newly = state.newly_outside(&findings);
             (findings, newly)
         };
@@ -153,6 +174,9 @@ async fn watch(vigil: Weak<Vigil>, asker: Asker, observed: Observed) {
         if look < FIRST_LOOKS {
             continue;
         }
+        if look % MEASURED_EACH == 0 || look == FIRST_LOOKS {
+            vigil.employ_declared(control.as_ref()).await;
+        }
         let Ok(mut watched) = control.watched().await else { continue };
         changes.mark(control.as_ref(), &mut watched).await;
         if look % CALLS_EACH == FIRST_LOOKS {
@@ -163,16 +187,15 @@ async fn watch(vigil: Weak<Vigil>, asker: Asker, observed: Observed) {
                 vigil.state().called(called);
             }
         }
-        let overrides = vigil.state().overrides.clone();
         let measured = match look % MEASURED_EACH {
-            0 => ask(&mut asker, &watched, overrides).await,
+            0 => ask(&vigil, &mut asker, &watched).await,
             _ => None,
         };
         vigil.look(&watched, &mut live, measured).await;
         if look % WRITTEN_EACH == 0 {
             let writer = Arc::clone(&vigil);
-            // It panics with the store at worst, and is tried again half an hour later.
-            let _ = tokio::task::spawn_blocking(move || writer.end()).await;
+            // It panics with the store at worst, and is tried again a minute later.
+            let _ = tokio::task::spawn_blocking(move || writer.write_grown()).await;
         }
     }
 }
@@ -208,20 +231,21 @@ impl Changes {
 }
 
 /// On a thread that may wait for measurements.
-async fn ask(
-    asker: &mut Option<Asker>,
-    watched: &[Watched],
-    overrides: ask::Overrides,
-) -> Option<Vec<ask::Input>> {
+async fn ask(vigil: &Vigil, asker: &mut Option<Asker>, watched: &[Watched]) -> Option<Asked> {
     let mut working = asker.take()?;
     let watched = watched.to_vec();
+    let (overrides, due) = {
+        let state = vigil.state();
+        (state.overrides.clone(), state.promised.due(now_ms()))
+    };
     let asked = tokio::task::spawn_blocking(move || {
         let inputs = working.ask(now_ms(), &watched, &overrides);
-        (working, inputs)
+        let counted = due.map(|due| working.count(now_ms(), due, &watched));
+        (working, Asked { inputs, counted })
     });
-    let (working, inputs) = asked.await.ok()?;
+    let (working, asked) = asked.await.ok()?;
     *asker = Some(working);
-    Some(inputs)
+    Some(asked)
 }
 
 fn now_ms() -> i64 {

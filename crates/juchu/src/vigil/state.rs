@@ -2,11 +2,15 @@
 
 use super::ask::{Input, Overrides};
 use super::catalogue::Decay;
+use super::grown::Line;
+use super::keep::Known;
+use super::promised::Promised;
 use run::control::Watched;
 use run::ranges::{BoundsSource, IncidentStatus, RangeStatus, SignalName, range_text};
+use signals::burn::Burn;
 use signals::decay;
 use signals::incident::{BEYOND_BOUNDS, Book, Calls, Context, Finding, News, Subject};
-use signals::range::{Point, Ranged, Reading};
+use signals::range::{Point, Ranged, Reading, SLOT_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A signal that was not seen for so long is forgotten.
@@ -39,8 +43,13 @@ pub enum Part {
 
 pub struct State {
     signals: BTreeMap<SignalName, Signal>,
+    pub promised: Promised,
     pub book: Book,
     pub overrides: Overrides,
+    /// What was learned has to be written as a whole, not only what came to it.
+    pub is_whole_due: bool,
+    /// The half hour in which it was.
+    whole_of: i64,
     begun_ms: i64,
     /// When a change of a stack was last under way, and starts and releases of services.
     changed_ms: BTreeMap<model::StackName, i64>,
@@ -53,7 +62,8 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(ranged: BTreeMap<SignalName, Ranged>, book: Book, overrides: Overrides, now_ms: i64) -> Self {
+    pub fn new(known: Known, now_ms: i64) -> Self {
+        let Known { signals, burns, book, overrides } = known;
         let signal = |ranged| Signal {
             ranged,
             input: None,
@@ -63,9 +73,12 @@ impl State {
             seen_ms: now_ms,
         };
         Self {
-            signals: ranged.into_iter().map(|(name, ranged)| (name, signal(ranged))).collect(),
+            signals: signals.into_iter().map(|(name, ranged)| (name, signal(ranged))).collect(),
+            promised: Promised::new(burns),
             book,
             overrides,
+            is_whole_due: true,
+            whole_of: 0,
             begun_ms: now_ms,
             changed_ms: BTreeMap::new(),
             starts: BTreeMap::new(),
@@ -82,6 +95,7 @@ impl State {
         for (caller, called) in &self.called {
             self.calls.add(caller.clone(), called.clone());
         }
+        self.promised.see(watched);
         self.off.clear();
         self.known.clear();
         for service in watched {
@@ -169,12 +183,13 @@ impl State {
     }
 
     /// All that is outside now.
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self, now_ms: i64) -> Vec<Finding> {
         let is_there = |subject: &Subject| {
             *subject == Subject::MACHINE || self.known.contains(subject) && !self.off.contains(subject)
         };
         let mine = self.signals.iter().filter(|(name, _)| is_there(&name.subject));
-        mine.flat_map(|(name, signal)| signal.findings(name)).collect()
+        let promises = self.promised.findings(now_ms).filter(|finding| is_there(&finding.subject));
+        mine.flat_map(|(name, signal)| signal.findings(name)).chain(promises).collect()
     }
 
     /// Subjects of findings that are in no open incident yet.
@@ -214,6 +229,7 @@ impl State {
         let input = signal.input.as_ref()?;
         let band = signal.ranged.accept(&input.rule, now_ms)?;
         signal.decay = None;
+        self.is_whole_due = true;
         let text = range_text(input.unit, None, Some(&band));
         if let Some(reading) = &mut signal.reading {
             (reading.band, reading.standing) = (Some(band), signal.ranged.standing());
@@ -247,8 +263,32 @@ impl State {
         })
     }
 
-    pub fn kept(&self) -> BTreeMap<String, Ranged> {
-        self.signals.iter().map(|(name, signal)| (name.to_string(), signal.ranged.clone())).collect()
+    /// All that was learned, to be written.
+    pub fn kept(&mut self, now_ms: i64) -> (BTreeMap<String, Ranged>, BTreeMap<String, Burn>) {
+        self.is_whole_due = false;
+        let all = self.signals.iter_mut();
+        let ranged = all.map(|(name, signal)| {
+            signal.ranged.grown(true);
+            (name.to_string(), signal.ranged.clone())
+        });
+        (ranged.collect(), self.promised.burns(now_ms))
+    }
+
+    /// What came since it was written; none when it has to be written as a whole, as at the end of
+    /// each half hour.
+    pub fn grown(&mut self, now_ms: i64) -> Option<Vec<Line>> {
+        let slot = now_ms.div_euclid(SLOT_MS);
+        if std::mem::replace(&mut self.whole_of, slot) != slot || self.is_whole_due {
+            return None;
+        }
+        let mut lines = self.promised.fresh();
+        for (name, signal) in &mut self.signals {
+            let with_values = !is_seen(&name.signal);
+            if signal.ranged.has_grown(with_values) {
+                lines.push(Line::Signal { name: name.to_string(), grown: signal.ranged.grown(with_values) });
+            }
+        }
+        Some(lines)
     }
 }
 
@@ -329,6 +369,7 @@ impl Signal {
             since_ms: reading.since_ms,
             learned_since_ms: self.ranged.history().first_ms().filter(|_| input.rule.learns),
             decay: self.decay.as_ref().map(|(value, _)| value.clone()),
+            expression: input.expression.clone().map(std::borrow::Cow::into_owned),
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod band;
 mod course;
+mod fresh;
 mod history;
 mod ranged;
 mod slot;
@@ -14,6 +15,7 @@ mod standing;
 
 pub use band::Band;
 pub use course::{Course, Point};
+pub use fresh::Grown;
 pub use history::{DAYS_KEPT, DAYS_POOLED, History, WARM_UP_MS};
 pub use ranged::{Ranged, Reading, Rule, Scale, Side};
 pub use slot::{SLOT_MS, Slot};

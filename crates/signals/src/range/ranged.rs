@@ -2,8 +2,9 @@
 
 use super::band::Band;
 use super::course::Course;
+use super::fresh::{Fresh, Grown};
 use super::history::History;
-use super::slot::{Slot, VALUES_MAX, kept, slot_of};
+use super::slot::{SLOT_MS, Slot, VALUES_MAX, kept, slot_of};
 use super::standing::{HELD, Hysteresis, Place, Standing};
 use model::range::Bounds;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,8 @@ pub struct Ranged {
     all: Vec<f32>,
     learned: Vec<f32>,
     recent: Vec<f32>,
+    #[serde(skip)]
+    fresh: Fresh,
 }
 
 /// What is said of a signal at one time.
@@ -134,6 +137,32 @@ impl Ranged {
     pub fn restarted(&mut self) {
         self.course.restart();
         self.all.clear();
+        self.fresh.restarted();
+    }
+
+    /// What came since this was asked last, to be written down; `with_values` only where they matter.
+    pub fn grown(&mut self, with_values: bool) -> Grown {
+        self.fresh.grown(self.slot, self.since_ms, self.standing, self.hysteresis.clone(), with_values)
+    }
+
+    /// Whether anything came since then that has to be written down.
+    pub fn has_grown(&self, with_values: bool) -> bool {
+        self.fresh.has_grown(self.since_ms, self.standing, with_values)
+    }
+
+    /// Takes up again what was written down after the rest.
+    pub fn grow(&mut self, grown: Grown) {
+        if grown.slot != self.slot {
+            self.turn(grown.slot * SLOT_MS);
+        }
+        let (before, after) = grown.parts();
+        before.into_iter().for_each(|(value, is_learned)| self.take(value, is_learned));
+        if let Some(after) = after {
+            self.restarted();
+            after.into_iter().for_each(|(value, is_learned)| self.take(value, is_learned));
+        }
+        (self.since_ms, self.standing, self.hysteresis) = (grown.since_ms, grown.standing, grown.hysteresis);
+        self.fresh = Fresh::default();
     }
 
     pub const fn course(&self) -> &Course {
@@ -177,6 +206,7 @@ impl Ranged {
     }
 
     fn take(&mut self, value: f32, is_learned: bool) {
+        self.fresh.push(value, is_learned);
         if self.all.len() < VALUES_MAX {
             self.all.push(value);
         }

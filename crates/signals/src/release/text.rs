@@ -70,8 +70,8 @@ impl Judgement {
                 old.due()
             ),
             Test::Level => format!(
-                "it takes {} longer to answer: typically {} instead of {}",
-                more(new.typical_us(), old.typical_us()),
+                "it takes {} to answer: typically {} instead of {}",
+                more(new.typical_us(), old.typical_us(), "longer", "as long"),
                 time(new.typical_us()),
                 time(old.typical_us())
             ),
@@ -89,8 +89,14 @@ impl Judgement {
                 old.overdue,
                 old.due()
             ),
-            Test::Cpu => format!("each request takes {} more processor time", more(cpu(new), cpu(old))),
-            Test::Memory => format!("its instances take {} more memory", more(memory(new), memory(old))),
+            Test::Cpu => {
+                let more = more(cpu(new), cpu(old), "more processor time", "as much processor time");
+                format!("each request takes {more}")
+            }
+            Test::Memory => {
+                let more = more(memory(new), memory(old), "more memory", "as much memory");
+                format!("its instances take {more}")
+            }
         }
     }
 
@@ -190,11 +196,15 @@ fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// By how much the first is more than the second.
-fn more(one: Option<f64>, other: Option<f64>) -> String {
+/// By how much the first is more than the second: `20 % longer`, and beyond twice `83 times as long`.
+fn more(one: Option<f64>, other: Option<f64>, more: &str, as_much: &str) -> String {
     match (one, other) {
-        (Some(one), Some(other)) if other > 0.0 => format!("{:.0} %", (one / other - 1.0) * 100.0),
-        _ => "much".to_owned(),
+        (Some(one), Some(other)) if other > 0.0 => match one / other {
+            times if times <= 2.0 => format!("{:.0} % {more}", (times - 1.0) * 100.0),
+            times if times < 10.0 => format!("{times:.1} times {as_much}"),
+            times => format!("{times:.0} times {as_much}"),
+        },
+        _ => format!("much {more}"),
     }
 }
 
@@ -219,4 +229,20 @@ fn cpu(arm: &Arm) -> Option<f64> {
 
 fn memory(arm: &Arm) -> Option<f64> {
     (arm.instances > 0).then(|| arm.memory_bytes as f64 / arm.instances as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_more_than_twice_is_told_in_times() {
+        let check = |one, other| more(Some(one), other, "longer", "as long");
+        assert_eq!(check(12.0, Some(10.0)), "20 % longer");
+        assert_eq!(check(20.0, Some(10.0)), "100 % longer");
+        assert_eq!(check(25.0, Some(10.0)), "2.5 times as long");
+        assert_eq!(check(831.7, Some(10.0)), "83 times as long");
+        assert_eq!(check(1.0, Some(0.0)), "much longer");
+        assert_eq!(check(1.0, None), "much longer");
+    }
 }

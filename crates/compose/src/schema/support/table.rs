@@ -21,7 +21,7 @@ pub(super) static TABLE: &[(&str, Support)] = &[
     (
         "x-juchu",
         Honoured(
-            "`releases: {keep, disk_floor}`: how many releases are kept (10), and the free space below which fewer are (1 GiB)",
+            "`releases: {keep, disk_floor}`: how many releases are kept (10), and the free space below which fewer are (1 GiB). `notify: {NAME: {kind, secret, least}}`: [who is told](../guides/ranges.md#who-is-told) about incidents of this stack",
         ),
     ),
     // Networks.
@@ -568,6 +568,12 @@ pub(super) static TABLE: &[(&str, Support)] = &[
         "services.x-juchu.ranges",
         Honoured(
             "what is [normal](../guides/ranges.md), by signal: `min`, `max`, `learn` (true), `level` (`information`, `important`, `urgent`), `query` for a signal of its own, or `off`",
+        ),
+    ),
+    (
+        "services.x-juchu.objectives",
+        Honoured(
+            "what the service [promises](../guides/ranges.md#objectives): `availability` (a share such as `99.9%`), `latency` with `target` and `within`",
         ),
     ),
     (

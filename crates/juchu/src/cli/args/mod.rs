@@ -16,8 +16,9 @@ pub use images::{
 };
 pub use measurements::{Map, Probe, Query, Token, TokenCommand, TokenCreate, TokenRm, Visitors};
 pub use ranges::{
-    Incident, IncidentAck, IncidentCommand, IncidentSilence, Incidents, LevelArg, Notify, NotifyAdd,
-    NotifyCommand, NotifyName, Range, RangeAccept, RangeCommand, RangeLs, RangeSet, RangeShow, ReceiverKind,
+    Dora, Incident, IncidentAck, IncidentCommand, IncidentSilence, Incidents, LevelArg, Notify, NotifyAdd,
+    NotifyCommand, NotifyName, Objectives, Range, RangeAccept, RangeCommand, RangeLs, RangeSet, RangeShow,
+    ReceiverKind, Report,
 };
 pub use registry::{
     AnonymousArg, Registry, RegistryCommand, RegistryLs, RegistryRm, RegistryServe, RegistryUserAdd,
@@ -193,6 +194,14 @@ pub enum Command {
     Range(Range),
     /// What is outside its normal range: since when, what changed before, the likely cause.
     Incidents(Incidents),
+    /// All that is known of one incident: route, behaviour, log lines, trace, code line, build, commit, who
+    /// and when; and what is not known.
+    Report(Report),
+    /// What services promise: how much of it was kept, and whether errors come too fast.
+    Objectives(Objectives),
+    /// The four measures of delivery: how often is deployed, how long it takes, what fails, how soon it
+    /// is mended.
+    Dora(Dora),
     /// Say that somebody knows of an incident, or that nobody is to be told.
     Incident(Incident),
     /// Who is told about incidents: webhooks, Slack-like hooks, Alertmanager.

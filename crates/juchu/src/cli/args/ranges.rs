@@ -109,6 +109,39 @@ pub struct Incidents {
 }
 
 #[derive(Debug, Args)]
+pub struct Report {
+    /// As `juchu incidents --all` says it.
+    #[arg(value_name = "INCIDENT")]
+    pub number: u64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Objectives {
+    /// Only what begins so: `shop`, `shop/web`.
+    #[arg(value_name = "WHAT")]
+    pub what: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Days of measures at most.
+const DAYS_MAX: i64 = 366;
+
+#[derive(Debug, Args)]
+pub struct Dora {
+    /// A stack or a service, `shop` or `shop/web`; all stacks when absent.
+    #[arg(value_name = "WHAT")]
+    pub what: Option<String>,
+    /// The last so many days.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
+    pub days: u32,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
 pub struct Incident {
     #[command(subcommand)]
     pub command: IncidentCommand,
@@ -182,6 +215,8 @@ pub enum ReceiverKind {
     Slack,
     /// The root of an Alertmanager, which is spoken to by its API version 2.
     Alertmanager,
+    /// Mail by SMTP.
+    Mail,
 }
 
 impl ReceiverKind {
@@ -190,6 +225,7 @@ impl ReceiverKind {
             Self::Webhook => "webhook",
             Self::Slack => "slack",
             Self::Alertmanager => "alertmanager",
+            Self::Mail => "mail",
         }
     }
 }

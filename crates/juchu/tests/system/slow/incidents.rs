@@ -4,15 +4,20 @@
 use super::machine::{Machine, tiny};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use testkit::{free_port, wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// As promised for a dead process.
+/// As promised for a dead process or a closed port, and for a range that is left.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
+const LEFT_WITHIN: Duration = Duration::from_secs(25);
+/// The program stays when its server ends.
+const OUTLIVES: &str = r#"    restart: 'no'
+    entrypoint: ["/app/busybox", "sh", "-c", "/app/busybox httpd -f -p 8080 -h /site & exec /app/busybox sleep 100000"]
+"#;
 
 /// Takes every message.
 struct Hook {
@@ -69,6 +74,20 @@ fn add_receiver(machine: &Machine, hook: &Hook) {
     assert!(child.wait().expect("it ends").success(), "{}", machine.daemon_log());
 }
 
+/// The only process that this one started.
+fn child(pid: i64) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn ask(port: u16) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 /// The process of the only instance of `web`.
 fn pid(machine: &Machine, directory: &std::path::Path) -> Option<i64> {
     let text = machine.must(directory, &["ps", "--json"]);
@@ -117,4 +136,73 @@ fn a_dead_process_is_told_within_seconds_and_its_end_as_well() {
     machine.must(&directory, &["verify"]);
     let log = machine.daemon_log();
     assert!(!log.contains("SECRET"), "{log}");
+}
+
+#[test]
+fn a_range_that_is_left_and_a_closed_port_are_told_in_time() {
+    let Some(machine) = Machine::new("left") else { return };
+    let hook = Hook::start();
+    let port = free_port();
+    let directory = tiny(&machine, "leaving", port, "here", OUTLIVES);
+    machine.must(&directory, &["up", "-d"]);
+    add_receiver(&machine, &hook);
+    ask(port);
+    wait_until(LIMIT, "requests are watched", || {
+        let known = machine.must(&directory, &["range", "ls", "leaving/web"]);
+        known.contains("leaving/web/requests") && known.contains("leaving/web/ports")
+    });
+    machine.must(&directory, &["range", "set", "leaving/web/requests", "--max", "0.5", "-m", "a test"]);
+    let asked = Instant::now();
+    (0..60).for_each(|_| ask(port));
+    let (at, message) = wait_for(LIMIT, "it is told", || hook.told("opened", "web"));
+    eprintln!("a range that was left was told after {:?}", at - asked);
+    assert_eq!(message["signal"], "requests", "{message}");
+    assert!(at - asked < LEFT_WITHIN, "told after {:?}", at - asked);
+    machine.must(&directory, &["range", "set", "leaving/web/requests", "--reset"]);
+    wait_until(Duration::from_secs(120), "its end is told", || hook.told("over", "web").is_some());
+
+    let main = wait_for(LIMIT, "it runs", || pid(&machine, &directory));
+    let server = child(main).expect("the server is its child");
+    let killed = Instant::now();
+    super::machine::kill(server);
+    let is_of_port = |message: &Value| message["signal"] == "ports" && message["service"] == "web";
+    let (at, message) = wait_for(LIMIT, "it is told", || {
+        let taken = hook.taken.lock().expect("not poisoned");
+        taken.iter().find(|(_, message)| is_of_port(message)).cloned()
+    });
+    eprintln!("a closed port was told after {:?}", at - killed);
+    assert!(at - killed < TOLD_WITHIN, "told after {:?}", at - killed);
+    assert_eq!(message["level"], "urgent", "{message}");
+    let number = message["incident"].to_string();
+    let report = machine.must(&directory, &["report", &number]);
+    assert!(report.contains("Cause") && report.contains("Not known"), "{report}");
+    let measures: Value =
+        serde_json::from_str(&machine.must(&directory, &["dora", "leaving", "--json"])).expect("JSON");
+    assert_eq!(measures["measures"][0]["deployments"], 1, "{measures}");
+}
+
+#[test]
+fn what_was_learned_outlives_a_daemon_that_is_killed() {
+    let Some(machine) = Machine::new("learned") else { return };
+    let directory = tiny(&machine, "learning", free_port(), "here", "");
+    machine.must(&directory, &["up", "-d"]);
+    let log = machine.home().join("vigil/grown.jsonl");
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default().matches("machine/cpu").count();
+    let since = || {
+        let all = machine.must(&directory, &["range", "ls", "machine/cpu", "--json"]);
+        serde_json::from_str::<Value>(&all).expect("JSON")[0]["since_ms"].as_i64()
+    };
+    // What came to it is written once a minute.
+    wait_until(Duration::from_secs(200), "what was learned is added to", || lines() >= 1);
+    let before = since().expect("it is watched");
+    machine.kill_daemon();
+    machine.run(&directory, &["up", "-d"]);
+    let after = wait_for(LIMIT, "it is watched again", since);
+    assert_eq!(after, before, "it goes on where it was");
+    machine.must(&directory, &["range", "accept", "machine/cpu", "-m", "as it was"]);
+    machine.kill_daemon();
+    machine.run(&directory, &["up", "-d"]);
+    wait_for(LIMIT, "it is watched again", since);
+    let shown = machine.must(&directory, &["range", "show", "machine/cpu"]);
+    assert!(shown.contains("as somebody said"), "{shown}");
 }
