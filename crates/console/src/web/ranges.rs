@@ -160,7 +160,7 @@ fn promises(objectives: &[ObjectiveStatus], clock: &Clock) -> Markup {
     html! {
         @if !objectives.is_empty() { section #promises {
             h2 { "Promises" }
-            table {
+            table.promised {
                 thead { tr {
                     th scope="col" { "State" } th scope="col" { "Service" } th scope="col" { "Promise" }
                     th.number scope="col" { "1" (NBSP) "h" } th.number.wide scope="col" { "6" (NBSP) "h" }
@@ -206,7 +206,7 @@ pub fn one(
     html! {
         h1 { (parts::icon(look(range))) (plain(&name)) " is " (value(range)) ", " (range.standing.word()) "." }
         dl.tiles {
-            div { dt { "Normal" } dd { b { (spaced(&range.range_text())) } } }
+            div { dt { "Normal" } dd { (spaced(&range.range_text())) } }
             div { dt { @if range.standing.is_out() { "Outside since" } @else { "So since" } } dd { (parts::time(Timestamp(range.since_ms), clock)) } }
             div { dt { "When it leaves" } dd { (range.level.word()) } }
             @if range.beyond != 0.0 { div { dt { "Beyond" } dd { (format!("{:.1}", range.beyond.abs())) " widths of the band" } } }

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 /// Values between two times that it is written down; beyond, the oldest are left out.
 const FRESH_MAX: usize = 64;
 
+/// A value, and whether it was learned.
+type Learned = (f32, bool);
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Fresh {
-    values: Vec<(f32, bool)>,
+    values: Vec<Learned>,
     /// How many of them came before the program behind it began anew.
     anew: Option<usize>,
     /// As it was written last.
@@ -82,7 +85,7 @@ impl Fresh {
 
 impl Grown {
     /// In two parts: before the program began anew, and after.
-    pub(super) fn parts(&self) -> (Vec<(f32, bool)>, Option<Vec<(f32, bool)>>) {
+    pub(super) fn parts(&self) -> (Vec<Learned>, Option<Vec<Learned>>) {
         let all = self.values.iter().enumerate();
         let all: Vec<_> = all.map(|(at, value)| (*value, !self.unlearned.contains(&at))).collect();
         match self.anew {
