@@ -34,6 +34,7 @@ impl Journal {
             services: Vec::new(),
             why: String::new(),
             from: None,
+            again: false,
         };
         let change = self.add(at_ms, accepted);
         let differences = vec![Difference {
@@ -50,6 +51,7 @@ impl Journal {
                     change,
                     bundle: Digest::of(b""),
                     differences,
+                    made_of: None,
                 },
             );
         }

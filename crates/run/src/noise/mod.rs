@@ -187,6 +187,7 @@ mod tests {
             ready: instances.len() as u32,
             memory_limit: None,
             ranges: Default::default(),
+            objectives: Default::default(),
             depends_on: Vec::new(),
             instances: instances.iter().map(instance).collect(),
         }
@@ -224,6 +225,7 @@ mod tests {
             rules: Vec::new(),
             backends: vec![backend],
             calls: Vec::new(),
+            spans: Default::default(),
             failed: Vec::new(),
             names: Default::default(),
             log_dropped: 0,
