@@ -111,6 +111,7 @@ fn now() -> i64 {
 fn a_mail_arrives_with_what_people_need() {
     let server = Server::start(&["250 taken"]);
     try_out(&server.receiver(), &message(What::Opened)).expect("taken");
+    wait_until(SOON, "the conversation is over", || !server.mails().is_empty());
     let mail = server.mails().pop().expect("one mail");
     for part in ["Subject: urgent: shop/web: p95 is 1.4 s", "To: ops@example.org", "juchu incidents 4"] {
         assert!(mail.contains(part), "{part} is not in {mail}");

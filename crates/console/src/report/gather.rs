@@ -12,7 +12,7 @@ use run::ranges::{IncidentStatus, Subject};
 use run::rows::{KeptRow, RowQuestion};
 use run::traces::{TraceQuestion, TraceSummary};
 use std::collections::BTreeMap;
-use store::HistoryQuery;
+use store::{HistoryQuery, Outcome};
 
 /// What was written shortly before may say why.
 const BEFORE_MS: i64 = 2 * 60_000;
@@ -20,6 +20,8 @@ const BEFORE_MS: i64 = 2 * 60_000;
 const AFTER_MS: i64 = 30 * 60_000;
 /// A change so long before may be the cause.
 const BLAMED_MS: i64 = 60 * 60_000;
+/// What a change did is over so long after it was taken back.
+const UNDONE_MS: i64 = 60_000;
 const ENTRIES: usize = 2_000;
 const ROWS_READ: usize = 2_000;
 const GROUPS: usize = 5;
@@ -96,7 +98,8 @@ impl Asking<'_> {
 
     fn change(&self, story: &Story, opened: i64) -> Option<Change> {
         let service = self.subject.service.as_ref()?;
-        let before = story.changes.iter().filter(|change| change.at.0 <= opened).cloned().collect();
+        let may_be = |change: &&Change| change.at.0 <= opened && !is_undone_before(change, opened);
+        let before = story.changes.iter().filter(may_be).cloned().collect();
         Story { changes: before, ..Story::default() }.last_change_of(service).cloned()
     }
 
@@ -309,6 +312,15 @@ fn unknown(report: &IncidentReport) -> Vec<String> {
     }
     say(report.change.is_none(), format!("what changed before: no change of {service} is on record"));
     unknown
+}
+
+/// It did nothing, or was taken back long enough before.
+fn is_undone_before(change: &Change, moment_ms: i64) -> bool {
+    change.ending.as_ref().is_some_and(|ending| match ending.outcome {
+        Outcome::Unchanged => true,
+        Outcome::Failed | Outcome::RolledBack => ending.at.0 + UNDONE_MS < moment_ms,
+        Outcome::Kept | Outcome::Undecided | Outcome::Superseded => false,
+    })
 }
 
 #[cfg(test)]

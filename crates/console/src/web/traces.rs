@@ -221,7 +221,7 @@ fn draw(trace: &Trace, clock: &Clock) -> Markup {
         ul.facts {
             li { (parts::time(Timestamp(start / 1_000_000), clock)) }
             li { (with_unit((end - start) as f64 / 1e6)) }
-            li { (spans.len()) " spans" }
+            li { (spans.len()) (if spans.len() == 1 { " span" } else { " spans" }) }
             @if errors > 0 { li { (parts::labelled(State::Failed, &format!("{errors} failed"))) } }
             li { a href={ "/logs?q=" (trace.trace) } { "Logs" } }
             li.quiet { code { (trace.trace) } }
