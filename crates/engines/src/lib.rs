@@ -3,5 +3,6 @@
 
 pub mod dockerfile;
 pub mod elasticsearch;
+pub mod otlp;
 pub mod remote_write;
 pub mod send;

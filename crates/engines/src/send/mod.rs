@@ -1,7 +1,8 @@
 //! Sending what is kept here to programs of others: a queue on disk for each destination, and a thread
 //! that empties it.
 //!
-//! The adapters are beside this, one folder each: [`crate::remote_write`], [`crate::elasticsearch`].
+//! The adapters are beside this, one folder each: [`crate::remote_write`], [`crate::elasticsearch`],
+//! [`crate::otlp`].
 
 mod deliver;
 mod http;

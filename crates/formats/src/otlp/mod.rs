@@ -6,6 +6,7 @@ mod any;
 mod log;
 mod metric;
 pub mod names;
+pub mod put;
 mod request;
 mod schema;
 mod span;

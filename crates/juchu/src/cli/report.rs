@@ -131,12 +131,12 @@ mod tests {
         guestbook/web  p95        420 ms  12 ms to 45 ms, at most 400 ms  11:51:00
 
         Cause
-          likely up by ada (console), 50 min 20 s before; web1x7k2 exited: exited with code 1
+          likely web1x7k2 exited: exited with code 1
 
         Change before it
-          up by ada (console) at 2026-11-22 11:00:00, failed
-            + web environment.DEBUG: 1
-            + migrate: python 3.11
+          deploy web by ada (cli, sudo) at 2026-11-22 09:58:20, kept
+          “second replica”
+            ~ web replicas: 1 → 2
 
         Build
           r5 made by root (cli) at 2026-11-22 11:58:30
@@ -151,10 +151,12 @@ mod tests {
           11:59:23    10 ×  web  GET / 200
           11:59:24    10 ×  web  listening on port 8000
 
+        Traces
+          11:59:52  juchu trace 4bf92f3577b34da6a3ce929d0e0e4736  GET /checkout in 212 ms
+
         Not known
           which route: none of web was measured in this time
           which line of code: no stack trace was written in this time
-          which request: web sent no span of a failed one in this time
           which commit: the image was not built here from a folder with a repository
         ");
     }

@@ -83,7 +83,8 @@ impl Measuring {
         };
         let open = declared::Open::default();
         let sending = sending::Sending::default();
-        let send = (sending.clone(), sending::Sources { metrics: Arc::clone(&metrics), rows });
+        let send =
+            (sending.clone(), sending::Sources { metrics: Arc::clone(&metrics), rows, spans: spans.clone() });
         let tasks = vec![
             tokio::spawn(traffic::follow(
                 Arc::clone(&metrics),

@@ -1,13 +1,16 @@
 //! What is kept here, sent to programs of others: one thread looks what is new and puts it into the queue
 //! of each destination, which sends by itself.
 
+mod otlp;
+
 use super::now_ms;
 use engines::elasticsearch::{self, Elasticsearch};
+use engines::otlp::Otlp;
 use engines::remote_write::{Messages, RemoteWrite};
 use engines::send::{Client, Deliverer, Destination, Place, Status};
 use observe::collect::Sink;
 use observe::keep::Metrics;
-use observe::logs::Logs;
+use observe::logs::{Following, Logs, Recent};
 use observe::{Matcher, NAME, Points, Samples, Want};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -49,6 +52,8 @@ pub struct Declared {
 pub enum Kind {
     RemoteWrite,
     Elasticsearch,
+    /// Samples, rows and spans.
+    Otlp,
 }
 
 /// Where it comes from.
@@ -56,6 +61,7 @@ pub enum Kind {
 pub struct Sources {
     pub metrics: Arc<Metrics>,
     pub rows: Option<Arc<Logs>>,
+    pub spans: Option<Arc<Logs>>,
 }
 
 /// How all destinations do; clones share it.
@@ -128,6 +134,7 @@ fn begin(name: &str, declared: &Declared, queue: &Path, sources: &Sources) -> Re
     let destination: Box<dyn Destination> = match declared.to {
         Kind::RemoteWrite => Box::new(RemoteWrite::new(client)),
         Kind::Elasticsearch => Box::new(Elasticsearch::new(client)),
+        Kind::Otlp => Box::new(Otlp::new(client)),
     };
     let deliverer =
         Deliverer::start(name, queue, ROOM_BYTES, destination).map_err(|error| error.to_string())?;
@@ -144,6 +151,7 @@ fn begin(name: &str, declared: &Declared, queue: &Path, sources: &Sources) -> Re
     let work = move || match kind {
         Kind::RemoteWrite => feed.samples(&sources.metrics),
         Kind::Elasticsearch => sources.rows.iter().for_each(|rows| feed.rows(rows)),
+        Kind::Otlp => feed.everything(&sources),
     };
     std::thread::Builder::new()
         .name(format!("feed {name}"))
@@ -164,9 +172,7 @@ struct Feed {
 impl Feed {
     fn samples(&self, metrics: &Metrics) {
         let mut told = None;
-        let path = self.queue.join(CURSOR);
-        let left = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i64>().ok());
-        let mut from = left.unwrap_or_else(|| now_ms() - SETTLE_MS).max(now_ms() - BACK_MS);
+        let (path, mut from) = self.begin();
         while !self.is_over.load(Ordering::Relaxed) {
             let to = (now_ms() - SETTLE_MS).min(from + LOOK_MS);
             if to > from {
@@ -181,6 +187,43 @@ impl Feed {
             if now_ms() - SETTLE_MS - from < LOOK_MS {
                 std::thread::park_timeout(EVERY);
             }
+        }
+    }
+
+    /// Where it is written how far samples are sent, and how far they are.
+    fn begin(&self) -> (PathBuf, i64) {
+        let path = self.queue.join(CURSOR);
+        let left = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        let from = left.unwrap_or_else(|| now_ms() - SETTLE_MS).max(now_ms() - BACK_MS);
+        (path, from)
+    }
+
+    /// Rows and spans each second, samples every five.
+    fn everything(&self, sources: &Sources) {
+        let mut told = None;
+        let (path, mut from) = self.begin();
+        let mut rows = sources.rows.as_deref().map(Logs::follow);
+        let mut spans = sources.spans.as_deref().map(Logs::follow);
+        let mut looked = std::time::Instant::now();
+        while !self.is_over.load(Ordering::Relaxed) {
+            std::thread::park_timeout(EVERY / 5);
+            let both = [(rows.as_mut(), otlp::rows as fn(&[Recent]) -> _), (spans.as_mut(), otlp::spans)];
+            for (following, make) in both {
+                let Some((new, missed)) = following.map(Following::more) else { continue };
+                self.missed.fetch_add(missed, Ordering::Relaxed);
+                let made: Vec<(Vec<u8>, u64)> = make(&new);
+                made.iter().for_each(|(payload, count)| self.push(payload, *count));
+            }
+            let to = (now_ms() - SETTLE_MS).min(from + LOOK_MS);
+            if looked.elapsed() >= EVERY && to > from {
+                looked = std::time::Instant::now();
+                let made = otlp::samples(&sources.metrics, from + 1, to);
+                made.iter().for_each(|(payload, count)| self.push(payload, *count));
+                from = to;
+                // Read again from there when this process ends; a sample that comes twice is no mistake.
+                let _ = std::fs::write(&path, from.to_string());
+            }
+            self.tell(&mut told);
         }
     }
 
@@ -283,7 +326,7 @@ mod tests {
         let metrics =
             Metrics::open(&directory.path().join("m"), Settings::default(), now_ms()).expect("a store");
         let logs = Logs::open(&directory.path().join("l"), Default::default(), 0).expect("a store");
-        let sources = Sources { metrics: Arc::new(metrics), rows: Some(Arc::new(logs)) };
+        let sources = Sources { metrics: Arc::new(metrics), rows: Some(Arc::new(logs)), spans: None };
         let url = format!("http://127.0.0.1:{}", testkit::free_port());
         let declared = Declared { to: Kind::Elasticsearch, url, authorization_file: None };
         let sending = Sending::default();

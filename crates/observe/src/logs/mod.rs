@@ -18,7 +18,7 @@ pub mod v1;
 // files
 mod disk;
 
-pub use disk::{Cell, Counted, Found, FoundRow, Logs, Order, Recent, Search, SearchError, Status};
+pub use disk::{Cell, Counted, Following, Found, FoundRow, Logs, Order, Recent, Search, SearchError, Status};
 pub use head::Refused;
 pub use limits::Limits;
 pub use row::{Level, Row, Stream};

@@ -6,4 +6,4 @@ mod segment;
 mod store;
 
 pub use search::{Cell, Counted, Found, FoundRow, Order, Search, SearchError};
-pub use store::{Logs, Recent, Status};
+pub use store::{Following, Logs, Recent, Status};
