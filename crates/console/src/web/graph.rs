@@ -12,7 +12,7 @@ pub const LINES_MAX: usize = 60;
 /// A box, and what lies between two of them.
 const WIDTH: i32 = 168;
 const HEIGHT: i32 = 44;
-const ACROSS: i32 = 152;
+const ACROSS: i32 = 120;
 const DOWN: i32 = 36;
 /// Room around all of it.
 const EDGE: i32 = 8;
